@@ -1,0 +1,165 @@
+"""One text for one value: JSON read strictly and written as RFC 8785 bytes. No I/O here."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from typing import Any, NoReturn
+
+import orjson
+import rfc8785
+
+from bridge.errors import BridgeError
+
+MAX_SAFE_INTEGER = 2**53 - 1
+MAX_DEPTH = 64
+
+
+def parse(text: str | bytes, *, what: str = "text") -> Any:
+    """Read JSON; refuse duplicate keys, `__proto__`, NaN, infinities and lone surrogates.
+
+    The value comes back normalised (see `normalise`). Raises BridgeError `invalid_frame` for
+    text that is not JSON, else what `normalise` raises.
+    """
+    try:
+        value = _decoder.decode(text if isinstance(text, str) else text.decode("utf-8"))
+    except UnicodeDecodeError as error:
+        raise BridgeError(
+            "invalid_text",
+            f"{what} is not UTF-8: byte {error.start}",
+            expected="UTF-8",
+            actual=f"byte 0x{error.object[error.start]:02x} at {error.start}",
+        ) from None
+    except RecursionError:
+        raise _too_deep("") from None
+    except ValueError as error:
+        raise BridgeError(
+            "invalid_frame", f"{what} is not JSON: {error}", expected="JSON", actual=str(error)
+        ) from None
+    return normalise(value)
+
+
+def normalise(value: Any, pointer: str = "", depth: int = 0) -> Any:
+    """Return the value every runtime would read: integral floats and -0 become integers.
+
+    Refuses what the three languages do not share: integers beyond 2^53-1, NaN, infinities
+    (`invalid_number`), lone surrogates and `__proto__` (`invalid_text`), more than 64 levels
+    (`limit_exceeded`), and anything that is not JSON (`invalid_text`).
+    """
+    kind = type(value)
+    if kind is str:
+        if not value.isascii():
+            _check_text(value, pointer)
+        return value
+    if kind is int:
+        if -MAX_SAFE_INTEGER <= value <= MAX_SAFE_INTEGER:
+            return value
+        raise _bad_number(pointer, "an integer within ±(2^53-1)", str(value)[:32])
+    if value is None or kind is bool:
+        return value
+    if depth >= MAX_DEPTH and kind in (dict, list):
+        raise _too_deep(pointer)
+    if kind is dict:
+        out = {}
+        for key, member in value.items():
+            if type(key) is not str:
+                raise _bad_text(pointer, "string keys", type(key).__name__)
+            if key == "__proto__":
+                raise _bad_text(pointer, "a key other than __proto__", "__proto__")
+            if not key.isascii():
+                _check_text(key, pointer)
+            out[key] = (
+                member
+                if type(member) is str and member.isascii()
+                else normalise(member, f"{pointer}/{escape(key)}", depth + 1)
+            )
+        return out
+    if kind is list:
+        return [normalise(item, f"{pointer}/{n}", depth + 1) for n, item in enumerate(value)]
+    if kind is float:
+        if not math.isfinite(value):
+            raise _bad_number(pointer, "a finite number", str(value))
+        if value.is_integer():
+            return normalise(int(value), pointer, depth)
+        return value
+    raise _bad_text(pointer, "a JSON value", kind.__name__)
+
+
+def canonical(value: Any) -> bytes:
+    """Return the RFC 8785 bytes of a normalised value.
+
+    orjson writes the same bytes when there is no float and no key beyond the basic plane
+    (RFC 8785 sorts keys by UTF-16 units, orjson by UTF-8 bytes); else rfc8785 writes them.
+    """
+    if _plain(value):
+        return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
+    return rfc8785.dumps(value)
+
+
+def digest(value: Any) -> str:
+    """Return the SHA-256 of a value's canonical bytes, as 64 hex digits."""
+    return hashlib.sha256(canonical(value)).hexdigest()
+
+
+def escape(token: str) -> str:
+    """Return one reference token of a JSON pointer (RFC 6901, 3)."""
+    return token.replace("~", "~0").replace("/", "~1")
+
+
+def json_type(value: Any) -> str:
+    """Return the name JSON Schema has for a value's type."""
+    if value is None:
+        return "null"
+    return {bool: "boolean", int: "integer", float: "number", str: "string",
+            list: "array", dict: "object"}.get(type(value), type(value).__name__)  # fmt: skip
+
+
+def _plain(value: Any) -> bool:
+    kind = type(value)
+    if kind is dict:
+        return all((k.isascii() or max(k) < "\ud800") and _plain(v) for k, v in value.items())
+    if kind is list:
+        return all(map(_plain, value))
+    return kind is not float
+
+
+def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    members = dict(pairs)
+    if len(members) != len(pairs):
+        keys = [key for key, _ in pairs]
+        twice = next(key for key in keys if keys.count(key) > 1)
+        raise _bad_text("", "each key once", f"{twice!r} twice")
+    return members
+
+
+def _constant(name: str) -> NoReturn:
+    raise _bad_number("", "a finite number", name)
+
+
+def _check_text(text: str, pointer: str) -> None:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise _bad_text(pointer, "Unicode text", "a lone surrogate") from None
+
+
+def _bad_number(pointer: str, expected: str, actual: str) -> BridgeError:
+    message = f"{pointer or '(whole value)'}: expected {expected}, got {actual}"
+    return BridgeError(
+        "invalid_number", message, pointer=pointer, expected=expected, actual=actual
+    )
+
+
+def _bad_text(pointer: str, expected: str, actual: str) -> BridgeError:
+    message = f"{pointer or '(whole value)'}: expected {expected}, got {actual}"
+    return BridgeError("invalid_text", message, pointer=pointer, expected=expected, actual=actual)
+
+
+def _too_deep(pointer: str) -> BridgeError:
+    return BridgeError(
+        "limit_exceeded", f"more than {MAX_DEPTH} levels of nesting", limit="depth", max=MAX_DEPTH
+    )
+
+
+_decoder = json.JSONDecoder(object_pairs_hook=_members, parse_constant=_constant)

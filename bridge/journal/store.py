@@ -1,0 +1,261 @@
+"""The durable record: state, journal, events, outbox, timers, routes. Interface and values.
+
+`memory.py` and `redis.py` implement it; `tests/journal/suite.py` is the behaviour both show.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
+
+from bridge.message import JSON, Reason, RuntimeName, Version
+
+# Effects that wait in the outbox for an executor; emit, schedule and cancel happen in the commit.
+OUTBOX_KINDS = ("inngest", "system_event", "call")
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """Who owns a subsystem. `epoch` grows by one with every change; a commit names it."""
+
+    subsystem: str
+    owner: RuntimeName
+    fallback: RuntimeName | None
+    epoch: int
+    changed_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """The done-record of a committed message: what to answer when it comes again."""
+
+    message_id: str
+    fingerprint: str  # digest of [key, operation, request]
+    reply: JSON
+    seq: int
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """What one coalesced read tells before a message is handled.
+
+    `state` is None (JSON null is not a state) for a key nothing was committed to; `done` is set
+    when the message, or its idempotency key, was committed before.
+    """
+
+    version: Version
+    state: JSON | None
+    last_ms: int
+    route: Route
+    done: Done | None
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """An event of a subsystem's stream. `position` is opaque, and grows along the stream."""
+
+    position: str
+    subsystem: str
+    key: str
+    seq: int  # of the commit
+    n: int  # index of the effect in the commit
+    id: str  # "<message id>/<n>"
+    type: str
+    payload: JSON
+    at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """All one command changes, checked and written in one step.
+
+    `effects` are in handler order, with their index as `n`; the store sorts them into events,
+    timers and outbox. `entry` is the journal entry but for what the store adds (`seq`).
+    """
+
+    message_id: str
+    fingerprint: str
+    idempotency: str  # "" or digest of [key, operation, value at the contract's pointer]
+    subsystem: str
+    key: str
+    expected: Version
+    epoch: int
+    runtime: RuntimeName
+    reason: Reason
+    now_ms: int
+    reply: JSON
+    state: JSON
+    effects: Sequence[dict[str, JSON]]
+    entry: dict[str, JSON]
+    timer: str = ""  # the timer this message came from ...
+    set_by: str = ""  # ... and the commit that set it: both must still stand
+
+
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """`committed`: written. `duplicate`: was written before; `done` has the stored reply.
+
+    `conflict`: same id or idempotency key, other payload. `stale`: version, owner or epoch moved
+    on, dispatch again. `timer_gone`: the timer was replaced, cancelled or has fired; drop it.
+    Only `committed` wrote anything.
+    """
+
+    status: Literal["committed", "duplicate", "conflict", "stale", "timer_gone"]
+    version: Version = field(default_factory=Version)
+    done: Done | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class OutboxEntry:
+    """An effect to execute. `lane` is the unit of order: the key, or the effect's own id."""
+
+    id: str  # "<message id>/<n>"
+    lane: str
+    subsystem: str
+    key: str
+    kind: str
+    effect: dict[str, JSON]
+    committed_ms: int
+    attempts: int = 0
+    due_ms: int = 0
+    error: str = ""
+    token: str = ""  # of the claim; complete and fail name it
+    held: bool = False  # nobody can execute this kind now (no Inngest configured)
+
+
+@dataclass(frozen=True, slots=True)
+class Timer:
+    """A named timer of a key. Setting replaces; `set_by` is the id of the effect that set it."""
+
+    subsystem: str
+    key: str
+    id: str
+    due_ms: int
+    operation: str
+    request: JSON
+    set_by: str
+    attempts: int = 0
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Dead:
+    """What kept failing, kept until it is redriven. `what` is `effect` or `timer`."""
+
+    id: str
+    subsystem: str
+    key: str
+    what: Literal["effect", "timer"]
+    kind: str
+    body: dict[str, JSON]
+    error: str
+    attempts: int
+    died_ms: int
+
+
+class Journal(Protocol):
+    """Every method may raise BridgeError `storage_unavailable`: nothing was written.
+
+    `commit` may raise `outcome_unknown` instead: sent, no answer. It is safe to repeat with the
+    same message id, and does so itself while time remains.
+    """
+
+    # -- messages --------------------------------------------------------------------------
+    async def read(
+        self, subsystem: str, key: str, message_id: str = "", idempotency: str = ""
+    ) -> Snapshot:
+        """Read version, state, route and done-record; concurrent reads share round trips."""
+        ...
+
+    async def commit(self, commit: Commit, timeout_ms: int) -> Committed: ...
+
+    # -- routes ----------------------------------------------------------------------------
+    async def ensure_route(
+        self, subsystem: str, owner: RuntimeName, fallback: RuntimeName | None
+    ) -> Route:
+        """Return the subsystem's route; write it as epoch 1 if there is none."""
+        ...
+
+    async def set_route(
+        self, subsystem: str, owner: RuntimeName, fallback: RuntimeName | None
+    ) -> Route:
+        """Make `owner` the owner from now on: epoch + 1, also when nothing else changes."""
+        ...
+
+    async def routes(self) -> list[Route]:
+        """Return the current route of every subsystem, by name."""
+        ...
+
+    async def route_log(self, subsystem: str) -> list[Route]:
+        """Return every route the subsystem ever had, oldest first."""
+        ...
+
+    # -- events ----------------------------------------------------------------------------
+    async def last_position(self, subsystem: str) -> str: ...
+
+    async def events_after(
+        self, subsystem: str, position: str, count: int = 500, wait_ms: int = 0
+    ) -> list[Event]:
+        """Return up to `count` events after `position`, waiting up to `wait_ms` for the first."""
+        ...
+
+    async def has_gap(self, subsystem: str, position: str) -> bool:
+        """Say whether events after `position` were trimmed, or the position is of no stream."""
+        ...
+
+    # -- outbox ----------------------------------------------------------------------------
+    async def claim(
+        self, subsystem: str, kinds: Sequence[str], count: int, lease_ms: int
+    ) -> list[OutboxEntry]:
+        """Lease the heads of due lanes whose kind is in `kinds`; hold lanes of other kinds."""
+        ...
+
+    async def complete(self, entry: OutboxEntry) -> bool:
+        """Remove an executed effect; False if the claim is no longer ours."""
+        ...
+
+    async def fail(
+        self, entry: OutboxEntry, error: str, retry_after_ms: int, max_attempts: int
+    ) -> Literal["retried", "dead", "lost"]:
+        """Put it back for later, or bury it and release the next; `lost` if not ours."""
+        ...
+
+    async def outbox(self, subsystem: str, limit: int = 100) -> list[OutboxEntry]: ...
+
+    # -- timers ----------------------------------------------------------------------------
+    async def due_timers(self, subsystem: str, count: int, lease_ms: int) -> list[Timer]:
+        """Lease timers that Redis's clock says are due; unfired ones come again after it."""
+        ...
+
+    async def fail_timer(
+        self, timer: Timer, error: str, retry_after_ms: int, max_attempts: int
+    ) -> Literal["retried", "dead", "lost"]: ...
+
+    async def timers(self, subsystem: str, limit: int = 100) -> list[Timer]: ...
+
+    # -- dead letters ----------------------------------------------------------------------
+    async def dead(self, subsystem: str, limit: int = 100) -> list[Dead]: ...
+
+    async def redrive(self, subsystem: str, dead_id: str) -> bool:
+        """Put a dead letter back into its lane (or set its timer due now)."""
+        ...
+
+    # -- journal ---------------------------------------------------------------------------
+    async def entries(
+        self, subsystem: str, after: str = "", count: int = 500, key: str = ""
+    ) -> list[tuple[str, dict[str, JSON]]]:
+        """Return journal entries after a position, oldest first, each with its position."""
+        ...
+
+    async def trim(self, subsystem: str, before: str) -> int:
+        """Drop entries before `before`; refuse past what was exported. Returns how many."""
+        ...
+
+    async def mark_exported(self, subsystem: str, position: str) -> None:
+        """Remember that everything up to `position` is in files; never moves back."""
+        ...
+
+    async def keys(self, subsystem: str) -> list[str]: ...
+
+    async def close(self) -> None: ...

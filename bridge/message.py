@@ -1,0 +1,124 @@
+"""What travels through the bridge: messages, contexts, outcomes and their versions. No I/O here."""
+
+from __future__ import annotations
+
+import hashlib
+import uuid
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Literal
+from zoneinfo import ZoneInfo
+
+JSON = Any  # null, bool, int, float, str, list and dict with string keys, nested
+
+Kind = Literal["query", "command"]
+RuntimeName = Literal["python", "typescript", "elixir"]
+RUNTIMES: tuple[RuntimeName, ...] = ("python", "typescript", "elixir")
+# Why a runtime got a message: it owns it, or stood in for an owner that could not be reached.
+Reason = Literal["owner", "fallback"]
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """Name one state of a key: two computations of `seq` 6 are different states.
+
+    `seq` 0 with an empty `message_id` is the key nothing was committed to yet.
+    """
+
+    seq: int = 0
+    message_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One request to one key. `id` stays through every retry, edge and worker.
+
+    `due_ms` is set for a timer's message and is the time it was due. `timer` names that timer
+    and `set_by` the commit that set it; its removal is part of the commit it causes.
+    """
+
+    id: str
+    subsystem: str
+    key: str
+    operation: str
+    request: JSON
+    due_ms: int = 0
+    timer: str = ""
+    set_by: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """All a handler may know of the world. Times are integer milliseconds since 1970."""
+
+    message_id: str
+    now_ms: int
+    local: dict[str, str]  # date YYYY-MM-DD, time HH:MM:SS, zone (IANA name)
+    seed: str  # 64 hex digits
+    deadline_ms: int
+
+    def as_json(self) -> dict[str, JSON]:
+        return {
+            "message_id": self.message_id,
+            "now_ms": self.now_ms,
+            "local": self.local,
+            "seed": self.seed,
+            "deadline_ms": self.deadline_ms,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Invocation:
+    """What a runtime is handed: one message with the state it applies to."""
+
+    subsystem: str
+    key: str
+    operation: str
+    kind: Kind
+    request: JSON
+    state: JSON
+    context: Context
+    digest: str  # of the contract, so that a runtime built from another one refuses
+    timeout_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a handler answered: reply, effects as data, and the key's next state.
+
+    For a query `effects` is empty and `state` is ignored.
+    """
+
+    reply: JSON
+    effects: list[dict[str, JSON]] = field(default_factory=list)
+    state: JSON = None
+
+
+def context_for(message_id: str, now_ms: int, deadline_ms: int, zone: str) -> Context:
+    """Build the context of one attempt; the seed depends on the message alone."""
+    moment = datetime.fromtimestamp(now_ms / 1000, UTC).astimezone(ZoneInfo(zone))
+    return Context(
+        message_id=message_id,
+        now_ms=now_ms,
+        local={
+            "date": moment.strftime("%Y-%m-%d"),
+            "time": moment.strftime("%H:%M:%S"),
+            "zone": zone,
+        },
+        seed=hashlib.sha256(f"{message_id}/seed".encode()).hexdigest(),
+        deadline_ms=deadline_ms,
+    )
+
+
+def derived_id(message_id: str, name: str | int) -> str:
+    """Return UUIDv8 number `name` of a message: SHA-256 of `message id/name` (RFC 9562, 5.8)."""
+    digest = bytearray(hashlib.sha256(f"{message_id}/{name}".encode()).digest()[:16])
+    digest[6] = digest[6] & 0x0F | 0x80
+    digest[8] = digest[8] & 0x3F | 0x80
+    return str(uuid.UUID(bytes=bytes(digest)))
+
+
+def derived_random(seed: str, n: int) -> int:
+    """Return random integer number `n` of a seed, 0 to 2^53-1: the top 53 bits of SHA-256."""
+    digest = hashlib.sha256(f"{seed}/{n}".encode()).digest()
+    return int.from_bytes(digest[:8]) >> 11

@@ -1,0 +1,151 @@
+"""Every setting, once: name, default, meaning. Parsed at the rim. No I/O here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import Field, dataclass, field, fields
+from typing import Any
+from zoneinfo import ZoneInfo
+
+PREFIX = "BRIDGE_"
+
+
+class BadSetting(Exception):
+    """A setting that does not parse; the text says what was expected and what came."""
+
+
+def _setting(default: Any, help: str, *, choices: tuple[str, ...] = (), least: int = 0) -> Any:
+    return field(default=default, metadata={"help": help, "choices": choices, "least": least})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """The environment variable of a setting is its name in capitals after `BRIDGE_`."""
+
+    dir: str = _setting(".bridge", "where `bridge up` keeps Redis's data, logs and run files")
+    host: str = _setting(
+        "127.0.0.1", "address the gateway listens on; beyond loopback a token is required"
+    )
+    port: int = _setting(
+        4100, "port the gateway listens on; `bridge up` takes a free one if taken"
+    )
+    listener: str = _setting(
+        "", "Unix socket that hands out the listening socket (set by `bridge up`)"
+    )
+    token: str = _setting("", "required of sockets and admin calls when set")
+    origins: str = _setting("", "allowed Origin headers, comma-separated; empty: same host only")
+    redis_url: str = _setting("", "Redis to use; empty: `bridge up` starts one")
+    redis_unsafe: bool = _setting(
+        False, "accept a Redis without append-only file or with eviction"
+    )
+    appendfsync: str = _setting(
+        "always",
+        "of the Redis `bridge up` starts; everysec may lose the last second",
+        choices=("always", "everysec"),
+    )
+    workers: int = _setting(2, "gateway workers behind the one address", least=1)
+    node: str = _setting(
+        "auto",
+        "the Elixir node: auto starts it if Elixir is there, external waits for one to connect",
+        choices=("auto", "off", "external"),
+    )
+    typescript: str = _setting(
+        "auto",
+        "the TypeScript service: auto starts it if Node or Bun is there",
+        choices=("auto", "off", "external"),
+    )
+    link_dir: str = _setting(
+        "", "directory of the workers' link sockets; empty: made by `bridge up`"
+    )
+    contracts: str = _setting("", "more contract folders, separated by `:`")
+    implementations: str = _setting("", "JSON file naming the implementations of those contracts")
+    zone: str = _setting("UTC", "IANA time zone of the context's local date and time")
+    inngest_url: str = _setting(
+        "", "Inngest to send `inngest` effects to; empty: they are kept and shown"
+    )
+    inngest_event_key: str = _setting("local", "event key of that Inngest")
+    max_frame_bytes: int = _setting(
+        1_048_576, "largest WebSocket frame taken from a client", least=1024
+    )
+    max_topics: int = _setting(100, "topics one socket may join", least=1)
+    max_in_flight: int = _setting(1000, "unanswered pushes one socket may have", least=1)
+    max_queue_frames: int = _setting(
+        1000, "frames that may wait for a slow client before it is closed", least=1
+    )
+    idle_timeout_ms: int = _setting(
+        60_000, "close a socket that sends nothing, not even heartbeats, for so long", least=1000
+    )
+    timeout_ms: int = _setting(
+        10_000, "time a client's message may take from arrival to answer", least=1
+    )
+    python_budget_ms: int = _setting(
+        250, "time a Python handler may compute; it shares the worker", least=1
+    )
+    link_max_frame_bytes: int = _setting(4_194_304, "largest frame on the link", least=65536)
+    link_in_flight: int = _setting(1024, "unanswered calls on one link", least=1)
+    outbox_lease_ms: int = _setting(
+        10_000, "time a claimed effect belongs to one worker", least=100
+    )
+    outbox_attempts: int = _setting(
+        8, "attempts before an effect goes to the dead letters", least=1
+    )
+    done_ttl_ms: int = _setting(
+        604_800_000, "how long a committed message's reply is kept for repeats", least=60_000
+    )
+    events_keep: int = _setting(
+        10_000, "events kept per subsystem for clients that come back", least=100
+    )
+    drain_ms: int = _setting(
+        5_000, "longest time a stopping worker waits for messages in flight", least=0
+    )
+
+
+def parse(environ: Mapping[str, str], **overrides: Any) -> Settings:
+    """Read settings from an environment; `overrides` (already typed) win.
+
+    Raises BadSetting for a value that does not parse and for a `BRIDGE_` name that is no setting.
+    """
+    known = {PREFIX + f.name.upper(): f for f in fields(Settings)}
+    values: dict[str, Any] = {}
+    for name, text in environ.items():
+        if not name.startswith(PREFIX):
+            continue
+        if name not in known:
+            raise BadSetting(f"{name}: no such setting; `bridge settings` lists them")
+        values[known[name].name] = _parse_one(name, known[name], text)
+    settings = Settings(**{**values, **overrides})
+    try:
+        ZoneInfo(settings.zone)
+    except (KeyError, ValueError, OSError):
+        raise BadSetting(
+            f"BRIDGE_ZONE: expected an IANA time zone, got {settings.zone!r}"
+        ) from None
+    return settings
+
+
+def environment(settings: Settings) -> dict[str, str]:
+    """Return the variables that make a child process parse the same settings."""
+    default = Settings()
+    changed = {f.name: getattr(settings, f.name) for f in fields(Settings)
+               if getattr(settings, f.name) != getattr(default, f.name)}  # fmt: skip
+    return {PREFIX + name.upper(): _text(value) for name, value in changed.items()}
+
+
+def _text(value: Any) -> str:
+    return str(int(value)) if isinstance(value, bool) else str(value)
+
+
+def _parse_one(name: str, setting: Field[Any], text: str) -> Any:
+    kind, least = type(setting.default), setting.metadata["least"]
+    choices = setting.metadata["choices"]
+    if kind is bool:
+        if text not in ("0", "1", ""):
+            raise BadSetting(f"{name}: expected 0 or 1, got {text!r}")
+        return text == "1"
+    if kind is int:
+        if not text.isascii() or not text.isdecimal() or int(text) < least:
+            raise BadSetting(f"{name}: expected a whole number of at least {least}, got {text!r}")
+        return int(text)
+    if choices and text not in choices:
+        raise BadSetting(f"{name}: expected one of {', '.join(choices)}, got {text!r}")
+    return text
