@@ -1,4 +1,4 @@
-"""What travels through the bridge: messages, contexts, outcomes and their versions. No I/O here."""
+"""What travels through the bridge: messages, contexts, outcomes, versions. No I/O here."""
 
 from __future__ import annotations
 

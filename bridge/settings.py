@@ -136,7 +136,8 @@ def _text(value: Any) -> str:
 
 
 def _parse_one(name: str, setting: Field[Any], text: str) -> Any:
-    kind, least = type(setting.default), setting.metadata["least"]
+    kind: type[Any] = type(setting.default)
+    least = setting.metadata["least"]
     choices = setting.metadata["choices"]
     if kind is bool:
         if text not in ("0", "1", ""):
