@@ -39,7 +39,7 @@ class BridgeError(Exception):
     `detail` is JSON: what was expected, what came, and the way out where there is one.
     """
 
-    def __init__(self, code: str, message: str, **detail: Any) -> None:
+    def __init__(self, code: str, message: str, /, **detail: Any) -> None:
         if code not in CODES:
             raise ValueError(f"unknown error code {code!r}, expected one of {sorted(CODES)}")
         super().__init__(message)
@@ -105,7 +105,7 @@ class RuntimeFault(BridgeError):
     Kinds: `crashed`, `timeout`, `off_contract`, `not_serialisable`.
     """
 
-    def __init__(self, runtime: str, kind: str, message: str, **detail: Any) -> None:
+    def __init__(self, runtime: str, kind: str, message: str, /, **detail: Any) -> None:
         super().__init__(
             "runtime_fault", f"{runtime}: {message}", runtime=runtime, kind=kind, **detail
         )
@@ -127,7 +127,7 @@ class Refusal(BridgeError):
     Raise it in a Python handler; `reason` must be declared in the operation's `errors`.
     """
 
-    def __init__(self, reason: str, message: str = "", **detail: Any) -> None:
+    def __init__(self, reason: str, message: str = "", /, **detail: Any) -> None:
         super().__init__("refused", message or reason, **{**detail, "code": reason})
         self.reason = reason
 

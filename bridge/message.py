@@ -14,6 +14,8 @@ JSON = Any  # null, bool, int, float, str, list and dict with string keys, neste
 Kind = Literal["query", "command"]
 RuntimeName = Literal["python", "typescript", "elixir"]
 RUNTIMES: tuple[RuntimeName, ...] = ("python", "typescript", "elixir")
+# Members of a push's payload that are the bridge's; no contract may declare them.
+RESERVED_MEMBERS = ("message_id", "runtime")
 # Why a runtime got a message: it owns it, or stood in for an owner that could not be reached.
 Reason = Literal["owner", "fallback"]
 

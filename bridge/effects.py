@@ -1,0 +1,186 @@
+"""The executors: what commits left in the outbox is done, what timers have due is dispatched."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TYPE_CHECKING
+
+import httpx
+import orjson
+
+from bridge.dispatch import Dispatcher, TimerGone
+from bridge.errors import BridgeError
+from bridge.message import Message, derived_id
+
+if TYPE_CHECKING:
+    from bridge.journal.store import Journal, OutboxEntry, Timer
+    from bridge.telemetry import Telemetry
+
+Executor = Callable[["OutboxEntry"], Awaitable[None]]
+
+SWEEP_S = 1.0  # how late work is found that another worker left behind
+BATCH = 50
+FIRST_RETRY_MS = 250
+LAST_RETRY_MS = 60_000
+
+
+class EffectFailed(Exception):
+    """An executor could not do it; the text is kept with the effect. It will be tried again."""
+
+
+class Effects:
+    """Run the outbox and the timers of every subsystem, one task each.
+
+    `executors` maps an effect's kind to what does it; kinds without one are held and shown.
+    """
+
+    def __init__(
+        self,
+        journal: Journal,
+        dispatcher: Dispatcher,
+        executors: Mapping[str, Executor],
+        subsystems: list[str],
+        telemetry: Telemetry,
+        *,
+        lease_ms: int,
+        attempts: int,
+        timeout_ms: int,
+    ) -> None:
+        self._journal = journal
+        self._dispatcher = dispatcher
+        self._executors = executors
+        self._subsystems = subsystems
+        self._telemetry = telemetry
+        self._lease_ms = lease_ms
+        self._attempts = attempts
+        self._timeout_ms = timeout_ms
+        self._wake = {name: asyncio.Event() for name in subsystems}
+
+    def kick(self, subsystem: str) -> None:
+        """Say that a commit was made: its effects need not wait for the sweep."""
+        if subsystem in self._wake:
+            self._wake[subsystem].set()
+
+    async def run(self) -> None:
+        """Work until cancelled. Storage that does not answer is waited for."""
+        async with asyncio.TaskGroup() as tasks:
+            for subsystem in self._subsystems:
+                tasks.create_task(self._repeat(subsystem, self._outbox_once))
+                tasks.create_task(self._repeat(subsystem, self._timers_once))
+
+    async def _repeat(self, subsystem: str, once: Callable[[str], Awaitable[int]]) -> None:
+        wake = self._wake[subsystem]
+        outbox = once == self._outbox_once
+        while True:
+            if outbox:
+                wake.clear()
+            try:
+                if await once(subsystem):
+                    continue
+            except BridgeError as error:
+                self._telemetry.emit("effects_wait", subsystem=subsystem, text=str(error))
+                await asyncio.sleep(random.uniform(0.2, SWEEP_S))
+            if not outbox:
+                await asyncio.sleep(random.uniform(0.5, 1) * SWEEP_S)
+                continue
+            try:
+                async with asyncio.timeout(random.uniform(0.5, 1) * SWEEP_S):
+                    await wake.wait()
+            except TimeoutError:
+                pass
+
+    async def _outbox_once(self, subsystem: str) -> int:
+        entries = await self._journal.claim(
+            subsystem, tuple(self._executors), BATCH, self._lease_ms
+        )
+        await asyncio.gather(*map(self._execute, entries))
+        return len(entries)
+
+    async def _execute(self, entry: OutboxEntry) -> None:
+        try:
+            # Half the lease: an effect is not begun again while it may still be under way.
+            async with asyncio.timeout(self._lease_ms / 2000):
+                await self._executors[entry.kind](entry)
+        except (EffectFailed, TimeoutError) as error:
+            text = str(error) or "no answer in time"
+            after_ms = backoff_ms(entry.attempts)
+            fate = await self._journal.fail(entry, text, after_ms, self._attempts)
+            self._telemetry.emit(
+                "effect_failed", kind=entry.kind, fate=fate, text=f"{entry.id}: {text}"
+            )
+        else:
+            await self._journal.complete(entry)
+            self._telemetry.emit("effect_done", kind=entry.kind)
+
+    async def _timers_once(self, subsystem: str) -> int:
+        timers = await self._journal.due_timers(subsystem, BATCH, self._lease_ms)
+        await asyncio.gather(*map(self._fire, timers))
+        return len(timers)
+
+    async def _fire(self, timer: Timer) -> None:
+        message = Message(
+            id=derived_id(timer.set_by, f"timer/{timer.id}"),
+            subsystem=timer.subsystem,
+            key=timer.key,
+            operation=timer.operation,
+            request=timer.request,
+            due_ms=timer.due_ms,
+            timer=timer.id,
+            set_by=timer.set_by,
+        )
+        try:
+            await self._dispatcher.dispatch(message, timeout_ms=self._timeout_ms, internal=True)
+        except TimerGone:
+            self._telemetry.emit("timer_gone", subsystem=timer.subsystem)
+        except BridgeError as error:
+            # What may pass is waited for; what the same message meets again goes to the dead.
+            attempts = 2**31 if error.retryable else self._attempts
+            if error.code == "refused":
+                attempts = 1
+            fate = await self._journal.fail_timer(
+                timer, f"{error.code}: {error}", backoff_ms(timer.attempts), attempts
+            )
+            self._telemetry.emit(
+                "timer_failed", subsystem=timer.subsystem, fate=fate, text=f"{timer.id}: {error}"
+            )
+
+
+def backoff_ms(attempts: int) -> int:
+    """Return a random wait that doubles with each attempt (full jitter above the first)."""
+    ceiling = min(FIRST_RETRY_MS * 2 ** min(attempts, 16), LAST_RETRY_MS)
+    return random.randint(FIRST_RETRY_MS // 2, ceiling)
+
+
+class Inngest:
+    """Send `inngest` effects: `POST {url}/e/{key}` with `{name, data, id, ts}`.
+
+    `id` makes Inngest drop a repeat within its deduplication window, `ts` is the commit's time.
+    """
+
+    def __init__(self, url: str, event_key: str) -> None:
+        self._url = f"{url.rstrip('/')}/e/{event_key}"
+        self._client = httpx.AsyncClient(timeout=5, trust_env=False)
+
+    async def __call__(self, entry: OutboxEntry) -> None:
+        effect = entry.effect
+        event = {
+            "name": effect["name"],
+            "data": effect["data"],
+            "id": effect["id"],
+            "ts": entry.committed_ms,
+        }
+        try:
+            response = await self._client.post(
+                self._url,
+                content=orjson.dumps(event),
+                headers={"content-type": "application/json"},
+            )
+        except httpx.HTTPError as error:
+            raise EffectFailed(f"{self._url}: {type(error).__name__} {error}") from error
+        if response.status_code >= 300:
+            raise EffectFailed(f"{self._url}: expected 2xx, got {response.status_code}")
+
+    async def close(self) -> None:
+        await self._client.aclose()

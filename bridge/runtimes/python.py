@@ -1,0 +1,81 @@
+"""Handlers in the worker itself, each call under a budget of computing time."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable, Mapping
+from types import FrameType
+from typing import Any
+
+import orjson
+
+from bridge.errors import Refusal, RuntimeFault, RuntimeUnavailable
+from bridge.message import JSON, Context, Invocation, Outcome, RuntimeName
+
+Handler = Callable[[JSON, str, JSON, Context], tuple[JSON, list[dict[str, JSON]], JSON]]
+
+
+class _OutOfTime(BaseException):
+    """Not an Exception: a handler's own `except Exception` must not swallow it."""
+
+
+class PythonRuntime:
+    """Runs handlers on the event loop's thread; `ITIMER_REAL` interrupts one that loops.
+
+    Must be made on the main thread: signals are delivered there. A handler stuck inside C code
+    is interrupted only when it returns to Python.
+    """
+
+    name: RuntimeName = "python"
+
+    def __init__(self, handlers: Mapping[str, Handler], digests: Mapping[str, str],
+                 budget_ms: int) -> None:  # fmt: skip
+        self._handlers = handlers
+        self._digests = digests
+        self._budget_ms = budget_ms
+        self._armed = False
+        signal.signal(signal.SIGALRM, self._alarm)
+
+    def available(self, subsystem: str) -> bool:
+        return subsystem in self._handlers
+
+    async def handle(self, invocation: Invocation) -> Outcome:
+        handler = self._handlers.get(invocation.subsystem)
+        if handler is None:
+            raise RuntimeUnavailable("python", f"no implementation of {invocation.subsystem}")
+        # Copies: a handler that changes what it was given changes nothing of ours.
+        state, request = orjson.loads(orjson.dumps([invocation.state, invocation.request]))
+        budget_ms = min(self._budget_ms, invocation.timeout_ms)
+        try:
+            answer = self._run(handler, state, request, invocation, budget_ms / 1000)
+        except Refusal:
+            raise
+        except _OutOfTime:
+            text = f"{_where(invocation)} computed for more than {budget_ms} ms"
+            raise RuntimeFault("python", "timeout", text) from None
+        except Exception as error:
+            text = f"{_where(invocation)} raised {type(error).__name__}: {error}"
+            raise RuntimeFault("python", "crashed", text) from error
+        if not isinstance(answer, tuple) or len(answer) != 3:
+            text = f"{_where(invocation)}: expected (reply, effects, state), got {type(answer)}"
+            raise RuntimeFault("python", "off_contract", text)
+        return Outcome(*answer)
+
+    def _run(self, handler: Handler, state: JSON, request: JSON, invocation: Invocation,
+             budget: float) -> Any:  # fmt: skip
+        try:
+            self._armed = True
+            # The interval makes it ring again, should the handler have swallowed the first.
+            signal.setitimer(signal.ITIMER_REAL, budget, 0.01)
+            return handler(state, invocation.operation, request, invocation.context)
+        finally:
+            self._armed = False
+            signal.setitimer(signal.ITIMER_REAL, 0)
+
+    def _alarm(self, _signal: int, _frame: FrameType | None) -> None:
+        if self._armed:
+            raise _OutOfTime
+
+
+def _where(invocation: Invocation) -> str:
+    return f"{invocation.subsystem}.{invocation.operation}"
