@@ -22,6 +22,11 @@ def parse(text: str | bytes, *, what: str = "text") -> Any:
     The value comes back normalised (see `normalise`). Raises BridgeError `invalid_frame` for
     text that is not JSON, else what `normalise` raises.
     """
+    return normalise(decode(text, what=what))
+
+
+def decode(text: str | bytes, *, what: str = "text") -> Any:
+    """Read JSON as `parse` does, but leave it to the caller to normalise the parts it keeps."""
     try:
         value = _decoder.decode(text if isinstance(text, str) else text.decode("utf-8"))
     except UnicodeDecodeError as error:
@@ -37,7 +42,7 @@ def parse(text: str | bytes, *, what: str = "text") -> Any:
         raise BridgeError(
             "invalid_frame", f"{what} is not JSON: {error}", expected="JSON", actual=str(error)
         ) from None
-    return normalise(value)
+    return value
 
 
 def normalise(value: Any, pointer: str = "", depth: int = 0) -> Any:

@@ -58,10 +58,12 @@ class Context:
     local: dict[str, str]  # date YYYY-MM-DD, time HH:MM:SS, zone (IANA name)
     seed: str  # 64 hex digits
     deadline_ms: int
+    key: str = ""
 
     def as_json(self) -> dict[str, JSON]:
         return {
             "message_id": self.message_id,
+            "key": self.key,
             "now_ms": self.now_ms,
             "local": self.local,
             "seed": self.seed,
@@ -96,7 +98,9 @@ class Outcome:
     state: JSON = None
 
 
-def context_for(message_id: str, now_ms: int, deadline_ms: int, zone: str) -> Context:
+def context_for(
+    message_id: str, now_ms: int, deadline_ms: int, zone: str, key: str = ""
+) -> Context:
     """Build the context of one attempt; the seed depends on the message alone."""
     moment = datetime.fromtimestamp(now_ms / 1000, UTC).astimezone(ZoneInfo(zone))
     return Context(
@@ -109,6 +113,7 @@ def context_for(message_id: str, now_ms: int, deadline_ms: int, zone: str) -> Co
         },
         seed=hashlib.sha256(f"{message_id}/seed".encode()).hexdigest(),
         deadline_ms=deadline_ms,
+        key=key,
     )
 
 

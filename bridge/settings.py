@@ -8,6 +8,13 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 PREFIX = "BRIDGE_"
+# What `bridge up` tells the node and the TypeScript service, and workers find in passing.
+INTERNAL = frozenset(
+    PREFIX + name
+    for name in (
+        "NODE_WORKERS", "PYTHON", "PARENT_STDIN", "ELIXIR_IMPLEMENTATIONS", "ELIXIR_DIGESTS",
+    )
+)  # fmt: skip
 
 
 class BadSetting(Exception):
@@ -72,6 +79,11 @@ class Settings:
     max_queue_frames: int = _setting(
         1000, "frames that may wait for a slow client before it is closed", least=1
     )
+    max_queue_bytes: int = _setting(
+        4_194_304,
+        "bytes that may wait on one socket, unsent frames before it is closed, unanswered pushes",
+        least=65536,
+    )
     idle_timeout_ms: int = _setting(
         60_000, "close a socket that sends nothing, not even heartbeats, for so long", least=1000
     )
@@ -108,7 +120,7 @@ def parse(environ: Mapping[str, str], **overrides: Any) -> Settings:
     known = {PREFIX + f.name.upper(): f for f in fields(Settings)}
     values: dict[str, Any] = {}
     for name, text in environ.items():
-        if not name.startswith(PREFIX):
+        if not name.startswith(PREFIX) or name in INTERNAL:
             continue
         if name not in known:
             raise BadSetting(f"{name}: no such setting; `bridge settings` lists them")

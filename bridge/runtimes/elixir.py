@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Protocol
 
 from bridge.errors import BridgeError, Refusal, RuntimeFault, RuntimeUnavailable
-from bridge.link.link import LinkBusy, LinkClosed, LinkFault, LinkTimeout
+from bridge.link.errors import LinkBusy, LinkClosed, LinkFault, LinkTimeout
 from bridge.message import Invocation, Outcome, RuntimeName
 
 

@@ -28,10 +28,8 @@ class PythonRuntime:
 
     name: RuntimeName = "python"
 
-    def __init__(self, handlers: Mapping[str, Handler], digests: Mapping[str, str],
-                 budget_ms: int) -> None:  # fmt: skip
+    def __init__(self, handlers: Mapping[str, Handler], budget_ms: int) -> None:
         self._handlers = handlers
-        self._digests = digests
         self._budget_ms = budget_ms
         self._armed = False
         signal.signal(signal.SIGALRM, self._alarm)

@@ -1,0 +1,371 @@
+"""The channels of one socket: what each frame means, and what to answer. No I/O here.
+
+Feed it frames and the outcomes of what it asked for; carry out the actions it returns, in order.
+The table at the end says what each event does in each state of its topic.
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Literal
+
+from bridge.canonical import json_type
+from bridge.channels.frames import V1, V2, Frame, Ref, UnreadableFrame
+from bridge.errors import BridgeError
+from bridge.message import JSON
+
+MESSAGE_ID = re.compile(r"[A-Za-z0-9._:/-]{1,100}", re.ASCII)
+UNREADABLE_IN_A_ROW = 10
+MAX_SINCE_CHARACTERS = 100
+
+# Close codes of ours; 1009 (too large) and 1007 (not UTF-8) come from the WebSocket layer.
+CLOSE_BINARY = 1003
+CLOSE_UNREADABLE = 1008
+CLOSE_DEFECT = 1011
+CLOSE_DRAINED = 1012
+CLOSE_SLOW = 1013
+CLOSE_IDLE = 4408
+
+State = Literal["absent", "joining", "joined"]
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    max_topics: int
+    max_in_flight: int
+    max_bytes: int
+
+
+@dataclass(slots=True, eq=False)
+class Channel:
+    """One join of one topic. Identity matters: a rejoin makes another channel."""
+
+    topic: str
+    subsystem: str
+    key: str
+    join_ref: Ref
+    ref: Ref
+    state: State = "joining"
+    held: list[tuple[Frame, int]] | None = None  # frames that came before the join was answered
+
+
+@dataclass(frozen=True, slots=True)
+class Push:
+    """A client's message to an operation, to be answered once."""
+
+    channel: Channel
+    ref: Ref
+    operation: str
+    request: JSON
+    message_id: str  # "" if the client gave none
+    binary: bool
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """Write this text frame."""
+
+    frame: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Join:
+    """Find the position to start from, then call `joined` or `join_failed`."""
+
+    channel: Channel
+    since: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Stop sending events to this channel."""
+
+    channel: Channel
+
+
+@dataclass(frozen=True, slots=True)
+class Dispatch:
+    """Have it handled, then call `answered` or `failed`."""
+
+    push: Push
+
+
+@dataclass(frozen=True, slots=True)
+class Close:
+    code: int
+    reason: str
+
+
+Action = Send | Join | Part | Dispatch | Close
+Admit = Callable[[str, str], None]
+
+
+@dataclass(slots=True, eq=False)
+class Session:
+    """One socket. `admit(subsystem, key)` raises BridgeError for a topic that does not exist."""
+
+    codec: V1 | V2
+    limits: Limits
+    admit: Admit
+    in_flight: int = 0
+    in_flight_bytes: int = 0
+    phase: Literal["open", "draining", "closing"] = "open"
+    channels: dict[str, Channel] = field(default_factory=dict)
+    _unreadable: int = 0
+
+    def receive(self, data: str | bytes) -> list[Action]:
+        """Take one WebSocket message."""
+        try:
+            if isinstance(data, str):
+                frame = self.codec.decode_text(data)
+            else:
+                frame = self.codec.decode_binary(data)
+        except UnreadableFrame as bad:
+            return self._refuse_unreadable(bad, binary=isinstance(data, bytes))
+        self._unreadable = 0
+        return self._handle(frame, len(data))
+
+    def joined(self, channel: Channel, response: JSON) -> list[Action]:
+        """Answer a join, then what was held back behind it."""
+        if channel.state != "joining":
+            return []
+        channel.state = "joined"
+        actions = [self._reply(channel.join_ref, channel.ref, channel.topic, "ok", response)]
+        return actions + self._release(channel)
+
+    def join_failed(self, channel: Channel, error: BridgeError) -> list[Action]:
+        if channel.state != "joining":
+            return []
+        channel.state = "absent"
+        del self.channels[channel.topic]
+        actions = [self._error(channel.join_ref, channel.ref, channel.topic, error)]
+        return actions + self._release(channel)
+
+    def answered(self, push: Push, response: JSON) -> Send:
+        """Answer a push. The response is encoded as it is; it was checked where it was made."""
+        channel = push.channel
+        send = self._reply(channel.join_ref, push.ref, channel.topic, "ok", response)
+        self._done(push)
+        return send
+
+    def failed(self, push: Push, error: BridgeError) -> Send:
+        """Answer a push with an error. Not after `answered`, unless that raised."""
+        self._done(push)
+        return self._error(push.channel.join_ref, push.ref, push.channel.topic, error)
+
+    def expel(self, channel: Channel) -> list[Action]:
+        """End a channel from this side with `phx_error`: the client joins again."""
+        if self.channels.get(channel.topic) is not channel:
+            return []
+        return [*self._drop(channel), self._event(channel, "phx_error")]
+
+    def drain(self) -> list[Action]:
+        """Tell each joined topic `phx_error`, and refuse joins from now on.
+
+        phoenix.js then keeps new pushes back until it has joined again, so none is lost when the
+        socket closes. Pushes that still come are answered until `close`.
+        """
+        self.phase = "draining"
+        return [self._event(channel, "phx_error") for channel in self.channels.values()]
+
+    def close(self) -> None:
+        """Refuse pushes too, from now on."""
+        self.phase = "closing"
+
+    # -- frames ----------------------------------------------------------------------------
+    def _handle(self, frame: Frame, size: int) -> list[Action]:
+        if frame.topic == "phoenix" and frame.event == "heartbeat":
+            return [self._reply(frame.join_ref, frame.ref, "phoenix", "ok", {})]
+        channel = self.channels.get(frame.topic)
+        state: State = channel.state if channel is not None else "absent"
+        return _TABLE[state, _EVENTS.get(frame.event, "push")](self, channel, frame, size)
+
+    def _join(self, _channel: Channel | None, frame: Frame, _size: int) -> list[Action]:
+        try:
+            if self.phase != "open":
+                raise BridgeError("draining", "this worker is stopping: connect again")
+            subsystem, key = _split(frame.topic)
+            self.admit(subsystem, key)
+            since = _since(frame.payload)
+            if len(self.channels) >= self.limits.max_topics:
+                raise BridgeError(
+                    "limit_exceeded", f"one socket may join {self.limits.max_topics} topics",
+                    limit=self.limits.max_topics, actual=len(self.channels) + 1,
+                )  # fmt: skip
+        except BridgeError as error:
+            return [self._error(frame.join_ref, frame.ref, frame.topic, error)]
+        channel = Channel(frame.topic, subsystem, key, frame.join_ref, frame.ref)
+        self.channels[frame.topic] = channel
+        return [Join(channel, since)]
+
+    def _rejoin(self, channel: Channel | None, frame: Frame, size: int) -> list[Action]:
+        assert channel is not None
+        actions = [*self._drop(channel), self._event(channel, "phx_close")]
+        return actions + self._release(channel) + self._join(None, frame, size)
+
+    def _leave(self, channel: Channel | None, frame: Frame, _size: int) -> list[Action]:
+        assert channel is not None
+        if frame.join_ref is not None and frame.join_ref != channel.join_ref:
+            return self._leave_absent(None, frame, 0)  # of an older join, closed already
+        actions: list[Action] = [
+            *self._drop(channel),
+            self._reply(channel.join_ref, frame.ref, frame.topic, "ok", {}),
+            self._event(channel, "phx_close"),
+        ]
+        return actions + self._release(channel)
+
+    def _leave_absent(self, _channel: Channel | None, frame: Frame, _size: int) -> list[Action]:
+        return [self._reply(frame.join_ref, frame.ref, frame.topic, "ok", {})]
+
+    def _unmatched(self, _channel: Channel | None, frame: Frame, _size: int) -> list[Action]:
+        error = BridgeError(
+            "unmatched_topic", f"{frame.topic} is not joined on this socket: join it first",
+            expected="a joined topic", actual=frame.topic,
+        )  # fmt: skip
+        return [self._error(frame.join_ref, frame.ref, frame.topic, error)]
+
+    def _hold(self, channel: Channel | None, frame: Frame, size: int) -> list[Action]:
+        assert channel is not None
+        if (busy := self._busy(size)) is not None:
+            return [self._error(channel.join_ref, frame.ref, frame.topic, busy)]
+        self._begin(size)
+        if channel.held is None:
+            channel.held = []
+        channel.held.append((frame, size))
+        return []
+
+    def _push(self, channel: Channel | None, frame: Frame, size: int) -> list[Action]:
+        assert channel is not None
+        try:
+            if (busy := self._busy(size)) is not None:
+                raise busy
+            push = _push_of(channel, frame, size)
+        except BridgeError as error:
+            return [self._error(channel.join_ref, frame.ref, frame.topic, error)]
+        self._begin(size)
+        return [Dispatch(push)]
+
+    # -- what they share -------------------------------------------------------------------
+    def _busy(self, size: int) -> BridgeError | None:
+        if self.phase == "closing":
+            return BridgeError("draining", "this worker is stopping: connect again")
+        if self.in_flight >= self.limits.max_in_flight:
+            return BridgeError(
+                "overloaded", f"{self.in_flight} pushes of this socket wait for their answer",
+                queue="in_flight", limit=self.limits.max_in_flight,
+            )  # fmt: skip
+        if self.in_flight and self.in_flight_bytes + size > self.limits.max_bytes:
+            return BridgeError(
+                "overloaded", "the unanswered pushes of this socket are too large together",
+                queue="in_flight_bytes", limit=self.limits.max_bytes,
+            )  # fmt: skip
+        return None
+
+    def _begin(self, size: int) -> None:
+        self.in_flight += 1
+        self.in_flight_bytes += size
+
+    def _done(self, push: Push) -> None:
+        self.in_flight -= 1
+        self.in_flight_bytes -= push.size
+
+    def _drop(self, channel: Channel) -> list[Action]:
+        channel.state = "absent"
+        del self.channels[channel.topic]
+        return [Part(channel)]
+
+    def _release(self, channel: Channel) -> list[Action]:
+        """Handle the frames held back, in the state the channel has come to."""
+        held, channel.held = channel.held or [], None
+        actions: list[Action] = []
+        for frame, size in held:
+            self.in_flight -= 1
+            self.in_flight_bytes -= size
+            handle = Session._push if channel.state == "joined" else Session._unmatched
+            actions += handle(self, channel, frame, size)
+        return actions
+
+    def _refuse_unreadable(self, bad: UnreadableFrame, *, binary: bool) -> list[Action]:
+        self._unreadable += 1
+        actions: list[Action] = [self._error(bad.join_ref, bad.ref, bad.topic, bad.error)]
+        if self._unreadable >= UNREADABLE_IN_A_ROW:
+            code = CLOSE_BINARY if binary else CLOSE_UNREADABLE
+            actions.append(Close(code, f"{self._unreadable} unreadable frames in a row"))
+        return actions
+
+    def _reply(self, join_ref: Ref, ref: Ref, topic: str, status: str, response: JSON) -> Send:
+        payload = {"status": status, "response": response}
+        return Send(self.codec.encode(Frame(join_ref, ref, topic, "phx_reply", payload)))
+
+    def _error(self, join_ref: Ref, ref: Ref, topic: str, error: BridgeError) -> Send:
+        response = error.response()
+        if error.code == "unmatched_topic":
+            response["reason"] = "unmatched topic"  # what Phoenix itself answers
+        return self._reply(join_ref, ref, topic, "error", response)
+
+    def _event(self, channel: Channel, event: str) -> Send:
+        # As Phoenix does, phx_close and phx_error carry the join's ref as their ref.
+        ref = channel.join_ref
+        return Send(self.codec.encode(Frame(ref, ref, channel.topic, event, {})))
+
+
+def _split(topic: str) -> tuple[str, str]:
+    subsystem, colon, key = topic.partition(":")
+    if not colon:
+        raise BridgeError(
+            "unknown_topic", "a topic is `subsystem:key`", expected="subsystem:key", actual=topic
+        )
+    return subsystem, key
+
+
+def _since(payload: JSON | bytes) -> str | None:
+    since = payload.get("since") if type(payload) is dict else None
+    if since is None or (type(since) is str and len(since) <= MAX_SINCE_CHARACTERS):
+        return since or None
+    raise BridgeError(
+        "invalid_request", "/since: expected the position of an earlier join or event",
+        pointer="/since", expected=f"a string of up to {MAX_SINCE_CHARACTERS}",
+        actual=json_type(since),
+    )  # fmt: skip
+
+
+def _push_of(channel: Channel, frame: Frame, size: int) -> Push:
+    payload = frame.payload
+    if type(payload) is bytes:
+        request = {"base64": base64.b64encode(payload).decode()}
+        return Push(channel, frame.ref, frame.event, request, "", True, size)
+    if type(payload) is not dict:
+        raise BridgeError(
+            "invalid_frame", f"the payload of {frame.event} is the request",
+            pointer="", expected="object", actual=json_type(payload),
+        )  # fmt: skip
+    message_id = ""
+    if "message_id" in payload:
+        message_id = payload.pop("message_id")
+        if type(message_id) is not str or not MESSAGE_ID.fullmatch(message_id):
+            raise BridgeError(
+                "invalid_request", "/message_id: expected 1 to 100 of A-Z a-z 0-9 . _ : / -",
+                pointer="/message_id", expected=MESSAGE_ID.pattern, actual=json_type(message_id),
+            )  # fmt: skip
+    return Push(channel, frame.ref, frame.event, payload, message_id, False, size)
+
+
+_Handler = Callable[[Session, Channel | None, Frame, int], list[Action]]
+_EVENTS = {"phx_join": "join", "phx_leave": "leave"}
+
+# (state of the topic, event) -> what happens. Drawn in docs/protocol.md.
+_TABLE: dict[tuple[State, str], _Handler] = {
+    ("absent", "join"): Session._join,
+    ("absent", "leave"): Session._leave_absent,
+    ("absent", "push"): Session._unmatched,
+    ("joining", "join"): Session._rejoin,
+    ("joining", "leave"): Session._leave,
+    ("joining", "push"): Session._hold,
+    ("joined", "join"): Session._rejoin,
+    ("joined", "leave"): Session._leave,
+    ("joined", "push"): Session._push,
+}

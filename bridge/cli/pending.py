@@ -1,0 +1,100 @@
+"""`bridge outbox`, `timers`, `dead`: what is still to happen, and what kept failing."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import asdict
+from typing import Any
+
+from bridge.cli.command import (
+    Call,
+    CommandFailed,
+    Commands,
+    add_command,
+    add_group,
+    add_subsystem,
+)
+from bridge.journal.redis import RedisJournal
+from bridge.message import JSON
+
+Read = Callable[[RedisJournal, str, int], Awaitable[list[Any]]]
+
+OUTBOX = {
+    "subsystem": "subsystem", "key": "key", "kind": "effect", "id": "id",
+    "committed_ms": "committed", "attempts": "attempts", "held": "held", "error": "last error",
+}  # fmt: skip
+TIMERS = {
+    "subsystem": "subsystem", "key": "key", "id": "timer", "due_ms": "due",
+    "operation": "operation", "request": "request", "attempts": "attempts", "error": "last error",
+}  # fmt: skip
+DEAD = {
+    "subsystem": "subsystem", "key": "key", "what": "what", "kind": "kind", "id": "id",
+    "attempts": "attempts", "died_ms": "died", "error": "error",
+}  # fmt: skip
+
+
+def add(commands: Commands) -> None:
+    _add_list(
+        commands, "outbox", "show effects that wait; `held` ones have no executor", OUTBOX,
+        RedisJournal.outbox,
+    )  # fmt: skip
+    _add_list(commands, "timers", "show timers, the next one first", TIMERS, RedisJournal.timers)
+    dead = add_group(commands, "dead", "show or redrive what kept failing")
+    _add_list(dead, "list", "show the dead letters", DEAD, RedisJournal.dead)
+    show = add_command(dead, "show", "print one dead letter whole", _show, json=False)
+    redrive = add_command(
+        dead, "redrive", "put dead letters back to be tried again", _redrive, json=False
+    )
+    for parser in (show, redrive):
+        add_subsystem(parser, required=True)
+    show.add_argument("id", metavar="ID")
+    redrive.add_argument("id", metavar="ID", nargs="+")
+
+
+def _add_list(
+    commands: Commands, name: str, help: str, columns: dict[str, str], read: Read
+) -> None:
+    def run(call: Call) -> int:
+        call.show(columns, asyncio.run(_read(call, read)))
+        return 0
+
+    parser = add_command(commands, name, help, run)
+    add_subsystem(parser)
+    parser.add_argument(
+        "--limit", type=int, default=100, help="at most so many per subsystem, default 100"
+    )
+
+
+async def _read(call: Call, read: Read) -> list[dict[str, JSON]]:
+    async with call.journal() as journal:
+        found = [
+            await read(journal, name, call.args.limit) for name in await call.subsystems(journal)
+        ]
+    return [_without_claim(asdict(row)) for rows in found for row in rows]
+
+
+def _without_claim(row: dict[str, JSON]) -> dict[str, JSON]:
+    return {name: value for name, value in row.items() if name != "token"}
+
+
+def _show(call: Call) -> int:
+    call.args.limit, call.args.json = 1_000_000, True
+    rows = [row for row in asyncio.run(_read(call, RedisJournal.dead)) if row["id"] == call.args.id]
+    if not rows:
+        raise CommandFailed(f"no dead letter {call.args.id!r}: `bridge dead list` shows them")
+    call.show(DEAD, rows)
+    return 0
+
+
+def _redrive(call: Call) -> int:
+    async def redrive() -> list[str]:
+        async with call.journal() as journal:
+            (name,) = await call.subsystems(journal)
+            return [id for id in call.args.id if not await journal.redrive(name, id)]
+
+    unknown = asyncio.run(redrive())
+    if unknown:
+        raise CommandFailed(f"no dead letter {', '.join(unknown)}: `bridge dead list` shows them")
+    print(f"{len(call.args.id)} put back")
+    return 0

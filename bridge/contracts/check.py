@@ -1,0 +1,154 @@
+"""Everything `bridge contracts check` looks at, as rows. Prints nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from bridge.canonical import canonical, escape
+from bridge.contracts import generate, released
+from bridge.contracts.contract import Contract
+from bridge.contracts.files import ROOT
+from bridge.contracts.registry import Registry
+from bridge.contracts.scenarios import FILE_NAME, Scenario, Step, load_scenarios
+from bridge.errors import BridgeError, ContractBroken, Refusal
+from bridge.message import Invocation, Outcome
+
+
+class Runs(Protocol):
+    """What of a runtime is used here; `bridge.runtimes.runtime.Runtime` has it."""
+
+    def available(self, subsystem: str) -> bool: ...
+
+    async def handle(self, invocation: Invocation) -> Outcome: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One thing looked at. `problem` is empty when all is well."""
+
+    check: str  # contract, scenario, released, generated
+    subsystem: str
+    what: str
+    runtime: str = ""
+    problem: str = ""
+
+    @property
+    def ok(self) -> bool:
+        return not self.problem
+
+
+def check_contracts(folders: Sequence[Path]) -> list[Row]:
+    """Load each contract and its scenarios by themselves: one row per subsystem."""
+    rows = []
+    for folder in folders:
+        try:
+            registry = Registry.load(folder)
+            for name in registry.names():
+                load_scenarios(registry.file(name).with_name(FILE_NAME), registry.get(name))
+                rows.append(Row("contract", name, f"{name}@{registry.get(name).version}"))
+        except ContractBroken as error:
+            rows.append(Row("contract", "", str(folder), problem=str(error)))
+    return rows
+
+
+async def check_scenarios(
+    registry: Registry, runtimes: Mapping[str, Runs], subsystems: Sequence[str] = ()
+) -> list[Row]:
+    """Run every scenario in every runtime that has the subsystem: one row each.
+
+    Replies, effects and states are compared as canonical bytes; a row names the first
+    difference. Each step gets the expected state of the step before it, so that one difference
+    is one row's, not all the following steps' too. A runtime that has no instance is left out.
+    """
+    rows = []
+    for name in subsystems or registry.names():
+        contract = registry.get(name)
+        scenarios = load_scenarios(registry.file(name).with_name(FILE_NAME), contract)
+        for runtime_name, runtime in runtimes.items():
+            if not runtime.available(name):
+                continue
+            for scenario in scenarios:
+                problem = await _run(contract, scenario, runtime_name, runtime)
+                rows.append(Row("scenario", name, scenario.name, runtime_name, problem))
+    return rows
+
+
+def check_released(registry: Registry) -> list[Row]:
+    """Hold the registry to the released digests: one row per subsystem it pins or has."""
+    faults = released.changed(registry)
+    names = sorted({*registry.names(), *faults})
+    return [Row("released", name, name, problem=faults.get(name, "")) for name in names]
+
+
+def check_generated() -> list[Row]:
+    """Compare the generated files with what the contracts give."""
+    rows = [
+        Row("generated", "", str(path.relative_to(ROOT)), problem="drifted: run `make generate`")
+        for path in generate.drifted()
+    ] or [Row("generated", "", "python, elixir")]
+    fine, text = generate.typescript(check=True)
+    rows.append(Row("generated", "", text, problem="" if fine else text))
+    return rows
+
+
+def difference(expected: Any, actual: Any, pointer: str = "") -> str:
+    """Name the first place where two JSON values differ; empty if they don't."""
+    if isinstance(expected, dict) and isinstance(actual, dict):
+        for key in sorted({*expected, *actual}):
+            at = f"{pointer}/{escape(key)}"
+            if key not in actual:
+                return f"{at} is missing"
+            if key not in expected:
+                return f"{at} should not be there"
+            if found := difference(expected[key], actual[key], at):
+                return found
+        return ""
+    if isinstance(expected, list) and isinstance(actual, list):
+        if len(expected) != len(actual):
+            return f"{pointer}: expected {len(expected)} items, got {len(actual)}"
+        pairs = enumerate(zip(expected, actual, strict=True))
+        return next((d for n, (e, a) in pairs if (d := difference(e, a, f"{pointer}/{n}"))), "")
+    if canonical(expected) == canonical(actual):
+        return ""
+    return f"{pointer}: expected {_short(expected)}, got {_short(actual)}"
+
+
+async def _run(contract: Contract, scenario: Scenario, name: str, runtime: Runs) -> str:
+    for step in scenario.steps:
+        try:
+            problem = await _step(contract, scenario.key, step, name, runtime)
+        except BridgeError as error:
+            problem = f"{error.code}: {error.message}"
+        if problem:
+            return f"{step.pointer} ({step.operation.name}): {problem}"
+    return ""
+
+
+async def _step(contract: Contract, key: str, step: Step, name: str, runtime: Runs) -> str:
+    invocation = Invocation(
+        subsystem=contract.name, key=key, operation=step.operation.name,
+        kind=step.operation.kind, request=step.request, state=step.state, context=step.context,
+        digest=contract.digest, timeout_ms=contract.timeout_ms,
+    )  # fmt: skip
+    try:
+        answer = await runtime.handle(invocation)
+    except Refusal as refusal:
+        step.operation.check_refusal(refusal, name)
+        if step.refused == refusal.reason:
+            return ""
+        return f"refused with {refusal.reason}, expected {step.refused or 'an outcome'}"
+    if step.outcome is None:
+        return f"expected the refusal {step.refused}, got an outcome"
+    answer = contract.check_outcome(step.operation, answer, name)
+    for part in ("reply", "effects", "state"):
+        if found := difference(getattr(step.outcome, part), getattr(answer, part), f"/{part}"):
+            return found
+    return ""
+
+
+def _short(value: Any) -> str:
+    text = canonical(value).decode()
+    return text if len(text) <= 80 else text[:79] + "…"

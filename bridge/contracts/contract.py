@@ -1,0 +1,203 @@
+"""A contract in use: what a request must be, and what an implementation may answer. No I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from bridge.canonical import canonical, json_type, normalise
+from bridge.contracts.validation import CompiledSchema, resolve
+from bridge.errors import BridgeError, InvalidRequest, Refusal, RuntimeFault, Violation
+from bridge.message import JSON, Kind, Outcome, RuntimeName
+
+MAX_KEY_LENGTH = 200
+MAX_EFFECTS = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """Something a subsystem can be asked."""
+
+    name: str
+    where: str  # "heartbeat@1 tick", what violations begin with
+    summary: str
+    kind: Kind
+    internal: bool
+    content_type: str | None
+    effects: frozenset[str]
+    errors: tuple[str, ...]
+    idempotency: str | None
+    request: CompiledSchema
+    reply: CompiledSchema
+    defaults: Mapping[str, JSON]
+
+    def check_request(self, value: JSON) -> JSON:
+        """Return the request as every runtime gets it: normalised, defaults filled in.
+
+        Raises InvalidRequest, or what `normalise` raises.
+        """
+        if self.defaults and type(value) is dict:
+            value = {**self.defaults, **value}
+        value = normalise(value)
+        violation = self.request.violation(value)
+        if violation is not None:
+            raise InvalidRequest(violation)
+        return value
+
+    def idempotency_value(self, request: JSON) -> JSON | None:
+        """Return what makes two requests the same one, None if nothing in this one does."""
+        return None if self.idempotency is None else resolve(request, self.idempotency)
+
+    def check_refusal(self, refusal: Refusal, runtime: str) -> None:
+        """Hold a handler's refusal to the contract; raises RuntimeFault if it is not declared."""
+        if refusal.reason not in self.errors:
+            raise _broken(runtime, f"{self.where} errors", "", "enum", list(self.errors),
+                          f"reason {refusal.reason!r}")  # fmt: skip
+        _normalised(runtime, f"{self.where} refusal", refusal.detail)
+
+
+@dataclass(frozen=True, slots=True)
+class Contract:
+    """What clients may ask of a subsystem and what its implementations may answer."""
+
+    name: str
+    version: int
+    summary: str
+    owner: RuntimeName
+    fallback: RuntimeName | None
+    assign: Literal["message", "key"]
+    timeout_ms: int
+    max_state_bytes: int
+    initial_state: JSON
+    digest: str
+    operations: Mapping[str, Operation]
+    events: Mapping[str, CompiledSchema]
+    state: CompiledSchema
+    effects: Mapping[str, CompiledSchema]  # by kind, the same for every contract
+
+    def check_key(self, key: str) -> None:
+        """Refuse what cannot be a key: empty, over 200 characters, control characters."""
+        if not 1 <= len(key) <= MAX_KEY_LENGTH:
+            raise _bad_key(self.name, f"a key of 1 to {MAX_KEY_LENGTH} characters", len(key))
+        for n, character in enumerate(key):
+            if character < " " or character == "\x7f":
+                raise _bad_key(self.name, "no control characters", f"one at {n}")
+
+    def operation(self, name: str, *, internal: bool = False) -> Operation:
+        """Return an operation; only `internal` callers get internal ones.
+
+        Raises BridgeError `unknown_operation`, which lists what there is.
+        """
+        operation = self.operations.get(name)
+        if operation is None or (operation.internal and not internal):
+            known = [o.name for o in self.operations.values() if internal or not o.internal]
+            raise BridgeError(
+                "unknown_operation",
+                f"{self.name} has no operation {name[:64]!r}, expected one of {', '.join(known)}",
+                expected=known,
+                actual=name[:64],
+            )
+        return operation
+
+    def check_outcome(self, operation: Operation, outcome: Outcome, runtime: str) -> Outcome:
+        """Return an implementation's outcome normalised, held to everything the contract says.
+
+        For a query only the reply comes back. Raises RuntimeFault `off_contract`, whose detail
+        is the violation, or `not_serialisable`.
+        """
+        where = operation.where
+        reply = _normalised(runtime, f"{where} reply", outcome.reply)
+        _require(runtime, operation.reply.violation(reply))
+        effects = _normalised(runtime, f"{where} effects", outcome.effects)
+        if operation.kind == "query":
+            if effects:
+                raise _broken(runtime, f"{where} effects", "", "maxItems", "none of a query",
+                              f"{len(effects)}")  # fmt: skip
+            return Outcome(reply)
+        self._check_effects(operation, effects, runtime, f"{where} effects")
+        state = _normalised(runtime, f"{where} state", outcome.state)
+        _require(runtime, self.state.violation(state))
+        size = len(canonical(state))
+        if size > self.max_state_bytes:
+            raise _broken(runtime, self.state.contract, "", "max_state_bytes",
+                          self.max_state_bytes, f"{size} bytes")  # fmt: skip
+        return Outcome(reply, effects, state)
+
+    def _check_effects(
+        self, operation: Operation, effects: Any, runtime: str, where: str
+    ) -> None:
+        if type(effects) is not list:
+            raise _broken(runtime, where, "", "type", "array", json_type(effects))
+        if len(effects) > MAX_EFFECTS:
+            raise _broken(runtime, where, "", "maxItems", MAX_EFFECTS, f"{len(effects)}")
+        for n, effect in enumerate(effects):
+            if type(effect) is not dict:
+                raise _broken(runtime, where, f"/{n}", "type", "object", json_type(effect))
+            kind = effect.get("effect")
+            if type(kind) is not str or kind not in operation.effects:
+                actual = repr(kind[:64]) if type(kind) is str else json_type(kind)
+                allowed = sorted(operation.effects)
+                raise _broken(runtime, where, f"/{n}/effect", "enum", allowed, actual)
+            _require(runtime, self.effects[kind].violation(effect, f"/{n}"))
+            match kind:
+                case "emit":
+                    self._check_event(effect, runtime, where, f"/{n}")
+                case "schedule":
+                    self._check_schedule(effect, runtime, where, f"/{n}")
+                case "call":
+                    self._command(effect["then"], runtime, where, f"/{n}/then")
+
+    def _check_event(self, effect: Mapping[str, Any], runtime: str, where: str, at: str) -> None:
+        payload = self.events.get(effect["type"])
+        if payload is None:
+            raise _broken(runtime, where, f"{at}/type", "enum", sorted(self.events),
+                          repr(effect["type"]))  # fmt: skip
+        _require(runtime, payload.violation(effect["payload"], f"{at}/payload"))
+
+    def _check_schedule(
+        self, effect: Mapping[str, Any], runtime: str, where: str, at: str
+    ) -> None:
+        operation = self._command(effect["operation"], runtime, where, f"{at}/operation")
+        request = {**operation.defaults, **effect["request"]}
+        _require(runtime, operation.request.violation(request, f"{at}/request"))
+
+    def _command(self, name: str, runtime: str, where: str, at: str) -> Operation:
+        operation = self.operations.get(name)
+        if operation is None or operation.kind != "command":
+            commands = [o.name for o in self.operations.values() if o.kind == "command"]
+            raise _broken(runtime, where, at, "enum", commands, repr(name))
+        return operation
+
+
+def _normalised(runtime: str, what: str, value: Any) -> Any:
+    try:
+        return normalise(value)
+    except BridgeError as error:
+        raise RuntimeFault(
+            runtime, "not_serialisable", f"{what}: {error.message}", contract=what, **error.detail
+        ) from None
+
+
+def _require(runtime: str, violation: Violation | None) -> None:
+    if violation is not None:
+        raise _off_contract(runtime, violation)
+
+
+def _broken(
+    runtime: str, contract: str, pointer: str, rule: str, expected: Any, actual: str
+) -> RuntimeFault:
+    return _off_contract(runtime, Violation(contract, pointer, rule, expected, actual))
+
+
+def _off_contract(runtime: str, violation: Violation) -> RuntimeFault:
+    return RuntimeFault(runtime, "off_contract", str(violation), **violation.as_detail())
+
+
+def _bad_key(subsystem: str, expected: str, actual: Any) -> BridgeError:
+    return BridgeError(
+        "unknown_topic",
+        f"{subsystem}: expected {expected}, got {actual}",
+        expected=expected,
+        actual=actual,
+    )

@@ -1,0 +1,207 @@
+"""Write what is generated from the contracts, or say where it drifted.
+
+    python -m bridge.contracts.generate [--check]
+
+Pydantic models by datamodel-code-generator, for Elixir a module and term-format vectors. Types
+and validators for TypeScript are written by contracts/typescript/scripts/generate.mjs, which is
+called where its packages are installed. No output depends on clock, machine or order of files.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from bridge.canonical import canonical
+from bridge.contracts.files import BUILT_IN, CONTRACTS, META, ROOT, read_json
+
+NODE = ROOT / "elixir_node" / "apps" / "bridge"
+TYPESCRIPT = CONTRACTS / "typescript"
+# target -> the file whose `$defs` (and own schema, for the meta schemas) become classes
+MODELS = {
+    ROOT / "bridge/contracts/generated/subsystem.py": META / "subsystem.schema.json",
+    ROOT / "bridge/contracts/generated/scenarios.py": META / "scenarios.schema.json",
+    ROOT / "bridge/subsystems/generated/heartbeat.py": BUILT_IN / "heartbeat/subsystem.json",
+}
+_OPTIONS = [
+    "--output-model-type=pydantic_v2.BaseModel",
+    "--target-python-version=3.11",
+    "--formatters=builtin",
+    "--disable-timestamp",
+    "--use-standard-collections",
+    "--use-union-operator",
+    "--field-constraints",
+    "--use-annotated",
+    "--enum-field-as-literal=all",
+    "--collapse-root-models",
+    "--enable-faux-immutability",
+    "--use-schema-description",
+    "--strict-nullable",
+]
+
+
+def python_models() -> dict[Path, bytes]:
+    """Return the text of every generated Python module."""
+    return {target: _model(source, target) for target, source in MODELS.items()}
+
+
+def elixir_module() -> dict[Path, bytes]:
+    """Return the Elixir module with the built-in contracts' names, digests and times."""
+    from bridge.contracts.registry import Registry  # needs the models written above
+
+    registry = Registry.load(BUILT_IN)
+    entries = []
+    for contract in map(registry.get, registry.names()):
+        fallback = "nil" if contract.fallback is None else json.dumps(contract.fallback)
+        entries.append(
+            f"    {json.dumps(contract.name)} => %{{\n"
+            f"      version: {contract.version},\n"
+            f'      digest: "{contract.digest}",\n'
+            f"      owner: {json.dumps(contract.owner)},\n"
+            f"      fallback: {fallback},\n"
+            f"      timeout_ms: {_integer(contract.timeout_ms)}\n"
+            "    }"
+        )
+    text = _ELIXIR.replace("@entries", ",\n".join(entries))
+    return {NODE / "lib/bridge/generated/contracts.ex": text.encode()}
+
+
+def vectors() -> dict[Path, bytes]:
+    """Return the vectors Elixir reads: it has no JSON before OTP 27."""
+    from bridge.contracts.registry import Registry
+    from bridge.contracts.scenarios import as_vectors, load_scenarios
+    from bridge.link.terms import encode
+
+    registry = Registry.load(BUILT_IN)
+    folder = NODE / "test/vectors"
+    made: dict[Path, bytes] = {}
+    for name in registry.names():
+        contract = registry.get(name)
+        scenarios = load_scenarios(registry.file(name).with_name("scenarios.json"), contract)
+        made[folder / f"{name}.etf"] = encode(_sorted(as_vectors(contract, scenarios)))
+    determinism = {
+        file.stem: read_json(file) for file in (CONTRACTS / "vectors/determinism").glob("*.json")
+    }
+    made[folder / "determinism.etf"] = encode(_sorted(determinism))
+    return made
+
+
+def drifted() -> list[Path]:
+    """Return the generated files that are not what the contracts give."""
+    wanted = python_models() | elixir_module() | vectors()
+    return [p for p, data in wanted.items() if not p.is_file() or p.read_bytes() != data]
+
+
+def typescript(*, check: bool) -> tuple[bool, str]:
+    """Run the TypeScript generator: whether all is well, and one line about it."""
+    script = TYPESCRIPT / "scripts" / "generate.mjs"
+    if not (TYPESCRIPT / "node_modules").is_dir():
+        return True, "typescript: left out, its packages are missing: run `npm ci` in " + str(
+            TYPESCRIPT.relative_to(ROOT)
+        )
+    command = ["node", str(script), *(["--check"] if check else [])]
+    try:
+        result = subprocess.run(command, cwd=TYPESCRIPT, capture_output=True, text=True)
+    except FileNotFoundError:
+        return True, "typescript: left out, there is no `node` in the path"
+    lines = (result.stdout + result.stderr).strip().splitlines()
+    return result.returncode == 0, f"typescript: {'; '.join(lines) or 'up to date'}"
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m bridge.contracts.generate")
+    parser.add_argument("--check", action="store_true", help="write nothing, fail on drift")
+    check = parser.parse_args(arguments).check
+    if check:
+        stale = drifted()
+        for path in stale:
+            print(f"{path.relative_to(ROOT)} is not what the contracts give: run `make generate`")
+        fine, text = typescript(check=True)
+        print(text)
+        return 1 if stale or not fine else 0
+    for make in (python_models, elixir_module, vectors):
+        for path, data in make().items():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if not path.is_file() or path.read_bytes() != data:
+                path.write_bytes(data)
+                print(f"wrote {path.relative_to(ROOT)}")
+    fine, text = typescript(check=False)
+    print(text)
+    return 0 if fine else 1
+
+
+def _model(source: Path, target: Path) -> bytes:
+    document = read_json(source)
+    schemas = dict(document.get("$defs", {}))
+    if source.parent == META:
+        own = {k: v for k, v in document.items() if k not in ("$schema", "$defs")}
+        schemas[document["title"]] = own
+    # As components of an OpenAPI file, definitions become classes without a class around them.
+    components: Any = {"openapi": "3.1.0", "info": {"title": "", "version": ""}, "paths": {}}
+    components["components"] = {"schemas": schemas}
+    text = json.dumps(components).replace("#/$defs/", "#/components/schemas/")
+    header = (
+        f'"""Written by `make generate` from {source.relative_to(ROOT)}. Do not edit."""\n'
+        "# ruff: noqa: E501 (texts come from the schema as they are)\n"
+    )
+    with TemporaryDirectory() as folder:
+        output = Path(folder) / "model.py"
+        _run(
+            [sys.executable, "-m", "datamodel_code_generator", "--input-file-type", "openapi",
+             *_OPTIONS, "--custom-file-header", header, "--output", str(output)],
+            text.encode(),
+        )  # fmt: skip
+        made = output.read_bytes()
+    name = ["--stdin-filename", str(target)]
+    made = _run([sys.executable, "-m", "ruff", "check", "-q", "--fix", *name, "-"], made)
+    return _run([sys.executable, "-m", "ruff", "format", *name, "-"], made)
+
+
+def _run(command: list[str], data: bytes) -> bytes:
+    result = subprocess.run(command, cwd=ROOT, input=data, capture_output=True)
+    if result.returncode != 0:
+        raise RuntimeError(f"{' '.join(command[:4])}: {result.stderr.decode()}")
+    return result.stdout
+
+
+def _sorted(value: Any) -> Any:
+    return json.loads(canonical(value))
+
+
+def _integer(value: int) -> str:
+    """Write an integer as the Elixir formatter does."""
+    return f"{value:_}" if value >= 100_000 else str(value)
+
+
+_ELIXIR = '''\
+# Written by `make generate` from contracts/subsystems. Do not edit.
+defmodule Bridge.Generated.Contracts do
+  @moduledoc """
+  What the node must know of the built-in contracts; the gateway holds messages to them.
+  """
+
+  @type t :: %{
+          version: pos_integer,
+          digest: String.t(),
+          owner: String.t(),
+          fallback: String.t() | nil,
+          timeout_ms: pos_integer
+        }
+
+  @contracts %{
+@entries
+  }
+
+  @doc "Return the built-in contracts by subsystem."
+  @spec all() :: %{String.t() => t}
+  def all, do: @contracts
+end
+'''
+
+if __name__ == "__main__":
+    sys.exit(main())

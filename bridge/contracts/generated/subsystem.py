@@ -1,0 +1,137 @@
+"""Written by `make generate` from contracts/meta/subsystem.schema.json. Do not edit."""
+
+from __future__ import annotations
+
+# ruff: noqa: E501 (texts come from the schema as they are)
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, RootModel, StringConstraints
+
+
+class Reason(RootModel[str]):
+    model_config = ConfigDict(
+        frozen=True,
+    )
+    root: Annotated[str, Field(pattern="^[a-z][a-z0-9_]{0,63}$")]
+
+
+class Operation(BaseModel):
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+    )
+    kind: Annotated[
+        Literal["query", "command"],
+        Field(description="A query reads; a command may change state or have effects."),
+    ]
+    internal: Annotated[bool, Field(description="true: only timers and `then` may ask it.")] = (
+        False
+    )
+    summary: Annotated[str, Field(max_length=300, min_length=1)]
+    request: dict[str, Any]
+    reply: dict[str, Any]
+    effects: Annotated[
+        list[Literal["emit", "inngest", "system_event", "schedule", "cancel", "call"]],
+        Field(description="The kinds of effect the handler may answer with."),
+    ] = []
+    errors: Annotated[
+        list[Reason],
+        Field(
+            description="The reasons the handler may refuse with.",
+            validate_default=True,
+        ),
+    ] = []
+    idempotency: Annotated[
+        str | None,
+        Field(
+            description="JSON pointer to the request's member that makes two messages the same one.",
+            pattern="^(/[^/~]+)+$",
+        ),
+    ] = None
+    content_type: Annotated[
+        str | None,
+        Field(
+            description='Says that the operation takes binary frames; its request is {"base64": string}.',
+            pattern="^[a-z0-9.+-]+/[a-z0-9.+-]+$",
+        ),
+    ] = None
+
+
+class SubsystemFile(BaseModel):
+    """
+    A subsystem's contract, subsystem.json. Its schemas are JSON Schema 2020-12, as far as subset.json allows.
+    """
+
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+    )
+    field_schema: Annotated[str | None, Field(alias="$schema")] = None
+    name: Annotated[
+        str,
+        Field(
+            description="The folder's name, and the part of a topic before the first colon.",
+            pattern="^[a-z][a-z0-9_-]{0,63}$",
+        ),
+    ]
+    version: Annotated[
+        int,
+        Field(
+            description="Grows with every change after a release; a released version never changes.",
+            ge=1,
+            le=1000000,
+        ),
+    ]
+    summary: Annotated[str, Field(max_length=300, min_length=1)]
+    owner: Annotated[
+        Literal["python", "typescript", "elixir"],
+        Field(description="The first owner, when no route exists yet."),
+    ]
+    fallback: Annotated[
+        Literal["python", "typescript", "elixir"] | None,
+        Field(
+            description="The runtime that stands in while the owner cannot be reached; null: none."
+        ),
+    ]
+    assign: Annotated[
+        Literal["message", "key"],
+        Field(description="What a move's share is counted over."),
+    ] = "message"
+    timeout_ms: Annotated[
+        int,
+        Field(
+            description="The time a runtime has for one call of the handler.",
+            ge=1,
+            le=600000,
+        ),
+    ] = 5000
+    max_state_bytes: Annotated[
+        int,
+        Field(
+            description="The most canonical bytes a key's state may have.",
+            ge=2,
+            le=1048576,
+        ),
+    ] = 65536
+    state: dict[str, Any]
+    initial_state: Annotated[
+        Any,
+        Field(description="Handed to the handler for a key nothing was committed to."),
+    ]
+    operations: Annotated[
+        dict[Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,63}$")], Operation],
+        Field(min_length=1),
+    ]
+    events: Annotated[
+        dict[
+            Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_.-]*$", max_length=128)],
+            dict[str, Any],
+        ],
+        Field(description="The events `emit` may name, each with the schema of its payload."),
+    ] = {}
+    field_defs: Annotated[
+        dict[
+            Annotated[str, StringConstraints(pattern=r"^[A-Z][A-Za-z0-9]{0,63}$")], dict[str, Any]
+        ],
+        Field(alias="$defs"),
+    ] = {}

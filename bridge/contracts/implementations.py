@@ -1,0 +1,78 @@
+"""Which runtime finds the implementation of which subsystem where: a JSON file, read strictly."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from bridge.canonical import escape
+from bridge.contracts.files import BUILT_IN_IMPLEMENTATIONS, read_json
+from bridge.contracts.loading import require_shape
+from bridge.errors import ContractBroken
+
+
+def load(file: Path) -> dict[str, dict[str, str]]:
+    """Return subsystem -> runtime -> where its implementation is, paths made absolute.
+
+    A Python implementation is `package.module:function`, found from the file's folder too; the
+    others are files. Raises ContractBroken for a file that is not this, or names what isn't.
+    """
+    document = read_json(file)
+    require_shape(file, document, "implementations.schema.json")
+    loaded: dict[str, dict[str, str]] = {}
+    for subsystem, entries in document.items():
+        loaded[subsystem] = {}
+        for runtime, where in entries.items():
+            if runtime != "python":
+                path = (file.parent / where).resolve()
+                if not path.is_file():
+                    raise ContractBroken(
+                        str(file), f"/{escape(subsystem)}/{runtime}", "file",
+                        f"expected a file at {path}, found none",
+                    )  # fmt: skip
+                where = str(path)
+            loaded[subsystem][runtime] = where
+    return loaded
+
+
+def load_all(*files: Path) -> dict[str, dict[str, str]]:
+    """Return the built-in implementations, with those of the files added or in their place."""
+    merged = load(BUILT_IN_IMPLEMENTATIONS)
+    for file in files:
+        for subsystem, entries in load(file).items():
+            merged[subsystem] = {**merged.get(subsystem, {}), **entries}
+    return merged
+
+
+def python_handlers(
+    implementations: Mapping[str, Mapping[str, str]], *folders: Path
+) -> dict[str, Callable[..., Any]]:
+    """Import the Python implementations; `folders` are looked through after the path.
+
+    Raises ContractBroken naming the subsystem whose module or function cannot be had.
+    """
+    for folder in folders:
+        if str(folder) not in sys.path:
+            sys.path.append(str(folder))
+    handlers: dict[str, Callable[..., Any]] = {}
+    for subsystem, entries in implementations.items():
+        if "python" not in entries:
+            continue
+        module, _, function = entries["python"].partition(":")
+        try:
+            found = getattr(importlib.import_module(module), function, None)
+        except Exception as error:  # whatever a user's module does when it is imported
+            raise _broken(
+                subsystem, entries["python"], f"{type(error).__name__}: {error}"
+            ) from error
+        if not callable(found):
+            raise _broken(subsystem, entries["python"], f"{module} has no function {function}")
+        handlers[subsystem] = found
+    return handlers
+
+
+def _broken(subsystem: str, where: str, what: str) -> ContractBroken:
+    return ContractBroken(where, f"/{escape(subsystem)}/python", "import", what)

@@ -1,0 +1,161 @@
+"""Scenarios: sequences of messages with what every implementation must answer."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from bridge.contracts.contract import Contract, Operation
+from bridge.contracts.files import read_json
+from bridge.contracts.generated.scenarios import (
+    ExpectedOutcome,
+    ExpectedRefusal,
+    ExpectedReply,
+    ScenariosFile,
+)
+from bridge.contracts.generated.scenarios import Step as WrittenStep
+from bridge.contracts.loading import require_shape
+from bridge.errors import BridgeError, ContractBroken, Refusal, RuntimeFault
+from bridge.message import JSON, Context, Outcome, context_for
+
+FILE_NAME = "scenarios.json"
+ZONE = "UTC"
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One message, with the state it must meet and what must come of it.
+
+    `outcome` or `refused` is set. `state` is what the steps before it led to.
+    """
+
+    pointer: str  # of the step in its file
+    operation: Operation
+    request: JSON
+    context: Context
+    state: JSON
+    outcome: Outcome | None
+    refused: str
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """A sequence of messages to one key, beginning with the contract's initial state."""
+
+    name: str
+    key: str
+    steps: tuple[Step, ...]
+
+
+def slug(name: str) -> str:
+    """Return a scenario's name as message ids begin with it: contracts/README.md has the rule."""
+    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
+
+
+def load_scenarios(file: Path, contract: Contract) -> list[Scenario]:
+    """Read scenarios.json and hold every request and expectation to the contract.
+
+    Raises ContractBroken at the first fault.
+    """
+    document = read_json(file)
+    require_shape(file, document, "scenarios.schema.json")
+    scenarios: list[Scenario] = []
+    slugs: set[str] = set()
+    for n, written in enumerate(ScenariosFile.model_validate(document).scenarios):
+        at = f"/scenarios/{n}"
+        if not slug(written.name) or slug(written.name) in slugs:
+            raise ContractBroken(
+                str(file), f"{at}/name", "unique",
+                f"{slug(written.name)!r} must be there, and differ from the others'",
+            )  # fmt: skip
+        slugs.add(slug(written.name))
+        try:
+            contract.check_key(written.key)
+        except BridgeError as error:
+            raise ContractBroken(str(file), f"{at}/key", "key", error.message) from None
+        steps = tuple(_steps(file, contract, written.name, written.key, written.steps, at))
+        scenarios.append(Scenario(written.name, written.key, steps))
+    return scenarios
+
+
+def as_vectors(contract: Contract, scenarios: list[Scenario]) -> JSON:
+    """Return scenarios with nothing left to work out: for languages without a contract reader."""
+    return {
+        "subsystem": contract.name,
+        "digest": contract.digest,
+        "scenarios": [
+            {
+                "name": scenario.name,
+                "key": scenario.key,
+                "steps": [_as_vector(step) for step in scenario.steps],
+            }
+            for scenario in scenarios
+        ],
+    }
+
+
+def _as_vector(step: Step) -> JSON:
+    expected: JSON
+    if step.outcome is None:
+        expected = {"refused": step.refused}
+    elif step.operation.kind == "query":
+        expected = {"reply": step.outcome.reply}
+    else:
+        expected = {
+            "reply": step.outcome.reply,
+            "effects": step.outcome.effects,
+            "state": step.outcome.state,
+        }
+    return {
+        "operation": step.operation.name,
+        "kind": step.operation.kind,
+        "request": step.request,
+        "context": step.context.as_json(),
+        "state": step.state,
+        "expect": expected,
+    }
+
+
+def _steps(
+    file: Path, contract: Contract, name: str, key: str, written: list[WrittenStep], at: str
+) -> Iterator[Step]:
+    state = contract.initial_state
+    for n, step in enumerate(written):
+        here = f"{at}/steps/{n}"
+        message_id = step.message_id or f"{slug(name)}/{n}"
+        context = context_for(
+            message_id, step.now_ms, step.now_ms + contract.timeout_ms, ZONE, key
+        )
+        try:
+            operation = contract.operation(step.operation, internal=True)
+            request = operation.check_request(step.request)
+            outcome, refused = _expected(contract, operation, step)
+        except (BridgeError, RuntimeFault) as error:
+            raise ContractBroken(str(file), here, error.code, error.message) from None
+        yield Step(here, operation, request, context, state, outcome, refused)
+        if outcome is not None and operation.kind == "command":
+            state = outcome.state
+
+
+def _expected(
+    contract: Contract, operation: Operation, step: WrittenStep
+) -> tuple[Outcome | None, str]:
+    match step.expect:
+        case ExpectedRefusal(refused=reason):
+            operation.check_refusal(Refusal(reason), "scenario")
+            return None, reason
+        case ExpectedReply(reply=reply) if operation.kind == "query":
+            outcome = Outcome(reply)
+        case ExpectedOutcome(reply=reply, effects=effects, state=state) if (
+            operation.kind == "command"
+        ):
+            outcome = Outcome(reply, effects, state)
+        case _:
+            raise BridgeError(
+                "invalid_request",
+                f"{operation.name} is a {operation.kind}: a query expects `reply`, a command "
+                "`reply`, `effects` and `state`",
+            )
+    return contract.check_outcome(operation, outcome, "scenario"), ""

@@ -1,0 +1,104 @@
+"""The admin calls: what runs, and who owns what."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, MutableMapping
+from dataclasses import asdict
+from typing import Any
+
+from bridge.canonical import json_type, parse
+from bridge.errors import BridgeError
+from bridge.journal.store import Journal, Route
+from bridge.message import JSON, RUNTIMES
+
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+
+MAX_BODY_BYTES = 65536
+ROUTES = "/admin/routes/"
+# HTTP status of an error; all others are the caller's fault: 400.
+STATUSES = {"unknown_topic": 404, "storage_unavailable": 503, "limit_exceeded": 413}
+
+
+class Admin:
+    """Answer GET /admin/status and PUT /admin/routes/<subsystem>. Access is checked before."""
+
+    def __init__(
+        self,
+        journal: Journal,
+        edge_status: Callable[[], dict[str, JSON]],
+        worker_status: Callable[[], Awaitable[dict[str, JSON]]] | None,
+    ) -> None:
+        self._journal = journal
+        self._edge_status = edge_status
+        self._worker_status = worker_status
+
+    async def answer(self, method: str, path: str, receive: Receive) -> tuple[int, JSON]:
+        """Return an HTTP status and the JSON body."""
+        try:
+            if path == "/admin/status":
+                if method not in ("GET", "HEAD"):
+                    return _not_allowed(method, "GET")
+                return 200, await self._status()
+            if path.startswith(ROUTES):
+                if method != "PUT":
+                    return _not_allowed(method, "PUT")
+                body = parse(await _body(receive), what="the body")
+                return 200, await self._set_route(path.removeprefix(ROUTES), body)
+        except BridgeError as error:
+            return STATUSES.get(error.code, 503 if error.retryable else 400), error.response()
+        return 404, BridgeError(
+            "unknown_topic", "no such admin call", actual=path[:100]
+        ).response()
+
+    async def _status(self) -> JSON:
+        status: dict[str, JSON] = {"edge": self._edge_status()}
+        if self._worker_status is not None:
+            status |= await self._worker_status()
+        try:
+            status["routes"] = [asdict(route) for route in await self._journal.routes()]
+        except BridgeError as error:
+            status["routes"] = error.response()
+        return status
+
+    async def _set_route(self, subsystem: str, body: JSON) -> JSON:
+        owner = body.get("owner") if isinstance(body, dict) else None
+        if owner not in RUNTIMES:
+            raise BridgeError(
+                "invalid_request", f"/owner: expected one of {', '.join(RUNTIMES)}",
+                pointer="/owner", expected=list(RUNTIMES),
+                actual=owner if isinstance(owner, str) else json_type(owner),
+            )  # fmt: skip
+        current = await self._route(subsystem)
+        return asdict(await self._journal.set_route(subsystem, owner, current.fallback))
+
+    async def _route(self, subsystem: str) -> Route:
+        routes = {route.subsystem: route for route in await self._journal.routes()}
+        if subsystem not in routes:
+            raise BridgeError(
+                "unknown_topic", f"no subsystem {subsystem[:64]!r}",
+                expected=sorted(routes), actual=subsystem[:64],
+            )  # fmt: skip
+        return routes[subsystem]
+
+
+def _not_allowed(method: str, allowed: str) -> tuple[int, JSON]:
+    error = BridgeError(
+        "invalid_request", f"expected {allowed}, got {method[:20]}", expected=allowed
+    )
+    return 405, error.response()
+
+
+async def _body(receive: Receive) -> bytes:
+    body = bytearray()
+    while True:
+        event = await receive()
+        if event["type"] != "http.request":
+            raise BridgeError("invalid_frame", "the request was broken off")
+        body += event.get("body", b"")
+        if len(body) > MAX_BODY_BYTES:
+            raise BridgeError(
+                "limit_exceeded", f"a body takes up to {MAX_BODY_BYTES} bytes",
+                limit=MAX_BODY_BYTES,
+            )  # fmt: skip
+        if not event.get("more_body", False):
+            return bytes(body)

@@ -1,0 +1,246 @@
+"""Where clients connect: an ASGI application for sockets, health and administration."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable, Coroutine, MutableMapping
+from typing import Any, Protocol
+
+from bridge.channels.frames import V1, V2, codec_for
+from bridge.channels.session import CLOSE_DRAINED, CLOSE_IDLE
+from bridge.edge.access import SUBPROTOCOL, AccessRefused, Caller, Gate
+from bridge.edge.admin import Admin
+from bridge.edge.connection import EXTENSION, Connection
+from bridge.edge.fanout import Fanout
+from bridge.edge.respond import respond, respond_to_handshake
+from bridge.edge.socket import Operation, Socket
+from bridge.errors import BridgeError
+from bridge.journal.store import Journal
+from bridge.message import JSON, Message
+from bridge.settings import Settings
+from bridge.telemetry import Telemetry
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+
+SOCKET_PATHS = ("/socket/websocket", "/socket/websocket/")
+ANSWER_ON_MS = 300  # below the second after which phoenix.js joins again
+FRAMES_IN_A_ROW = 64  # of one socket, before the others have their turn
+
+
+class Contract(Protocol):
+    """What the edge needs of a subsystem's contract."""
+
+    def operation(self, name: str) -> Operation: ...
+
+    def check_key(self, key: str) -> object: ...
+
+
+class Registry(Protocol):
+    """What the edge needs of the registry; `bridge.contracts.registry.Registry` is one."""
+
+    def get(self, name: str) -> Contract: ...
+
+
+class Dispatcher(Protocol):
+    """What the edge needs of the dispatcher; `bridge.dispatch.Dispatcher` is one."""
+
+    async def dispatch(self, message: Message, *, timeout_ms: int) -> JSON: ...
+
+
+class Edge:
+    """The sockets of one worker. `serve` runs it; `drain` sends everyone on and ends it."""
+
+    def __init__(
+        self,
+        registry: Registry,
+        dispatcher: Dispatcher,
+        journal: Journal,
+        settings: Settings,
+        telemetry: Telemetry,
+        *,
+        status: Callable[[], Awaitable[dict[str, JSON]]] | None = None,
+        new_id: Callable[[], str] = lambda: uuid4_of(random.getrandbits(128)),
+    ) -> None:
+        self.settings = settings
+        self.telemetry = telemetry
+        self.fanout = Fanout(journal, telemetry)
+        self.new_id = new_id
+        self.sockets: set[Socket] = set()
+        self.draining = False
+        self.drained = asyncio.Event()
+        self.stop_accepting: Callable[[], None] = lambda: None  # set by `serve`
+        self._registry = registry
+        self._dispatcher = dispatcher
+        self._gate = Gate.of(settings)
+        self._admin = Admin(journal, self._status, status)
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def app(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one HTTP request or serve one socket (ASGI 3)."""
+        if scope["type"] == "websocket":
+            await self._socket(scope, receive, send)
+        elif scope["type"] == "http":
+            await self._http(scope, receive, send)
+
+    # -- sockets ---------------------------------------------------------------------------
+    async def _socket(self, scope: Scope, receive: Receive, send: Send) -> None:
+        socket = await self._handshake(scope, receive, send)
+        if socket is None:
+            return
+        self.sockets.add(socket)
+        try:
+            await self._receive(socket, receive)
+        finally:
+            self.sockets.discard(socket)
+            socket.close()
+
+    async def _handshake(self, scope: Scope, receive: Receive, send: Send) -> Socket | None:
+        await receive()  # websocket.connect
+        caller = Caller.of(scope["headers"], scope["query_string"], scope["subprotocols"])
+        try:
+            codec = self._check(scope["path"], caller)
+        except AccessRefused as refused:
+            self.telemetry.emit("connection_refused", status=str(refused.status))
+            await respond_to_handshake(send, refused.status, refused.error.response())
+            return None
+        connection: Connection = scope["extensions"][EXTENSION]["connection"]
+        accept: dict[str, Any] = {"type": "websocket.accept"}
+        if SUBPROTOCOL in caller.subprotocols:
+            accept["subprotocol"] = SUBPROTOCOL
+        await send(accept)
+        connection.trim()
+        scope.clear()
+        return Socket(self, connection, codec, self._admit, asyncio.get_running_loop().time())
+
+    def _check(self, path: str, caller: Caller) -> V1 | V2:
+        """Return the codec of a socket that may open, or raise AccessRefused."""
+        if path not in SOCKET_PATHS:
+            raise AccessRefused(404, _nothing_at(path))
+        self._gate.check_page(caller)
+        self._gate.check_token(caller)
+        if self.draining:
+            raise AccessRefused(503, BridgeError("draining", "this worker is stopping"))
+        try:
+            return codec_for(caller.params.get("vsn", ""))
+        except BridgeError as error:
+            raise AccessRefused(400, error) from None
+
+    async def _receive(self, socket: Socket, receive: Receive) -> None:
+        loop = asyncio.get_running_loop()
+        frames = 0
+        while True:
+            event = await receive()
+            if event["type"] != "websocket.receive":
+                return
+            data = event.get("text")
+            socket.receive(event["bytes"] if data is None else data, loop.time())
+            frames += 1
+            if frames % FRAMES_IN_A_ROW == 0:
+                await asyncio.sleep(0)
+
+    def _admit(self, subsystem: str, key: str) -> None:
+        self._registry.get(subsystem).check_key(key)
+
+    def operation(self, subsystem: str, name: str) -> Operation:
+        return self._registry.get(subsystem).operation(name)
+
+    async def dispatch(self, message: Message, timeout_ms: int) -> JSON:
+        return await self._dispatcher.dispatch(message, timeout_ms=timeout_ms)
+
+    def start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Run work that outlives its caller; a defect in it is counted."""
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._finished)
+        return task
+
+    def _finished(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self.telemetry.emit("defect", where="edge", text=repr(error))
+
+    # -- life ------------------------------------------------------------------------------
+    async def watch(self) -> None:
+        """Close sockets that send nothing, not even heartbeats, until cancelled."""
+        loop = asyncio.get_running_loop()
+        idle_s = self.settings.idle_timeout_ms / 1000
+        while True:
+            await asyncio.sleep(min(idle_s / 4, 5.0))
+            before = loop.time() - idle_s
+            for socket in [s for s in self.sockets if s.heard_at < before]:
+                socket.hang_up(CLOSE_IDLE, f"nothing heard for {idle_s:g} s")
+
+    async def drain(self) -> None:
+        """Stop accepting, send each client on without failing a push, then end `serve`.
+
+        phoenix.js answers `phx_error` by keeping new pushes back; those under way are answered
+        for 300 ms, and up to `drain_ms` while there are unanswered ones. Then sockets close with
+        1012, on which every version of it connects again.
+        """
+        if self.draining:
+            await self.drained.wait()
+            return
+        self.draining = True
+        self.stop_accepting()
+        for socket in list(self.sockets):
+            socket.drain()
+        await asyncio.sleep(ANSWER_ON_MS / 1000)
+        for socket in self.sockets:
+            socket.session.close()
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + self.settings.drain_ms / 1000
+        while self._in_flight() and (left_s := deadline - loop.time()) > 0:
+            await asyncio.wait(self._tasks, timeout=left_s, return_when=asyncio.FIRST_COMPLETED)
+        for socket in list(self.sockets):
+            socket.hang_up(CLOSE_DRAINED, "this worker is stopping: connect again")
+        await self.fanout.close()
+        self.drained.set()
+
+    def _in_flight(self) -> int:
+        return sum(socket.session.in_flight for socket in self.sockets)
+
+    def _status(self) -> dict[str, JSON]:
+        return {
+            "draining": self.draining,
+            "sockets": len(self.sockets),
+            "topics": sum(len(socket.session.channels) for socket in self.sockets),
+            "in_flight": self._in_flight(),
+            "queued_frames": sum(len(socket.outlet) for socket in self.sockets),
+            "followers": self.fanout.counts(),
+        }
+
+    # -- HTTP ------------------------------------------------------------------------------
+    async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
+        caller = Caller.of(scope["headers"], scope["query_string"])
+        path, method = scope["path"], scope["method"]
+        try:
+            self._gate.check_page(caller)
+            if path == "/health":
+                status, body = (503, "draining") if self.draining else (200, "ok")
+                answer: tuple[int, JSON] = (status, {"status": body})
+            elif path.startswith("/admin/"):
+                self._gate.check_token(caller)
+                answer = await self._admin.answer(method, path, receive)
+            else:
+                answer = (404, _nothing_at(path).response())
+        except AccessRefused as refused:
+            answer = (refused.status, refused.error.response())
+        await respond(send, method, *answer)
+
+
+def _nothing_at(path: str) -> BridgeError:
+    return BridgeError(
+        "unknown_topic", "nothing is here: sockets are at /socket/websocket",
+        expected=SOCKET_PATHS[0], actual=path[:100],
+    )  # fmt: skip
+
+
+def uuid4_of(bits: int) -> str:
+    """Return the UUIDv4 made of 128 random bits (RFC 9562, 5.4); `uuid.uuid4` takes 5 times as
+    long, and asks the system for each.
+    """
+    h = f"{bits & ~(0xF << 76) & ~(0x3 << 62) | 0x4 << 76 | 0x2 << 62:032x}"
+    return f"{h[:8]}-{h[8:12]}-{h[12:16]}-{h[16:20]}-{h[20:]}"

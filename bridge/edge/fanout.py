@@ -1,0 +1,255 @@
+"""Events to joined clients: one reader per subsystem, each event encoded once per protocol.
+
+A follower reads its subsystem's stream from one position and pushes what it reads to the attached
+subscriptions. A client that comes back with `since` is brought up to the follower's position from
+its recent events or, further back, from the journal, and is attached in the same step: nothing is
+lost, repeated or out of order in between.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Iterable
+
+from bridge.channels.frames import V1, V2, Frame
+from bridge.channels.session import Channel
+from bridge.edge.outlet import Outlet
+from bridge.errors import BridgeError
+from bridge.journal.store import Event, Journal
+from bridge.message import JSON
+from bridge.telemetry import Telemetry
+
+PAGE = 500
+RECENT = 256  # events a follower keeps for clients that come back soon
+CATCH_UPS = 16  # clients that read older events from the journal at once, per subsystem
+WAIT_MS = 5_000
+FIRST_RETRY_S = 0.05
+LONGEST_RETRY_S = 2.0
+
+
+class Subscription:
+    """One channel that gets events. `expel` ends it from this side; the client joins again."""
+
+    __slots__ = ("channel", "codec", "expel", "outlet")
+
+    def __init__(
+        self, channel: Channel, codec: V1 | V2, outlet: Outlet, expel: Callable[[Channel], None]
+    ) -> None:
+        self.channel = channel
+        self.codec = codec
+        self.outlet = outlet
+        self.expel = expel
+
+
+class Follower:
+    """Reads one subsystem's events and pushes them to the subscriptions of their key."""
+
+    def __init__(
+        self, journal: Journal, telemetry: Telemetry, subsystem: str, position: str
+    ) -> None:
+        self.position = position
+        self._journal = journal
+        self._telemetry = telemetry
+        self._subsystem = subsystem
+        self._oldest = position  # the position before the first of `_recent`
+        self._recent: deque[Event] = deque()
+        self._attached: dict[str, set[Subscription]] = {}
+        self._catching_up = 0
+        self._places = asyncio.Semaphore(CATCH_UPS)
+        self._advanced = asyncio.Event()
+
+    def __len__(self) -> int:
+        return sum(map(len, self._attached.values()))
+
+    def attach(self, subscription: Subscription) -> None:
+        """Push every event after `position` from now on."""
+        self._attached.setdefault(subscription.channel.key, set()).add(subscription)
+
+    def detach(self, subscription: Subscription) -> None:
+        key = subscription.channel.key
+        attached = self._attached.get(key, set())
+        attached.discard(subscription)
+        if not attached:
+            self._attached.pop(key, None)
+
+    async def has_gap(self, position: str) -> bool:
+        """Say whether events after `position` cannot be replayed any more."""
+        return self._after(position) is None and await self._journal.has_gap(
+            self._subsystem, position
+        )
+
+    async def catch_up(self, subscription: Subscription, position: str) -> None:
+        """Push the events after `position`, then attach; stop when the channel is left.
+
+        It waits for a slow client instead of filling its queue.
+        """
+        channel, outlet = subscription.channel, subscription.outlet
+        while channel.state == "joined":
+            recent = self._after(position)
+            events = recent if recent is not None else await self._page(subscription, position)
+            waited = recent is None
+            for event in events:
+                position = event.position
+                if event.key != channel.key:
+                    continue
+                if not outlet.half_empty():
+                    await outlet.room()
+                    waited = True
+                if channel.state != "joined":
+                    return
+                self._push(event, [subscription])
+            if not waited:
+                self.attach(subscription)
+                return
+
+    async def _page(self, subscription: Subscription, position: str) -> list[Event]:
+        """Read one page of older events; wait for the follower where there is none."""
+        known = self.position
+        retry_s = FIRST_RETRY_S
+        while True:
+            try:
+                async with self._places:
+                    page = await self._journal.events_after(self._subsystem, position, PAGE)
+                    trimmed = bool(page) and await self._journal.has_gap(
+                        self._subsystem, position
+                    )
+                break
+            except BridgeError as error:
+                retry_s = await self._back_off("catch_up_failed", error, retry_s)
+        if trimmed:
+            subscription.expel(subscription.channel)  # the next join is told of the gap
+            return []
+        if not page and self.position == known:  # it has yet to read what we have already read
+            await self._advanced.wait()
+        return page
+
+    async def follow(self) -> None:
+        """Read and push until cancelled, through any trouble of the journal's."""
+        loop = asyncio.get_running_loop()
+        retry_s = FIRST_RETRY_S
+        read_at = loop.time()
+        while True:
+            try:
+                events = await self._journal.events_after(
+                    self._subsystem, self.position, PAGE, WAIT_MS
+                )
+                # After a pause of Redis's or of ours the stream may have been trimmed past us.
+                late = loop.time() - read_at > WAIT_MS / 1000 + 1 or len(events) == PAGE
+                if late and events and await self._journal.has_gap(
+                    self._subsystem, self.position
+                ):  # fmt: skip
+                    self._telemetry.emit("events_missed", subsystem=self._subsystem)
+                    self._start_over()
+            except BridgeError as error:
+                retry_s = await self._back_off("follower_failed", error, retry_s)
+                continue
+            read_at = loop.time()
+            retry_s = FIRST_RETRY_S
+            if events:
+                self._publish(events)
+
+    async def _back_off(self, name: str, error: BridgeError, retry_s: float) -> float:
+        self._telemetry.emit(name, subsystem=self._subsystem, code=error.code, text=str(error))
+        await asyncio.sleep(retry_s)
+        return min(retry_s * 2, LONGEST_RETRY_S)
+
+    def _publish(self, events: list[Event]) -> None:
+        """Push a batch to everyone and advance, in one step: nothing attaches in between."""
+        for event in events:
+            attached = self._attached.get(event.key)
+            if attached:
+                self._push(event, list(attached))
+        self._recent.extend(events)
+        while len(self._recent) > RECENT:
+            self._oldest = self._recent.popleft().position
+        self.position = events[-1].position
+        advanced, self._advanced = self._advanced, asyncio.Event()
+        advanced.set()
+
+    def _push(self, event: Event, subscriptions: Iterable[Subscription]) -> None:
+        frames: dict[str, bytes] = {}
+        for subscription in subscriptions:
+            codec = subscription.codec
+            frame = frames.get(codec.version)
+            if frame is None:
+                # No join_ref, as in Phoenix's broadcasts: one frame fits every channel.
+                topic = subscription.channel.topic
+                frame = codec.encode(Frame(None, None, topic, event.type, _body(event)))
+                frames[codec.version] = frame
+            subscription.outlet.send(frame)
+
+    def _after(self, position: str) -> list[Event] | None:
+        """Return the recent events after a position; None if they do not reach back to it."""
+        if position == self.position:
+            return []
+        if position == self._oldest:
+            return list(self._recent)
+        for n, event in enumerate(self._recent):
+            if event.position == position:
+                return list(self._recent)[n + 1 :]
+        return None
+
+    def _start_over(self) -> None:
+        """Expel everyone: on the next join each is told of the gap."""
+        self._recent.clear()
+        self._oldest = ""
+        for attached in list(self._attached.values()):
+            for subscription in list(attached):
+                subscription.expel(subscription.channel)
+
+
+class Fanout:
+    """The followers: each starts with the first join of its subsystem, and then goes on."""
+
+    def __init__(self, journal: Journal, telemetry: Telemetry) -> None:
+        self._journal = journal
+        self._telemetry = telemetry
+        self._followers: dict[str, Follower] = {}
+        self._starting: dict[str, asyncio.Task[Follower]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def running(self, subsystem: str) -> Follower | None:
+        return self._followers.get(subsystem)
+
+    def counts(self) -> dict[str, int]:
+        return {name: len(follower) for name, follower in sorted(self._followers.items())}
+
+    async def follower(self, subsystem: str) -> Follower:
+        """Return the subsystem's follower; concurrent callers share its start."""
+        if subsystem in self._followers:
+            return self._followers[subsystem]
+        start = self._starting.get(subsystem)
+        if start is None:
+            start = asyncio.create_task(self._start(subsystem))
+            self._starting[subsystem] = start
+            start.add_done_callback(lambda _: self._starting.pop(subsystem, None))
+        return await asyncio.shield(start)
+
+    async def close(self) -> None:
+        tasks = [*self._tasks, *self._starting.values()]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _start(self, subsystem: str) -> Follower:
+        position = await self._journal.last_position(subsystem)
+        follower = Follower(self._journal, self._telemetry, subsystem, position)
+        self._followers[subsystem] = follower
+        self._tasks.add(asyncio.create_task(self._run(follower)))
+        return follower
+
+    async def _run(self, follower: Follower) -> None:
+        while True:
+            try:
+                await follower.follow()
+            except Exception as error:  # a defect must not silence a subsystem: count, go on
+                self._telemetry.emit("defect", where="follower", text=repr(error))
+                await asyncio.sleep(LONGEST_RETRY_S)
+
+
+def _body(event: Event) -> JSON:
+    return {
+        "position": event.position, "key": event.key, "seq": event.seq, "n": event.n,
+        "id": event.id, "payload": event.payload,
+    }  # fmt: skip

@@ -1,0 +1,92 @@
+"""Run an edge under uvicorn on a socket that is already listening."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import Callable, Generator
+
+import uvicorn
+
+from bridge.edge.connection import Connection
+from bridge.edge.edge import Edge
+from bridge.settings import Settings
+
+BACKLOG = 2048  # `listen` on a passed descriptor sets the shared backlog again: always this one
+
+
+class _Server(uvicorn.Server):
+    """uvicorn without its signal handlers: signals belong to the worker."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Generator[None, None, None]:
+        yield
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.ready()
+
+    ready: Callable[[], None] = staticmethod(lambda: None)
+
+
+async def serve(
+    edge: Edge,
+    settings: Settings,
+    sock: socket.socket,
+    started: Callable[[], None] = lambda: None,
+) -> None:
+    """Accept on `sock` until the edge has drained; `started` is called once it accepts.
+
+    `sock` is closed by it, which is how it stops accepting: other holders of the same socket
+    accept what waits in its queue.
+    """
+    config = uvicorn.Config(
+        edge.app,
+        interface="asgi3",
+        proxy_headers=False,
+        http="h11",
+        ws=Connection,
+        lifespan="off",
+        backlog=BACKLOG,
+        ws_max_size=settings.max_frame_bytes,
+        ws_per_message_deflate=False,  # 40 kB per connection
+        ws_ping_interval=None,  # clients send heartbeats
+        log_config=None,
+        log_level="warning",  # at info it would log tokens in query strings
+        access_log=False,
+        server_header=False,
+        date_header=False,
+        timeout_graceful_shutdown=2,
+    )
+    server = _Server(config)
+    server.ready = started
+
+    def stop_accepting() -> None:
+        for listener in server.servers:
+            listener.close()
+
+    edge.stop_accepting = stop_accepting
+    watch = asyncio.create_task(edge.watch())
+    serving = asyncio.create_task(server.serve(sockets=[sock]))
+    drained = asyncio.create_task(edge.drained.wait())
+    try:
+        await asyncio.wait([serving, drained], return_when=asyncio.FIRST_COMPLETED)
+        await _closing_handshakes(server)
+        server.should_exit = True
+        await serving
+    finally:
+        for task in (watch, drained, serving):
+            task.cancel()
+        await asyncio.gather(watch, drained, serving, return_exceptions=True)
+        await edge.fanout.close()
+
+
+async def _closing_handshakes(server: _Server) -> None:
+    """Give clients a second to answer the close frame: closed before, TCP may drop what they
+    have not read yet.
+    """
+    for _ in range(50):
+        if not any(isinstance(c, Connection) for c in server.server_state.connections):
+            return
+        await asyncio.sleep(0.02)

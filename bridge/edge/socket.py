@@ -1,0 +1,259 @@
+"""One client: carries out what its session asks for."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Coroutine, Iterable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from bridge.channels.frames import V1, V2
+from bridge.channels.session import (
+    CLOSE_SLOW,
+    Action,
+    Channel,
+    Close,
+    Dispatch,
+    Join,
+    Limits,
+    Part,
+    Push,
+    Send,
+    Session,
+)
+from bridge.edge.connection import Connection
+from bridge.edge.fanout import Fanout, Follower, Subscription
+from bridge.edge.outlet import Outlet
+from bridge.errors import BridgeError
+from bridge.message import JSON, Message
+from bridge.settings import Settings
+from bridge.telemetry import Telemetry
+
+
+class Operation(Protocol):
+    """What a socket needs to know of an operation."""
+
+    @property
+    def kind(self) -> str: ...
+
+    @property
+    def content_type(self) -> str | None: ...
+
+
+class Services(Protocol):
+    """What a socket asks of the edge."""
+
+    settings: Settings
+    telemetry: Telemetry
+    fanout: Fanout
+
+    def operation(self, subsystem: str, name: str) -> Operation: ...
+
+    async def dispatch(self, message: Message, timeout_ms: int) -> JSON: ...
+
+    def new_id(self) -> str: ...
+
+    def start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Run work that outlives its caller; a defect in it is counted."""
+        ...
+
+
+@dataclass(slots=True, eq=False)
+class _Joined:
+    """A channel's place in the fan-out."""
+
+    follower: Follower | None = None
+    subscription: Subscription | None = None
+    task: asyncio.Task[None] | None = None
+
+
+class Socket:
+    """Commands of one topic run one after another, in push order; queries run at once."""
+
+    __slots__ = ("_connection", "_joins", "_lanes", "_services", "closed", "heard_at", "outlet",
+                 "session")  # fmt: skip
+
+    def __init__(
+        self,
+        services: Services,
+        connection: Connection,
+        codec: V1 | V2,
+        admit: Callable[[str, str], None],
+        now: float,
+    ) -> None:
+        settings = services.settings
+        self._services = services
+        self._connection = connection
+        self.session = Session(codec, limits_of(settings), admit)
+        self.outlet = Outlet(
+            connection, settings.max_queue_frames, settings.max_queue_bytes, self._overflowed
+        )
+        self._joins: dict[Channel, _Joined] = {}
+        self._lanes: dict[str, deque[tuple[Push, float]]] | None = None
+        self.heard_at = now
+        self.closed = False
+        connection.resumed = self.outlet.flush
+
+    def receive(self, data: str | bytes, now: float) -> None:
+        """Take one WebSocket message and start what it asks for. Never waits."""
+        self.heard_at = now
+        self._carry_out(self.session.receive(data), now)
+
+    def drain(self) -> None:
+        """Send `phx_error` on each topic; pushes are still answered."""
+        self._carry_out(self.session.drain(), 0)
+
+    def hang_up(self, code: int, reason: str) -> None:
+        """Close with a code, behind what was written; what waits in the queue is dropped."""
+        if not self.closed:
+            self._services.telemetry.emit("socket_closed", code=str(code), text=reason)
+            self._connection.hang_up(code, reason)
+            self.close()
+
+    def close(self) -> None:
+        """Forget the client. Queued commands are dropped; a running one goes on to its commit."""
+        self.closed = True
+        self._lanes = None
+        self.outlet.close()
+        self._connection.resumed = None
+        for channel in list(self._joins):
+            channel.state = "absent"
+            self._part(channel)
+
+    # -- actions ---------------------------------------------------------------------------
+    def _carry_out(self, actions: Iterable[Action], now: float) -> None:
+        for action in actions:
+            if self.closed:
+                return
+            match action:
+                case Send(frame):
+                    self.outlet.send(frame)
+                case Dispatch(push):
+                    self._dispatch(push, now)
+                case Join(channel, since):
+                    self._join(channel, since)
+                case Part(channel):
+                    self._part(channel)
+                case Close(code, reason):
+                    self.hang_up(code, reason)
+
+    def _overflowed(self) -> None:
+        self.hang_up(CLOSE_SLOW, "too slow: join again with since")
+
+    # -- pushes ----------------------------------------------------------------------------
+    def _dispatch(self, push: Push, now: float) -> None:
+        try:
+            operation = self._services.operation(push.channel.subsystem, push.operation)
+            if push.binary and not operation.content_type:
+                raise BridgeError(
+                    "unsupported_binary", f"{push.operation} declares no content type",
+                    expected="a text frame", actual="a binary frame",
+                )  # fmt: skip
+        except BridgeError as error:
+            self._carry_out([self.session.failed(push, error)], now)
+            return
+        if operation.kind == "query":
+            self._services.start(self._handle(push, now))
+            return
+        if self._lanes is None:
+            self._lanes = {}
+        lane = self._lanes.get(push.channel.topic)
+        if lane is not None:
+            lane.append((push, now))
+            return
+        self._lanes[push.channel.topic] = lane = deque([(push, now)])
+        self._services.start(self._work(push.channel.topic, lane))
+
+    async def _work(self, topic: str, lane: deque[tuple[Push, float]]) -> None:
+        """Handle the commands of one topic until there are none."""
+        while lane and not self.closed:
+            await self._handle(*lane[0])
+            lane.popleft()
+        if self._lanes is not None:
+            del self._lanes[topic]
+
+    async def _handle(self, push: Push, arrived: float) -> None:
+        services = self._services
+        channel = push.channel
+        waited_ms = int((asyncio.get_running_loop().time() - arrived) * 1000)
+        timeout_ms = services.settings.timeout_ms - waited_ms
+        message = Message(
+            push.message_id or services.new_id(),
+            channel.subsystem, channel.key, push.operation, push.request,
+        )  # fmt: skip
+        try:
+            if timeout_ms <= 0:
+                raise BridgeError(
+                    "deadline_exceeded", "not applied: the commands before it took all its time",
+                    message_id=message.id,
+                )  # fmt: skip
+            answer = self.session.answered(push, await services.dispatch(message, timeout_ms))
+        except BridgeError as error:
+            answer = self.session.failed(push, error)
+        except Exception as error:  # a defect of ours: the client still gets its answer
+            services.telemetry.emit("defect", where="dispatch", text=repr(error))
+            answer = self.session.failed(push, BridgeError(
+                "internal", "a defect of the bridge; it was counted", message_id=message.id,
+            ))  # fmt: skip
+        if not self.closed:
+            self.outlet.send(answer.frame)
+
+    # -- joins -----------------------------------------------------------------------------
+    def _join(self, channel: Channel, since: str | None) -> None:
+        joined = self._joins[channel] = _Joined()
+        follower = self._services.fanout.running(channel.subsystem)
+        if follower is not None and since is None:
+            self._joined(channel, follower, {"position": follower.position}, attach=True)
+        else:
+            joined.task = self._services.start(self._find_position(channel, since))
+
+    async def _find_position(self, channel: Channel, since: str | None) -> None:
+        try:
+            follower = await self._services.fanout.follower(channel.subsystem)
+            gap = since is not None and await follower.has_gap(since)
+        except BridgeError as error:
+            self._joins.pop(channel, None)
+            self._carry_out(self.session.join_failed(channel, error), self.heard_at)
+            return
+        if since is None or gap:
+            response: dict[str, JSON] = {"position": follower.position}
+            if gap:
+                response["gap"] = True
+            self._joined(channel, follower, response, attach=True)
+            return
+        subscription = self._joined(channel, follower, {"position": since}, attach=False)
+        if subscription is not None:
+            await follower.catch_up(subscription, since)
+
+    def _joined(
+        self, channel: Channel, follower: Follower, response: JSON, *, attach: bool
+    ) -> Subscription | None:
+        joined = self._joins.get(channel)
+        if joined is None:
+            return None  # left in the meantime
+        subscription = Subscription(channel, self.session.codec, self.outlet, self._expel)
+        joined.follower, joined.subscription = follower, subscription
+        actions = self.session.joined(channel, response)
+        # Attached before anything that was held back is carried out; the reply comes first.
+        self._carry_out(actions[:1], self.heard_at)
+        if attach and channel in self._joins:
+            follower.attach(subscription)
+        self._carry_out(actions[1:], self.heard_at)
+        return subscription
+
+    def _part(self, channel: Channel) -> None:
+        joined = self._joins.pop(channel, None)
+        if joined is None:
+            return
+        if joined.task is not None:
+            joined.task.cancel()
+        if joined.follower is not None and joined.subscription is not None:
+            joined.follower.detach(joined.subscription)
+
+    def _expel(self, channel: Channel) -> None:
+        self._carry_out(self.session.expel(channel), self.heard_at)
+
+
+def limits_of(settings: Settings) -> Limits:
+    return Limits(settings.max_topics, settings.max_in_flight, settings.max_queue_bytes)

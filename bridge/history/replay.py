@@ -1,0 +1,105 @@
+"""Give every recorded message its recorded state again, and compare the bytes. No I/O here."""
+
+from __future__ import annotations
+
+import copy
+from bisect import bisect_left
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from bridge.canonical import canonical, normalise
+from bridge.history.evidence import Entry, Evidence, Finding
+from bridge.history.records import Attempt, History
+from bridge.message import JSON, Context
+
+Handler = Callable[[JSON, str, JSON, Context], tuple[JSON, list[dict[str, JSON]], JSON]]
+
+
+def check_replay(evidence: Evidence, handler: Handler) -> Iterator[Finding]:
+    """Find entries whose reply, effects or state the handler does not give again.
+
+    Whichever runtime committed an entry: implementations of a contract answer the same bytes.
+    """
+    for key, entries in evidence.by_key().items():
+        state = evidence.initial_state
+        for entry in entries:
+            try:
+                answer = _run(handler, state, entry["operation"], entry["request"],
+                              context_of(entry["context"]))  # fmt: skip
+            except Exception as error:  # whatever the handler raises is the finding
+                text = f"{entry['operation']} raised {type(error).__name__}: {error}"
+                yield Finding("wrong_replay", key, entry["id"], text)
+            else:
+                yield from _compare(entry, answer)
+            state = entry["state"]
+
+
+def check_queries(
+    history: History, evidence: Evidence, handler: Handler, zone: str = "UTC"
+) -> Iterator[Finding]:
+    """Find query replies that no state explains which could be seen at the time.
+
+    The oldest is that of the last commit acknowledged before the query was sent, the newest
+    that of the last commit whose message was sent before the reply came. Only for queries
+    that do not look at the clock.
+    """
+    keys = evidence.by_key()
+    for message_id, attempts in history.asked.items():
+        for attempt in attempts:
+            told = attempt.told
+            if told is None or not told.ok or attempt.operation not in evidence.queries:
+                continue
+            entries = keys.get(attempt.key, [])
+            states = _visible(history, evidence, entries, attempt, told.at)
+            if not any(_answers(handler, state, attempt, told.reply, zone) for state in states):
+                text = f"{attempt.operation} was told {told.reply!r}, a state not to be seen then"
+                yield Finding("wrong_reply", attempt.key, message_id, text)
+
+
+def context_of(recorded: Mapping[str, Any]) -> Context:
+    return Context(**{name: recorded[name] for name in Context.__slots__})
+
+
+def _visible(
+    history: History, evidence: Evidence, entries: list[Entry], attempt: Attempt, told_at: float
+) -> Iterator[JSON]:
+    oldest = newest = 0
+    for place, entry in enumerate(entries, start=1):
+        asked = history.asked.get(entry["id"])
+        if not asked or min(a.at for a in asked) < told_at:
+            newest = place
+        if any(a.told and a.told.ok and a.told.at < attempt.at for a in asked or ()):
+            oldest = place
+    for place in range(oldest, newest + 1):
+        yield entries[place - 1]["state"] if place else evidence.initial_state
+
+
+def _answers(handler: Handler, state: JSON, attempt: Attempt, reply: JSON, zone: str) -> bool:
+    context = Context("", 0, {"date": "1970-01-01", "time": "00:00:00", "zone": zone}, "", 0)
+    got, _, _ = _run(handler, state, attempt.operation, attempt.request, context)
+    return canonical(normalise(got)) == canonical(normalise(reply))
+
+
+def _run(
+    handler: Handler, state: JSON, operation: str, request: JSON, context: Context
+) -> tuple[JSON, JSON, JSON]:
+    return handler(copy.deepcopy(state), operation, copy.deepcopy(request), context)
+
+
+def _compare(entry: Entry, answer: tuple[JSON, JSON, JSON]) -> Iterator[Finding]:
+    for name, value in zip(("reply", "effects", "state"), answer, strict=True):
+        recorded, again = canonical(entry[name]), canonical(normalise(value))
+        if recorded != again:
+            text = (
+                f"{entry['operation']} by {entry['runtime']}: recorded {name} "
+                f"{_around(recorded, again)}, replayed {_around(again, recorded)}"
+            )
+            yield Finding("wrong_replay", entry["key"], entry["id"], text)
+
+
+def _around(text: bytes, other: bytes) -> str:
+    """Return the 40 bytes around the first difference."""
+    place = bisect_left(
+        range(len(text)), True, key=lambda end: text[: end + 1] != other[: end + 1]
+    )
+    return text[max(0, place - 20) : place + 20].decode("utf-8", "replace")

@@ -1,0 +1,235 @@
+"""One pipelined connection to Redis: requests go out in order, answers come back in order.
+
+redis-py lends a connection to each caller for a whole round trip. Here callers share one: a
+burst of commits costs one write, one fsync of the append-only file and one read; a cancelled
+caller leaves nothing behind; and a worker that reconnects opens one connection, not a pool.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, cast
+from urllib.parse import parse_qs, unquote, urlsplit
+
+import hiredis
+
+from bridge.errors import BridgeError
+
+Part = str | bytes | int
+
+
+class NotSent(Exception):
+    """Nothing of the request reached Redis."""
+
+
+class Unanswered(Exception):
+    """The request was sent, and its answer will not come."""
+
+
+class Rejected(Exception):
+    """Redis answered with an error and did nothing; `code` is the first word of it."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.code = text.partition(" ")[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where a Redis is: `redis://`, `rediss://` (TLS) or `unix://`, as redis-py reads URLs."""
+
+    host: str
+    port: int
+    path: str
+    username: str
+    password: str
+    database: int
+    tls: bool
+
+    @classmethod
+    def parse(cls, url: str) -> Address:
+        """Read a URL; raises ValueError naming what was expected."""
+        parts = urlsplit(url)
+        if parts.scheme not in ("redis", "rediss", "unix"):
+            raise ValueError(
+                f"Redis URL: expected redis://, rediss:// or unix://, got {parts.scheme!r}"
+            )
+        options = parse_qs(parts.query)
+        local = parts.scheme == "unix"
+        number = options.get("db", ["0" if local else parts.path.strip("/") or "0"])[0]
+        if not (number.isascii() and number.isdecimal()):
+            raise ValueError(f"Redis URL: expected a database number, got {number!r}")
+        return cls(
+            host=parts.hostname or "localhost",
+            port=parts.port or 6379,
+            path=unquote(parts.path) if local else "",
+            username=unquote(parts.username or ""),
+            password=unquote(parts.password or ""),
+            database=int(number),
+            tls=parts.scheme == "rediss",
+        )
+
+    def __str__(self) -> str:
+        """Name the server without its password."""
+        return f"unix:{self.path}" if self.path else f"{self.host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class _Pending:
+    answer: asyncio.Future[Any]
+    tag: bytes | None
+    deadline: float
+
+
+class Connection(asyncio.Protocol):
+    """Send requests and hand out their answers.
+
+    An answer that does not come in time means that none after it will: the connection is cut
+    and everything pending is `Unanswered`. A tagged answer that bears another tag is out of
+    step (bytes were lost on the way) and is treated the same.
+    """
+
+    def __init__(self, timeout_s: float, max_pending: int) -> None:
+        self.closed = False
+        self._loop = asyncio.get_running_loop()
+        self._timeout_s = timeout_s
+        self._max_pending = max_pending
+        self._reader = hiredis.Reader()
+        self._transport: asyncio.Transport | None = None
+        self._pending: deque[_Pending] = deque()
+        self._unwritten: list[bytes] = []
+        self._watch: asyncio.TimerHandle | None = None
+
+    def send(
+        self, *parts: Part, tag: bytes | None = None, timeout_s: float = 0
+    ) -> asyncio.Future[Any]:
+        """Queue one request; the future has its answer, or raises Unanswered or Rejected."""
+        if self.closed:
+            raise NotSent("the connection is closed")
+        if len(self._pending) >= self._max_pending:
+            raise BridgeError(
+                "overloaded",
+                f"{len(self._pending)} requests to Redis are unanswered, limit is "
+                f"{self._max_pending}",
+                limit=self._max_pending,
+            )
+        answer: asyncio.Future[Any] = self._loop.create_future()
+        deadline = self._loop.time() + (timeout_s or self._timeout_s)
+        self._pending.append(_Pending(answer, tag, deadline))
+        if self._watch is None:
+            self._watch = self._loop.call_at(deadline, self._check)
+        if not self._unwritten:
+            self._loop.call_soon(self._flush)
+        packed = hiredis.pack_command(parts)  # type: ignore[arg-type] # its stub wants one part
+        self._unwritten.append(packed)
+        return answer
+
+    def close(self, reason: str = "closed") -> None:
+        """Cut the connection; what is pending is Unanswered."""
+        if self.closed:
+            return
+        self.closed = True
+        if self._watch is not None:
+            self._watch.cancel()
+        if self._transport is not None:
+            self._transport.abort()
+        while self._pending:
+            answer = self._pending.popleft().answer
+            if not answer.done():
+                answer.set_exception(Unanswered(reason))
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's is no subclass
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.close(str(exc or "Redis closed the connection"))
+
+    def data_received(self, data: bytes) -> None:
+        try:
+            self._reader.feed(data)
+            while (answer := self._reader.gets()) is not False:
+                self._settle(answer)
+        except hiredis.ProtocolError as error:
+            self.close(f"not a Redis answer: {error}")
+
+    def _settle(self, answer: Any) -> None:
+        if self.closed:
+            return
+        if not self._pending:
+            self.close("an answer to no request")
+            return
+        pending = self._pending[0]
+        failed = isinstance(answer, hiredis.ReplyError)
+        if pending.tag is not None and not failed and answer[0] != pending.tag:
+            self.close("an answer out of step")
+            return
+        self._pending.popleft()
+        if pending.answer.done():
+            return  # its caller was cancelled
+        if failed:
+            pending.answer.set_exception(Rejected(str(answer)))
+        else:
+            pending.answer.set_result(answer)
+
+    def _flush(self) -> None:
+        if self._transport is not None and not self.closed:
+            self._transport.write(b"".join(self._unwritten))
+        self._unwritten.clear()
+
+    def _check(self) -> None:
+        self._watch = None
+        if not self._pending:
+            return
+        if self._pending[0].deadline <= self._loop.time():
+            self.close("Redis did not answer in time")
+        else:
+            self._watch = self._loop.call_at(self._pending[0].deadline, self._check)
+
+
+async def connect(
+    address: Address, timeout_s: float, max_pending: int, name: str = "bridge"
+) -> Connection:
+    """Open a connection that has answered a PING; raises NotSent with what went wrong."""
+    loop = asyncio.get_running_loop()
+
+    def make() -> Connection:
+        return Connection(timeout_s, max_pending)
+
+    connection: Connection | None = None
+    try:
+        async with asyncio.timeout(timeout_s):
+            connection = await _open(loop, address, make)
+            for request in _greeting(address, name):
+                await connection.send(*request)
+            return connection
+    except BaseException as error:
+        if connection is not None:
+            connection.close()
+        if isinstance(error, TimeoutError):
+            raise NotSent(f"{address} does not answer") from None
+        if isinstance(error, OSError | Unanswered | Rejected):
+            raise NotSent(f"{address}: {error}") from None
+        raise
+
+
+async def _open(
+    loop: asyncio.AbstractEventLoop, address: Address, make: Callable[[], Connection]
+) -> Connection:
+    if address.path:
+        return (await loop.create_unix_connection(make, address.path))[1]
+    context = ssl.create_default_context() if address.tls else None
+    return (await loop.create_connection(make, address.host, address.port, ssl=context))[1]
+
+
+def _greeting(address: Address, name: str) -> list[tuple[Part, ...]]:
+    greeting: list[tuple[Part, ...]] = []
+    if address.password:
+        user = (address.username,) if address.username else ()
+        greeting.append(("AUTH", *user, address.password))
+    if address.database:
+        greeting.append(("SELECT", address.database))
+    return [*greeting, ("CLIENT", "SETNAME", name), ("PING",)]

@@ -1,0 +1,45 @@
+-- Stands before every script. KEYS[1] is the subsystem's prefix with its hash tag; every key a
+-- script touches begins with it, so Redis Cluster has them all in one slot. ARGV[1] is the call's
+-- tag and comes back as the first member of every answer, so that an answer out of step is seen.
+-- JSON passes through as text: cjson would turn [] into {} and round integers.
+local P = KEYS[1]
+
+local function now_ms()
+  local time = redis.call('TIME')
+  return time[1] * 1000 + math.floor(time[2] / 1000)
+end
+
+local function answer(...)
+  return {ARGV[1], ...}
+end
+
+-- Put an effect at the end of its lane. A lane that was not empty is in `ready` or held already.
+local function append(lane, record)
+  if redis.call('RPUSH', P .. 'lane:' .. lane, record) == 1 then
+    redis.call('ZADD', P .. 'ready', now_ms(), lane)
+  end
+end
+
+-- Take the head off a lane and make the next one due.
+local function release(lane)
+  redis.call('LPOP', P .. 'lane:' .. lane)
+  redis.call('DEL', P .. 'claim:' .. lane)
+  if redis.call('EXISTS', P .. 'lane:' .. lane) == 1 then
+    redis.call('ZADD', P .. 'ready', now_ms(), lane)
+  else
+    redis.call('ZREM', P .. 'ready', lane)
+  end
+end
+
+local function drop_timer(member)
+  redis.call('ZREM', P .. 'timers', member)
+  redis.call('DEL', P .. 'timer:' .. member)
+end
+
+-- `fields` are the pairs that differ between an effect and a timer.
+local function bury(id, failures, error, fields)
+  local now = now_ms()
+  redis.call('ZADD', P .. 'dead', now, id)
+  redis.call('HSET', P .. 'dead:' .. id, 'attempts', failures, 'error', error, 'died_ms', now,
+    unpack(fields))
+end

@@ -1,0 +1,18 @@
+-- ARGV: tag, id of a dead letter
+local id = ARGV[2]
+local letter = redis.call('HMGET', P .. 'dead:' .. id, 'what', 'lane', 'record', 'set_by')
+local what, lane, record, set_by = unpack(letter)
+if not what then
+  return answer(0)
+end
+if what == 'effect' then
+  append(lane, record)
+elseif redis.call('EXISTS', P .. 'timer:' .. lane) == 1 then
+  return answer(0) -- set again since: the dead one would replace its own successor
+else
+  redis.call('ZADD', P .. 'timers', now_ms(), lane)
+  redis.call('HSET', P .. 'timer:' .. lane, 'body', record, 'set_by', set_by)
+end
+redis.call('ZREM', P .. 'dead', id)
+redis.call('DEL', P .. 'dead:' .. id)
+return answer(1)

@@ -1,0 +1,38 @@
+"""Positions in a stream: `<milliseconds>-<number>`, as Redis writes them. No I/O here."""
+
+from __future__ import annotations
+
+import re
+
+from bridge.errors import BridgeError
+
+_POSITION = re.compile(r"[0-9]{1,19}-[0-9]{1,19}", re.ASCII)
+
+
+def is_position(text: str) -> bool:
+    """Say whether a text could be a position of any stream."""
+    return _POSITION.fullmatch(text) is not None
+
+
+def order(position: str) -> tuple[int, int]:
+    """Return what to compare positions by; raises BridgeError `invalid_request`."""
+    if not is_position(position):
+        raise BridgeError(
+            "invalid_request",
+            f"{position!r} is not a position, expected one this journal gave",
+            expected="<milliseconds>-<number>",
+            actual=position[:64],
+        )
+    ms, _, n = position.partition("-")
+    return int(ms), int(n)
+
+
+def trim_refused(before: str, exported: str) -> BridgeError:
+    """Build the refusal to drop entries that are in no file yet."""
+    return BridgeError(
+        "invalid_request",
+        f"trim before {before}: entries are exported up to {exported} only; "
+        "`bridge journal export` first",
+        expected=f"a position up to {exported}",
+        actual=before,
+    )

@@ -1,0 +1,185 @@
+"""What the journals store, as values and as text: entries, events, effects. No I/O here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+import orjson
+
+from bridge.canonical import canonical
+from bridge.journal.store import OUTBOX_KINDS, Commit, Dead, Done, Event, OutboxEntry, Timer
+from bridge.message import JSON, Version
+
+START = "0-0"  # the position before the first event and the first entry
+
+
+def next_version(commit: Commit) -> Version:
+    """Return the version a commit makes."""
+    return Version(commit.expected.seq + 1, commit.message_id)
+
+
+def journal_entry(commit: Commit) -> dict[str, JSON]:
+    """Return the entry of a commit: what the dispatcher recorded, and where the key now stands.
+
+    `key`, `message_id`, `seq` and `state` are all `rebuild` needs.
+    """
+    return {
+        **commit.entry,
+        "key": commit.key,
+        "message_id": commit.message_id,
+        "seq": commit.expected.seq + 1,
+        "state": commit.state,
+    }
+
+
+def sorted_effects(commit: Commit) -> Iterator[tuple[str, str, dict[str, JSON]]]:
+    """Yield each effect of a commit as (kind, `<message id>/<n>`, effect), in handler order.
+
+    Raises ValueError for a kind outside the closed list.
+    """
+    for n, effect in enumerate(commit.effects):
+        kind = effect["effect"]
+        if kind not in ("emit", "schedule", "cancel", *OUTBOX_KINDS):
+            raise ValueError(f"effect {n} of message {commit.message_id}: unknown kind {kind!r}")
+        yield kind, f"{commit.message_id}/{n}", effect
+
+
+def lane_of(key: str, effect_id: str, effect: dict[str, JSON]) -> str:
+    """Return the unit of order an effect belongs to."""
+    return effect_id if effect.get("unordered") else key
+
+
+# -- done-records: "<fingerprint> <seq> <reply>" ------------------------------------------------
+def done_record(commit: Commit) -> bytes:
+    """Return the done-record of a commit; scripts compare what stands before the first space."""
+    return f"{commit.fingerprint} {commit.expected.seq + 1} ".encode() + canonical(commit.reply)
+
+
+def read_done(message_id: bytes, record: bytes) -> Done:
+    fingerprint, seq, reply = record.split(b" ", 2)
+    return Done(message_id.decode(), fingerprint.decode(), orjson.loads(reply), int(seq))
+
+
+# -- events: CloudEvents 1.0, JSON format -------------------------------------------------------
+def cloud_event(commit: Commit, event_id: str, effect: dict[str, JSON]) -> dict[str, JSON]:
+    """Return the CloudEvents form of an emitted event; `seq` and `n` are extension attributes."""
+    return {
+        "specversion": "1.0",
+        "id": event_id,
+        "source": f"/bridge/{commit.subsystem}",
+        "type": effect["type"],
+        "subject": commit.key,
+        "time": _iso(commit.now_ms),
+        "datacontenttype": "application/json",
+        "data": effect["payload"],
+        "seq": commit.expected.seq + 1,
+        "n": int(event_id.rpartition("/")[2]),
+    }
+
+
+def read_event(position: str, subsystem: str, text: bytes) -> Event:
+    body = orjson.loads(text)
+    return Event(
+        position=position,
+        subsystem=subsystem,
+        key=body["subject"],
+        seq=body["seq"],
+        n=body["n"],
+        id=body["id"],
+        type=body["type"],
+        payload=body["data"],
+        at_ms=_milliseconds(body["time"]),
+    )
+
+
+# -- outbox: "<kind> <JSON>" --------------------------------------------------------------------
+def outbox_record(commit: Commit, effect_id: str, effect: dict[str, JSON]) -> bytes:
+    """Return what waits in a lane; scripts read the kind before the first space."""
+    body = {
+        "id": effect_id,
+        "key": commit.key,
+        "effect": effect,
+        "committed_ms": commit.now_ms,
+    }
+    return f"{effect['effect']} ".encode() + canonical(body)
+
+
+def read_outbox(subsystem: str, lane: str, record: bytes, **claim: Any) -> OutboxEntry:
+    kind, body = record.split(b" ", 1)
+    return OutboxEntry(
+        lane=lane, subsystem=subsystem, kind=kind.decode(), **orjson.loads(body), **claim
+    )
+
+
+# -- timers -------------------------------------------------------------------------------------
+def timer_member(key: str, timer_id: str) -> str:
+    """Return the name of a timer within its subsystem; keys hold no control characters."""
+    return f"{key}\n{timer_id}"
+
+
+def timer_body(effect_id: str, effect: dict[str, JSON]) -> dict[str, JSON]:
+    return {
+        "id": effect["id"],
+        "due_ms": effect["at_ms"],
+        "operation": effect["operation"],
+        "request": effect["request"],
+        "set_by": effect_id,
+    }
+
+
+def read_timer(
+    subsystem: str, member: str, body: bytes, attempts: int = 0, error: str = ""
+) -> Timer:
+    key = member.partition("\n")[0]
+    return Timer(
+        subsystem=subsystem, key=key, attempts=attempts, error=error, **orjson.loads(body)
+    )
+
+
+# -- dead letters -------------------------------------------------------------------------------
+def dead_effect(entry: OutboxEntry, error: str, attempts: int, died_ms: int) -> Dead:
+    return Dead(
+        id=entry.id,
+        subsystem=entry.subsystem,
+        key=entry.key,
+        what="effect",
+        kind=entry.kind,
+        body=entry.effect,
+        error=error,
+        attempts=attempts,
+        died_ms=died_ms,
+    )
+
+
+def dead_timer(timer: Timer, error: str, attempts: int, died_ms: int) -> Dead:
+    """Return the dead letter of a timer; its id is that of the effect that set it."""
+    body = {
+        "id": timer.id,
+        "due_ms": timer.due_ms,
+        "operation": timer.operation,
+        "request": timer.request,
+        "set_by": timer.set_by,
+    }
+    return Dead(
+        id=timer.set_by,
+        subsystem=timer.subsystem,
+        key=timer.key,
+        what="timer",
+        kind="schedule",
+        body=body,
+        error=error,
+        attempts=attempts,
+        died_ms=died_ms,
+    )
+
+
+def _iso(at_ms: int) -> str:
+    moment = datetime.fromtimestamp(at_ms // 1000, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+    return f"{moment}.{at_ms % 1000:03d}Z"
+
+
+def _milliseconds(iso: str) -> int:
+    seconds = datetime.fromisoformat(iso[:19] + "+00:00").timestamp()
+    return int(seconds) * 1000 + int(iso[20:23])

@@ -1,0 +1,84 @@
+"""Look at a Redis before trusting it: version, append-only file, eviction."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from bridge.errors import BridgeError
+from bridge.journal.connection import Address, NotSent, Rejected, Unanswered, connect
+
+LEAST_VERSION = (6, 2)
+
+
+@dataclass(frozen=True, slots=True)
+class ServerReport:
+    """What a Redis is; `problems` is empty unless unsafe ones were accepted."""
+
+    version: str
+    appendonly: bool
+    appendfsync: str  # always, everysec, no, or `unknown` where CONFIG is not allowed
+    eviction: str  # maxmemory-policy
+    problems: tuple[str, ...]
+
+    @property
+    def may_lose_ms(self) -> int | None:
+        """Return how much a crash may lose: 0, 1000, or None for no bound that is known."""
+        bounds = {"always": 0, "everysec": 1000}
+        return bounds.get(self.appendfsync) if self.appendonly else None
+
+
+class UnsafeServer(Exception):
+    """A Redis that would lose what was acknowledged; each problem names the line to set."""
+
+    def __init__(self, server: str, problems: tuple[str, ...]) -> None:
+        super().__init__(f"Redis at {server}: " + "; ".join(problems))
+        self.server = server
+        self.problems = problems
+
+
+async def check_server(url: str, *, unsafe: bool = False, timeout_ms: int = 2000) -> ServerReport:
+    """Report what the Redis at `url` is; raises UnsafeServer unless `unsafe`.
+
+    A version that is too old and a replica are refused in any case. Raises BridgeError
+    `storage_unavailable` if it cannot be reached, ValueError if the URL is none.
+    """
+    address = Address.parse(url)
+    try:
+        connection = await connect(address, timeout_ms / 1000, max_pending=8)
+        try:
+            info = _fields(await connection.send("INFO"))
+            try:
+                _, appendfsync = await connection.send("CONFIG", "GET", "appendfsync")
+            except (Rejected, ValueError):
+                appendfsync = b"unknown"
+        finally:
+            connection.close()
+    except (NotSent, Unanswered, Rejected) as error:
+        raise BridgeError("storage_unavailable", f"Redis: {error}") from None
+
+    version = info.get("redis_version", "0")
+    policy = info.get("maxmemory_policy", "noeviction")
+    appendonly = info.get("aof_enabled") == "1"
+    fatal, doubtful = [], []
+    if tuple(int(part) for part in version.split(".")[:2]) < LEAST_VERSION:
+        fatal.append(f"version {version}, expected 6.2 or newer")
+    if info.get("role") == "slave":
+        fatal.append("it is a replica, expected the primary")
+    if not appendonly:
+        doubtful.append(
+            "it keeps no append-only file: put `appendonly yes` into redis.conf, "
+            "or run `redis-cli CONFIG SET appendonly yes`"
+        )
+    if policy != "noeviction":
+        doubtful.append(
+            f"maxmemory-policy is {policy}, which drops keys: put `maxmemory-policy noeviction` "
+            "into redis.conf, or run `redis-cli CONFIG SET maxmemory-policy noeviction`"
+        )
+    if fatal or (doubtful and not unsafe):
+        raise UnsafeServer(str(address), (*fatal, *doubtful))
+    return ServerReport(version, appendonly, appendfsync.decode(), policy, tuple(doubtful))
+
+
+def _fields(info: bytes) -> dict[str, str]:
+    lines = (line.partition(":") for line in info.decode().splitlines())
+    return {name: value for name, _, value in lines if value}

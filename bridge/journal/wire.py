@@ -1,0 +1,90 @@
+"""Between values and what the Lua scripts are given and answer. No I/O here."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from bridge.canonical import canonical
+from bridge.journal import records
+from bridge.journal.connection import Part
+from bridge.journal.store import Commit, Committed, Dead, Route, Timer
+from bridge.message import Version
+
+
+def commit_arguments(commit: Commit, done_ttl_ms: int, events_keep: int) -> list[Part]:
+    """Return what `commit.lua` is given, but for the tag."""
+    arguments: list[Part] = [
+        commit.message_id,
+        commit.fingerprint,
+        commit.idempotency,
+        commit.key,
+        commit.expected.seq,
+        commit.expected.message_id,
+        commit.epoch,
+        commit.runtime,
+        commit.reason,
+        commit.now_ms,
+        commit.expected.seq + 1,
+        canonical(commit.state),
+        canonical(records.journal_entry(commit)),
+        records.done_record(commit),
+        done_ttl_ms,
+        commit.timer,
+        commit.set_by,
+        events_keep,
+    ]
+    for kind, effect_id, effect in records.sorted_effects(commit):
+        if kind == "emit":
+            event = canonical(records.cloud_event(commit, effect_id, effect))
+            arguments += ("emit", event)
+        elif kind == "schedule":
+            body = canonical(records.timer_body(effect_id, effect))
+            arguments += ("schedule", effect["id"], effect["at_ms"], body, effect_id)
+        elif kind == "cancel":
+            arguments += ("cancel", effect["id"])
+        else:
+            lane = records.lane_of(commit.key, effect_id, effect)
+            arguments += ("queue", lane, records.outbox_record(commit, effect_id, effect))
+    return arguments
+
+
+def read_route(subsystem: str, fields: Sequence[Any]) -> Route | None:
+    owner, fallback, epoch, changed_ms = fields
+    if owner is None:
+        return None
+    return Route(
+        subsystem, owner.decode(), fallback.decode() or None, int(epoch), int(changed_ms)
+    )
+
+
+def read_committed(commit: Commit, answer: list[Any]) -> Committed:
+    status = answer[0].decode()
+    if status == "committed":
+        return Committed(status, records.next_version(commit))
+    if status == "duplicate":
+        done = records.read_done(answer[1], answer[2])
+        return Committed(status, Version(done.seq, done.message_id), done)
+    if status == "stale":
+        return Committed(status, Version(int(answer[1]), answer[2].decode()))
+    return Committed(status)
+
+
+def read_timers(subsystem: str, answer: list[Any]) -> list[Timer]:
+    return [
+        records.read_timer(subsystem, member.decode(), body, int(attempts), error.decode())
+        for member, body, attempts, error in groups(answer, 4)
+    ]
+
+
+def read_dead(subsystem: str, *fields: bytes) -> Dead:
+    _id, what, lane, record, error, attempts, died_ms = fields
+    if what == b"effect":
+        entry = records.read_outbox(subsystem, lane.decode(), record)
+        return records.dead_effect(entry, error.decode(), int(attempts), int(died_ms))
+    timer = records.read_timer(subsystem, lane.decode(), record)
+    return records.dead_timer(timer, error.decode(), int(attempts), int(died_ms))
+
+
+def groups(flat: list[Any], size: int) -> list[tuple[Any, ...]]:
+    return list(zip(*[iter(flat)] * size, strict=True))

@@ -1,0 +1,262 @@
+"""A link to a peer, on asyncio: calls both ways, deadlines, the peer's health."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+from bridge.link.errors import LinkClosed, LinkError, LinkTimeout
+from bridge.link.messages import Call
+from bridge.link.session import Counters, Session, SessionLimits, Settled
+from bridge.link.transport import Transport
+
+Function = Callable[[list[Any]], Awaitable[Any]]
+
+PING_MS = 1000
+# Pings without an answer before the peer counts as stalled: 3 s, as it is asked every second.
+STALLED_PINGS = 3
+
+
+class Link:
+    """Call the functions of a peer, and answer its calls of ours.
+
+    Frames of one turn of the event loop leave in one write. A peer that does not read delays
+    nobody: calls are refused with LinkBusy when the queue is full.
+    """
+
+    def __init__(
+        self,
+        transport: Transport,
+        limits: SessionLimits | None = None,
+        *,
+        packet: int = 4,
+        on_cast: Callable[[Any], None] | None = None,
+    ) -> None:
+        self.closed = asyncio.Event()
+        self.close_reason = ""
+        self.hello: Any = None
+        self._loop = asyncio.get_running_loop()
+        self._transport = transport
+        self._session = Session(limits or SessionLimits(), packet)
+        self._functions: dict[str, Function] = {}
+        self._on_cast = on_cast
+        self._tasks: set[asyncio.Task[Any] | None] = set()
+        self._flush_due = False
+        self._unwritten = 0
+        self._drained: list[asyncio.Future[None]] = []
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_ms = 0
+        self._ping_unanswered = False
+        self._missed_pings = 0
+        self._pinger = self._loop.call_later(PING_MS / 1000, self._ping)
+
+    def register(self, functions: Mapping[str, Function]) -> None:
+        """Let the peer call these, and nothing else but `ping`, which is answered here.
+
+        With a `hello` among them nothing passes in either direction before it returned.
+        """
+        self._functions.update(functions)
+        self._session.register(functions)
+
+    def start(self) -> None:
+        """Begin to read; register functions first."""
+        self._transport.start(self)
+
+    # -- what a user sees ----------------------------------------------------------------------
+
+    @property
+    def alive(self) -> bool:
+        return not self.closed.is_set()
+
+    @property
+    def stalled(self) -> bool:
+        """Say whether the peer left pings unanswered for three seconds, and still does."""
+        return self._missed_pings >= STALLED_PINGS
+
+    @property
+    def counters(self) -> Counters:
+        return self._session.counters
+
+    @property
+    def in_flight(self) -> int:
+        return self._session.in_flight
+
+    @property
+    def queued_bytes(self) -> int:
+        return self._session.queued_bytes
+
+    async def call(self, function: str, args: list[Any], timeout_ms: int) -> Any:
+        """Return what the peer's function returns.
+
+        Raises LinkClosed, LinkTimeout, LinkBusy (nothing was sent), LinkFault (it failed there),
+        BadValue (the arguments are not JSON) or BadTerm (the result is not).
+        """
+        if not self.alive:
+            raise LinkClosed(self.close_reason)
+        deadline_ms = self._now_ms() + timeout_ms
+        future: asyncio.Future[Any] = self._loop.create_future()
+        id = self._session.call(function, args, deadline_ms, (future, function, timeout_ms))
+        if self._timer is None or deadline_ms < self._timer_ms:
+            self._arm(deadline_ms)
+        self._flush_soon()
+        try:
+            return await future
+        except asyncio.CancelledError:
+            self._session.forget(id)
+            raise
+
+    def cast(self, message: Any) -> None:
+        """Send a message that has no answer. Raises LinkClosed, LinkBusy or BadValue."""
+        if not self.alive:
+            raise LinkClosed(self.close_reason)
+        self._session.cast(message)
+        self._flush_soon()
+
+    async def drain(self) -> None:
+        """Wait until everything queued has left, or the link is closed."""
+        if self.alive and self._session.queued_bytes:
+            future: asyncio.Future[None] = self._loop.create_future()
+            self._drained.append(future)
+            await future
+
+    def close(self, reason: str) -> None:
+        """End every call with LinkClosed. What is queued leaves only if it can at once.
+
+        Functions the peer called run to their end; their answers are dropped.
+        """
+        if not self.alive:
+            return
+        self.close_reason = reason
+        self.closed.set()
+        if not self._unwritten and (data := self._session.take()):
+            self._transport.write(data)
+        self._transport.close()
+        self._pinger.cancel()
+        if self._timer is not None:
+            self._timer.cancel()
+        for waiter in self._session.close():
+            self._settle(waiter, None, LinkClosed(reason))
+        self._release_drained()
+
+    # -- what the transport reports -------------------------------------------------------------
+
+    def received(self, data: bytes) -> None:
+        try:
+            for event in self._session.receive(data):
+                if not self.alive:  # closed by what an earlier event led to
+                    return
+                if isinstance(event, Settled):
+                    self._settle(event.waiter, event.value, event.error)
+                elif isinstance(event, Call):
+                    task = self._loop.create_task(self._run(event))
+                    self._tasks.add(task)
+                elif self._on_cast is not None:
+                    self._on_cast(event.message)
+        except LinkError as error:
+            self.close(f"{error.code}: {error.message}")
+        self._flush_soon()
+
+    def written(self) -> None:
+        if self._unwritten:
+            self._session.sent(self._unwritten)
+            self._unwritten = 0
+            self._flush()
+
+    def lost(self, reason: str) -> None:
+        self.close(reason)
+
+    # -- inside --------------------------------------------------------------------------------
+
+    def _now_ms(self) -> int:
+        return int(self._loop.time() * 1000)
+
+    async def _run(self, call: Call) -> None:
+        try:
+            value = await self._functions[call.function](call.args)
+        except Exception as error:  # whatever it is, the peer must get an answer
+            self._answer(call, None, f"{type(error).__name__}: {error}")
+        else:
+            if call.function == "hello":
+                self.hello = call.args[0] if call.args else None
+            self._answer(call, value, "")
+        finally:
+            # Not by a done callback, which would cost another turn of the loop.
+            self._tasks.discard(asyncio.current_task())
+
+    def _answer(self, call: Call, value: Any, failure: str) -> None:
+        if not self.alive:
+            return
+        try:
+            if failure:
+                self._session.fail(call, failure)
+            else:
+                self._session.answer(call, value)
+        except LinkError as error:
+            self.close(f"the peer does not read: {error.message}")
+        self._flush_soon()
+
+    def _settle(self, waiter: Any, value: Any, error: LinkError | None) -> None:
+        if waiter is _PING:
+            self._ping_unanswered = False
+            self._missed_pings = 0
+            return
+        future: asyncio.Future[Any] = waiter[0]
+        if future.done():  # its caller was cancelled
+            return
+        if error is None:
+            future.set_result(value)
+        else:
+            future.set_exception(error)
+
+    def _flush_soon(self) -> None:
+        if not self._flush_due:
+            self._flush_due = True
+            self._loop.call_soon(self._flush)
+
+    def _flush(self) -> None:
+        self._flush_due = False
+        if self._unwritten or not self.alive:
+            return
+        data = self._session.take()
+        if data:
+            if not self._transport.write(data):
+                self._unwritten = len(data)
+                return
+            self._session.sent(len(data))
+        self._release_drained()
+
+    def _release_drained(self) -> None:
+        for future in self._drained:
+            if not future.done():
+                future.set_result(None)
+        self._drained.clear()
+
+    def _arm(self, deadline_ms: int) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer_ms = deadline_ms
+        self._timer = self._loop.call_at(deadline_ms / 1000, self._expire)
+
+    def _expire(self) -> None:
+        self._timer = None
+        # A loop may call a little early: what the timer was set for is due in any case.
+        for waiter in self._session.expire(max(self._now_ms(), self._timer_ms)):
+            self._settle(waiter, None, LinkTimeout(waiter[1], waiter[2]))
+        deadline_ms = self._session.next_deadline_ms()
+        if deadline_ms is not None:
+            self._arm(deadline_ms)
+
+    def _ping(self) -> None:
+        # Counted in turns of this timer, not by the clock: a process that was itself stopped
+        # must not call its peer stalled.
+        if self._ping_unanswered:
+            self._missed_pings += 1
+        elif self._session.greeted:
+            self._session.ping(_PING)
+            self._ping_unanswered = True
+            self._flush_soon()
+        self._pinger = self._loop.call_later(PING_MS / 1000, self._ping)
+
+
+_PING = object()

@@ -1,0 +1,333 @@
+"""Implementations in TypeScript services, over Redis streams (CloudEvents 1.0 in JSON)."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import orjson
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import RedisError
+
+from bridge.errors import BridgeError, RuntimeFault, RuntimeUnavailable
+from bridge.message import Invocation, Outcome, RuntimeName
+from bridge.runtimes.elixir import outcome_of
+
+PREFIX = "joelclaw:bridge:"
+MAX_ENTRIES = 10_000
+POLL_S = 1.0
+# Longest wait for Redis before it counts as gone; a blocked read may take POLL_S more.
+ANSWER_S = 1.0
+# A poll older than this says nothing about who is there now.
+STALE_S = 3.0
+LAST_BACKOFF_S = 1.0
+
+# Who holds a lease, with its end: [member, end in ms, ...]. Puts the contract's digest back
+# after a flush; never over another worker's, which may be a newer contract.
+LIVE = """
+redis.call('SET', KEYS[2], ARGV[1], 'NX')
+local t = redis.call('TIME')
+local now = t[1] * 1000 + math.floor(t[2] / 1000)
+return redis.call('ZRANGEBYSCORE', KEYS[1], '(' .. now, '+inf', 'WITHSCORES')
+"""
+# Keeps the reply stream while its worker lives, drops what was read, tells its newest id.
+KEEP = """
+if redis.call('EXISTS', KEYS[1]) == 0 then return '0-0' end
+redis.call('PEXPIRE', KEYS[1], 60000)
+redis.call('XTRIM', KEYS[1], 'MINID', ARGV[1])
+local info = redis.call('XINFO', 'STREAM', KEYS[1])
+for i = 1, #info, 2 do
+  if info[i] == 'last-generated-id' then return info[i + 1] end
+end
+"""
+
+Leases = Mapping[str, int]  # consumer -> end of its lease in ms, by Redis's clock
+
+
+@dataclass(slots=True, eq=False)
+class _Attempt:
+    """One request under way. `sent_to` are the leases when it was written last."""
+
+    id: str
+    invocation: Invocation
+    answer: asyncio.Future[Mapping[str, Any]]
+    expires: float  # on the loop's clock
+    sent_to: Leases
+
+
+class TypeScriptRuntime:
+    """Writes requests, reads replies, and follows who holds a lease.
+
+    Call `start` before anything else and `close` at the end. Redis may go and come back
+    meanwhile: while it is gone everything is RuntimeUnavailable, at once.
+    """
+
+    name: RuntimeName = "typescript"
+
+    def __init__(
+        self,
+        redis_url: str,
+        worker_id: str,
+        digests: Mapping[str, str],
+        *,
+        max_in_flight: int = 1000,
+    ) -> None:
+        self._worker_id = worker_id
+        self._digests = dict(digests)
+        self._max_in_flight = max_in_flight
+        self._replies = f"{PREFIX}replies:{worker_id}"
+        self._redis = _connect(redis_url, ANSWER_S)
+        self._blocking = _connect(redis_url, POLL_S + ANSWER_S)
+        self._read_to = "0-0"
+        self._live: dict[str, Leases] = {}
+        self._polled_at = float("-inf")
+        self._attempts: dict[str, _Attempt] = {}
+        self._unsent: list[_Attempt] = []
+        self._unsent_some = asyncio.Event()
+        self._running: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Write the contracts' digests, see who is there, and keep doing so until `close`."""
+        if not self._digests:
+            return
+        pipeline = self._redis.pipeline(transaction=False)
+        for name, digest in self._digests.items():
+            pipeline.set(_contract(name), digest)
+        # Without Redis the polls write what is missing, once it is back.
+        with contextlib.suppress(RedisError, OSError):
+            await pipeline.execute()
+            await self._poll_once()
+        self._running = asyncio.create_task(self._run(), name="typescript runtime")
+
+    async def close(self) -> None:
+        if self._running is not None:
+            self._running.cancel()
+            await asyncio.gather(self._running, return_exceptions=True)
+        self._lose(list(self._attempts.values()), "this worker is stopping")
+        for client in (self._redis, self._blocking):
+            await client.aclose()
+
+    def available(self, subsystem: str) -> bool:
+        fresh = asyncio.get_running_loop().time() - self._polled_at < STALE_S
+        return fresh and bool(self._live.get(subsystem))
+
+    async def handle(self, invocation: Invocation) -> Outcome:
+        if not self.available(invocation.subsystem):
+            raise RuntimeUnavailable(
+                "typescript", f"no service implements {invocation.subsystem} now"
+            )
+        if len(self._attempts) >= self._max_in_flight:
+            raise BridgeError(
+                "overloaded",
+                f"{len(self._attempts)} requests unanswered, limit is {self._max_in_flight}",
+                queue="typescript requests",
+                limit=self._max_in_flight,
+            )
+        loop = asyncio.get_running_loop()
+        expires = loop.time() + invocation.timeout_ms / 1000
+        attempt = _Attempt(str(uuid.uuid4()), invocation, loop.create_future(), expires, {})
+        self._attempts[attempt.id] = attempt
+        try:
+            self._send(attempt)
+            async with asyncio.timeout_at(expires):
+                answer = await attempt.answer
+        except TimeoutError:
+            raise await self._unanswered(attempt) from None
+        finally:
+            del self._attempts[attempt.id]
+        return outcome_of("typescript", answer)
+
+    async def _unanswered(self, attempt: _Attempt) -> BridgeError:
+        """Tell a service that is slow from one that has gone and still holds its lease."""
+        subsystem = attempt.invocation.subsystem
+        await self._poll_once()
+        live = self._live.get(subsystem, {})
+        renewed = all(live.get(name, 0) > end for name, end in attempt.sent_to.items())
+        if renewed and self.available(subsystem):
+            text = f"no answer within {attempt.invocation.timeout_ms} ms"
+            return RuntimeFault("typescript", "timeout", f"{subsystem}: {text}")
+        return RuntimeUnavailable("typescript", f"the service of {subsystem} stopped answering")
+
+    # -- what runs from start to close -----------------------------------------------------
+    async def _run(self) -> None:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._write())
+            group.create_task(self._read())
+            group.create_task(self._poll())
+
+    def _send(self, attempt: _Attempt) -> None:
+        attempt.sent_to = self._live.get(attempt.invocation.subsystem, {})
+        self._unsent.append(attempt)
+        self._unsent_some.set()
+
+    async def _write(self) -> None:
+        """Join what was asked since the last write into one pipeline."""
+        while True:
+            await self._unsent_some.wait()
+            self._unsent_some.clear()
+            asked, self._unsent = self._unsent, []
+            batch = [attempt for attempt in asked if attempt.id in self._attempts]
+            try:
+                results = await self._write_batch(batch)
+            except (RedisError, OSError) as error:
+                self._lose(batch, _gone(error))
+                continue
+            for attempt, result in zip(batch, results, strict=True):
+                if isinstance(result, Exception):
+                    self._lose([attempt], f"Redis refused the request: {result}")
+
+    async def _write_batch(self, batch: list[_Attempt]) -> list[Any]:
+        now = asyncio.get_running_loop().time()
+        entries = [
+            (
+                f"{PREFIX}{{{attempt.invocation.subsystem}}}:requests:typescript",
+                self._event(attempt, max(1, int((attempt.expires - now) * 1000))),
+            )
+            for attempt in batch
+        ]
+        try:
+            return await self._add(entries)
+        except RedisConnectionError:
+            # The pool's connection may be of a Redis that has restarted since. Handlers are
+            # functions: to ask twice is harmless.
+            return await self._add(entries)
+
+    async def _add(self, entries: list[tuple[str, bytes]]) -> list[Any]:
+        pipeline = self._redis.pipeline(transaction=False)
+        for stream, event in entries:
+            pipeline.xadd(stream, {"event": event}, maxlen=MAX_ENTRIES, approximate=True)
+        return await pipeline.execute(raise_on_error=False)
+
+    def _event(self, attempt: _Attempt, timeout_ms: int) -> bytes:
+        invocation = attempt.invocation
+        return orjson.dumps(
+            {
+                "specversion": "1.0",
+                "id": attempt.id,
+                "source": f"/bridge/{self._worker_id}",
+                "type": "bridge.invocation",
+                "subject": invocation.key,
+                "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
+                "datacontenttype": "application/json",
+                "replyto": self._replies,
+                "timeoutms": timeout_ms,
+                "data": {
+                    "subsystem": invocation.subsystem,
+                    "key": invocation.key,
+                    "operation": invocation.operation,
+                    "kind": invocation.kind,
+                    "request": invocation.request,
+                    "state": invocation.state,
+                    "context": invocation.context.as_json(),
+                    "digest": invocation.digest,
+                },
+            }
+        )
+
+    async def _read(self) -> None:
+        backoff_s = 0.05
+        while True:
+            try:
+                found: Any = await self._blocking.xread(
+                    {self._replies: self._read_to}, count=500, block=int(POLL_S * 1000)
+                )
+            except (RedisError, OSError) as error:
+                self._lose(list(self._attempts.values()), _gone(error))
+                self._polled_at = float("-inf")
+                await asyncio.sleep(backoff_s)
+                backoff_s = min(backoff_s * 2, LAST_BACKOFF_S)
+                continue
+            backoff_s = 0.05
+            for _, entries in found:
+                for entry_id, fields in entries:
+                    self._read_to = entry_id.decode()
+                    self._settle(fields.get(b"event", b""))
+
+    def _settle(self, event: bytes) -> None:
+        """Hand an answer to who waits for it; late and repeated ones have nobody."""
+        try:
+            data = orjson.loads(event)["data"]
+            attempt = self._attempts.get(data["invocation"])
+        except (ValueError, LookupError, TypeError):
+            return
+        if attempt is not None and not attempt.answer.done():
+            attempt.answer.set_result(data)
+
+    async def _poll(self) -> None:
+        while True:
+            await asyncio.sleep(POLL_S)
+            await self._poll_once()
+
+    async def _poll_once(self) -> None:
+        """See who holds a lease now, and ask again what was asked of who is gone."""
+        read_to = self._read_to
+        pipeline = self._redis.pipeline(transaction=False)
+        for name, digest in self._digests.items():
+            pipeline.eval(LIVE, 2, _presence(name), _contract(name), digest)
+        pipeline.eval(KEEP, 1, self._replies, read_to)
+        try:
+            *leases, newest = await pipeline.execute()
+        except (RedisError, OSError):
+            return
+        self._polled_at = asyncio.get_running_loop().time()
+        # After a flush, or a restart that lost the stream, ids may begin lower than before.
+        if _order(newest) < _order(self._read_to.encode()) and read_to == self._read_to:
+            self._read_to = "0-0"
+        for (name, digest), flat in zip(self._digests.items(), leases, strict=True):
+            self._live[name] = _leases(flat, digest)
+        for attempt in list(self._attempts.values()):
+            live = self._live.get(attempt.invocation.subsystem, {})
+            if not live:
+                self._lose([attempt], "the service is gone")
+            elif not attempt.sent_to.keys() <= live.keys() and attempt not in self._unsent:
+                self._send(attempt)
+
+    def _lose(self, attempts: list[_Attempt], why: str) -> None:
+        for attempt in attempts:
+            if not attempt.answer.done():
+                attempt.answer.set_exception(RuntimeUnavailable("typescript", why))
+
+
+def _connect(url: str, answer_s: float) -> Redis:
+    return Redis.from_url(
+        url,
+        socket_timeout=answer_s,
+        socket_connect_timeout=ANSWER_S,
+        retry=Retry(NoBackoff(), 0),
+        protocol=2,
+    )
+
+
+def _presence(subsystem: str) -> str:
+    return f"{PREFIX}{{{subsystem}}}:runtime:typescript"
+
+
+def _contract(subsystem: str) -> str:
+    return f"{PREFIX}{{{subsystem}}}:contract"
+
+
+def _leases(flat: list[bytes], digest: str) -> Leases:
+    """Keep the consumers whose contract is ours; members are `<consumer> <digest>`."""
+    leases = {}
+    for member, end in zip(flat[::2], flat[1::2], strict=True):
+        consumer, _, theirs = member.decode().rpartition(" ")
+        if theirs == digest:
+            leases[consumer] = int(float(end))
+    return leases
+
+
+def _order(entry_id: bytes) -> tuple[int, int]:
+    ms, _, n = entry_id.partition(b"-")
+    return int(ms), int(n)
+
+
+def _gone(error: Exception) -> str:
+    return f"Redis does not answer: {error or type(error).__name__}"

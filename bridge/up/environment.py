@@ -1,0 +1,50 @@
+"""What each child finds in its environment. No I/O but the implementations file."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from bridge.settings import PREFIX, BadSetting, Settings, environment
+
+
+def shared(environ: Mapping[str, str], settings: Settings) -> dict[str, str]:
+    """Return the environment of every child: ours, with the settings as they are now."""
+    env = {name: text for name, text in environ.items() if not name.startswith(PREFIX)}
+    env.setdefault("HOME", settings.dir)  # mix and erl insist on one
+    if "utf" not in env.get("LC_ALL", env.get("LANG", "")).lower():
+        env["LC_ALL"] = "en_US.UTF-8" if sys.platform == "darwin" else "C.UTF-8"
+    return env | environment(settings)
+
+
+def of_node(settings: Settings, digests: Mapping[str, str]) -> dict[str, str]:
+    """Return what the Elixir node needs besides: its workers and implementations.
+
+    It has no JSON parser, so the implementations file is read for it, here.
+    """
+    files = elixir_implementations(settings)
+    return {
+        "BRIDGE_NODE_WORKERS": str(settings.workers),
+        "BRIDGE_PYTHON": sys.executable,
+        "BRIDGE_PARENT_STDIN": "1",
+        "BRIDGE_ELIXIR_IMPLEMENTATIONS": "\n".join(f"{n}={p}" for n, p in files.items()),
+        "BRIDGE_ELIXIR_DIGESTS": "\n".join(f"{n}={digests[n]}" for n in files if n in digests),
+    }
+
+
+def elixir_implementations(settings: Settings) -> dict[str, Path]:
+    """Return the Elixir file of each subsystem of the implementations file."""
+    if not settings.implementations:
+        return {}
+    file = Path(settings.implementations).resolve()
+    try:
+        entries = json.loads(file.read_text())
+        return {
+            name: (file.parent / runtimes["elixir"]).resolve()
+            for name, runtimes in entries.items()
+            if "elixir" in runtimes
+        }
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        raise BadSetting(f"{PREFIX}IMPLEMENTATIONS: {file}: {error}") from None

@@ -1,0 +1,175 @@
+"""One listening socket for all workers, handed out over a Unix socket by SCM_RIGHTS.
+
+A worker connects, writes one JSON line `{"pid", "worker"}`, gets a line `{"listener": true}`
+that carries the descriptor, writes `{"ready": true}` once it serves, and keeps the connection
+for its life. End of file tells each side that the other is gone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import socket
+import struct
+import sys
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+MAX_LINE_BYTES = 4096
+HELLO_TIMEOUT_S = 5.0
+
+
+class Worker:
+    """A worker that holds the listener. `pid` is the kernel's word, 0 if it cannot be told."""
+
+    def __init__(self, name: str, pid: int, connection: socket.socket) -> None:
+        self.name = name
+        self.pid = pid
+        self.ready = False
+        self._connection = connection
+
+    def dismiss(self) -> None:
+        """Let the worker see end of file, upon which it drains and leaves."""
+        with suppress(OSError):  # it may have gone already
+            self._connection.shutdown(socket.SHUT_WR)
+
+
+class Listener:
+    """Hold the listening socket and know the workers by the connections they keep."""
+
+    def __init__(
+        self,
+        listening: socket.socket,
+        path: Path,
+        *,
+        changed: Callable[[], None] = lambda: None,
+    ) -> None:
+        """`changed` is called whenever a worker came, became ready or left."""
+        self._listening = listening
+        self._path = path
+        self._changed = changed
+        self._server: socket.socket | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._left = asyncio.Event()
+        self.workers: list[Worker] = []
+
+    @property
+    def address(self) -> tuple[str, int]:
+        host, port = self._listening.getsockname()[:2]
+        return host, port
+
+    def open(self) -> None:
+        """Start handing out."""
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        self._path.unlink(missing_ok=True)
+        self._server = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._server.bind(os.fspath(self._path))
+        self._path.chmod(0o600)
+        self._server.listen(64)
+        self._server.setblocking(False)
+        self._spawn(self._accept(self._server))
+
+    def stop_accepting(self) -> None:
+        """Hand out nothing more and drop our copy of the listening socket.
+
+        Once the workers have closed theirs, new clients are refused.
+        """
+        if self._server is not None:
+            self._server.close()
+            self._path.unlink(missing_ok=True)
+        self._listening.close()
+
+    async def emptied(self, timeout_s: float) -> bool:
+        """Wait until no worker is left; False if time is up first."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                while self.workers:
+                    self._left.clear()
+                    await self._left.wait()
+        return not self.workers
+
+    async def close(self) -> None:
+        """Stop, and forget the workers that are still there."""
+        self.stop_accepting()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _accept(self, server: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                connection, _ = await loop.sock_accept(server)
+            except OSError:
+                return  # closed by stop_accepting
+            connection.setblocking(False)
+            self._spawn(self._serve(connection))
+
+    async def _serve(self, connection: socket.socket) -> None:
+        worker: Worker | None = None
+        with connection:
+            try:
+                lines = _Lines(connection)
+                async with asyncio.timeout(HELLO_TIMEOUT_S):
+                    hello = await lines.next()
+                if hello is None:
+                    return
+                worker = Worker(str(hello.get("worker", "?")), _peer_pid(connection), connection)
+                socket.send_fds(connection, [b'{"listener":true}\n'], [self._listening.fileno()])
+                self.workers.append(worker)
+                self._changed()
+                while (line := await lines.next()) is not None:
+                    if line.get("ready") is True:
+                        worker.ready = True
+                        self._changed()
+            except (OSError, ValueError, TimeoutError):
+                pass  # it died, or it is no worker: either way the connection ends here
+            finally:
+                if worker in self.workers:
+                    self.workers.remove(worker)
+                    self._left.set()
+                    self._changed()
+
+
+class _Lines:
+    def __init__(self, connection: socket.socket) -> None:
+        self._connection = connection
+        self._rest = b""
+
+    async def next(self) -> dict[str, object] | None:
+        """Return the next line's object, None at end of file; ValueError if it is none."""
+        loop = asyncio.get_running_loop()
+        while b"\n" not in self._rest:
+            if len(self._rest) > MAX_LINE_BYTES:
+                raise ValueError("line too long")
+            data = await loop.sock_recv(self._connection, MAX_LINE_BYTES)
+            if not data:
+                return None
+            self._rest += data
+        line, _, self._rest = self._rest.partition(b"\n")
+        value = json.loads(line)
+        if not isinstance(value, dict):
+            raise ValueError("not an object")
+        return value
+
+
+def _peer_pid(connection: socket.socket) -> int:
+    """Return the peer's pid as this process may signal it, 0 if it lives in another namespace."""
+    try:
+        if sys.platform == "linux":
+            data = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
+            return int(struct.unpack("3i", data)[0])
+        if sys.platform == "darwin":
+            sol_local, local_peerpid = 0, 2  # sys/un.h
+            return int(connection.getsockopt(sol_local, local_peerpid))
+    except OSError:
+        pass
+    return 0

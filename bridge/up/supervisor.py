@@ -1,0 +1,162 @@
+"""Child processes that are kept alive, and ended for certain."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from bridge.up.place import open_log
+
+FIRST_WAIT_S = 0.25
+LONGEST_WAIT_S = 5.0
+ALIVE_S = 10.0  # a child that lived so long starts from the first wait again
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """How to start a child. Its output is appended to `log`.
+
+    With `watches_stdin` it gets a pipe that reaches end of file when this process is gone.
+    `pass_fds` are inherited as they are.
+    """
+
+    name: str
+    argv: Sequence[str]
+    env: Mapping[str, str]
+    log: Path
+    cwd: Path | None = None
+    watches_stdin: bool = False
+    pass_fds: Sequence[int] = ()
+
+
+class Child:
+    """One program, restarted whenever it ends, until it is stopped."""
+
+    def __init__(self, program: Program, *, changed: Callable[[], None] = lambda: None) -> None:
+        """`changed` is called whenever the process was started or has ended."""
+        self.program = program
+        self.restarts = 0
+        self.failures = 0  # ends in a row before ALIVE_S
+        self.last_end = ""
+        self._changed = changed
+        self._process: asyncio.subprocess.Process | None = None
+        self._stopping = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def pid(self) -> int | None:
+        """The running process, None between two."""
+        process = self._process
+        return process.pid if process is not None and process.returncode is None else None
+
+    def start(self) -> None:
+        self._task = asyncio.create_task(self._keep())
+
+    async def stop(self, timeout_s: float) -> bool:
+        """End it by SIGTERM, after `timeout_s` by SIGKILL; say whether SIGTERM was enough."""
+        self.terminate()
+        gentle = await self.wait(timeout_s)
+        if not gentle:
+            self.kill()
+            await self.wait(None)
+        return gentle
+
+    def terminate(self) -> None:
+        """Restart it no more, and send SIGTERM."""
+        self._stopping.set()
+        self._signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """Send SIGKILL to it and to what it started in its process group."""
+        self._stopping.set()
+        self._signal(signal.SIGKILL, group=True)
+
+    async def wait(self, timeout_s: float | None) -> bool:
+        """Wait for its end; False if it still runs after `timeout_s`."""
+        if self._task is None:
+            return True
+        done, _ = await asyncio.wait([self._task], timeout=timeout_s)
+        return bool(done)
+
+    def _signal(self, number: signal.Signals, *, group: bool = False) -> None:
+        if self.pid is None:
+            return
+        with suppress(ProcessLookupError):
+            (os.killpg if group else os.kill)(self.pid, number)
+
+    async def _keep(self) -> None:
+        wait_s = FIRST_WAIT_S
+        while not self._stopping.is_set():
+            started = time.monotonic()
+            self.last_end = await self._run_once()
+            self._process = None
+            lived = time.monotonic() - started
+            if lived >= ALIVE_S:
+                wait_s, self.failures = FIRST_WAIT_S, 0
+            self.failures += 1
+            self._changed()
+            try:
+                async with asyncio.timeout(wait_s):
+                    await self._stopping.wait()
+            except TimeoutError:
+                self.restarts += 1
+            wait_s = min(wait_s * 2, LONGEST_WAIT_S)
+
+    async def _run_once(self) -> str:
+        program = self.program
+        log = open_log(program.log)
+        read, write = (
+            os.pipe() if program.watches_stdin else (os.open(os.devnull, os.O_RDONLY), -1)
+        )
+        try:
+            try:
+                self._process = await asyncio.create_subprocess_exec(
+                    *program.argv, env=dict(program.env), cwd=program.cwd, stdin=read,
+                    stdout=log, stderr=log, pass_fds=tuple(program.pass_fds),
+                    start_new_session=True,  # Ctrl-C reaches this process alone, which ends them
+                )  # fmt: skip
+            except OSError as error:
+                return f"could not be started: {error}"
+            finally:
+                os.close(read)
+                os.close(log)
+            if self._stopping.is_set():
+                self._signal(signal.SIGTERM)  # stop() came while it was being started
+            self._changed()
+            code = await self._process.wait()
+        finally:
+            if write >= 0:
+                os.close(write)
+        return f"ended by signal {-code}" if code < 0 else f"ended with {code}"
+
+
+def _devnull() -> int:
+    return os.open(os.devnull, os.O_RDONLY)
+
+
+async def reap_strangers(mine: Callable[[], set[int]]) -> None:
+    """As PID 1, take the exit status of orphans that were handed to us; never of `mine`."""
+    while os.getpid() == 1:
+        while _reap_one(mine()):
+            pass
+        await asyncio.sleep(1)
+
+
+def _reap_one(mine: set[int]) -> bool:
+    if sys.platform != "linux":
+        return False
+    try:
+        ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        return False
+    if ended is None or ended.si_pid in mine:
+        return False  # asyncio takes its own; we look again in a second
+    os.waitpid(ended.si_pid, os.WNOHANG)
+    return True

@@ -1,0 +1,250 @@
+/** One subsystem's requests: read in batches, handled, answered, removed. */
+import { runInSlices } from "./budget.js";
+import { answer, fault, readInvocation, writeOutcome, } from "./invocation.js";
+import { forget, forgetDead, keysOf, leave, renew } from "./presence.js";
+import { usable } from "./redis.js";
+const GROUP = "typescript";
+const BATCH = 64;
+const BLOCK_MS = 1000;
+const MAX_DELIVERIES = 3;
+const MAX_REPLIES = 10_000;
+const REPLIES_TTL_MS = 60_000;
+const COMPLAIN_MS = 60_000;
+/**
+ * Serves one subsystem, from the first `pulse` that finds the gateway's contract to be ours
+ * until `close`.
+ */
+export class Intake {
+    #contract;
+    #handle;
+    #commands;
+    #blocking;
+    #options;
+    #keys;
+    #stop = new AbortController();
+    #inHand = new Set();
+    #serving = false;
+    #reading;
+    #takingOver;
+    #refused = "";
+    #complaint = { text: "", atMs: -Infinity };
+    /** Redis's time minus this process's monotonic clock. */
+    #clockOffsetMs = 0;
+    constructor(contract, handle, connections, options) {
+        this.#contract = contract;
+        this.#handle = handle;
+        this.#commands = connections.commands;
+        this.#blocking = connections.blocking;
+        this.#options = options;
+        this.#keys = keysOf(contract.name);
+    }
+    get serving() {
+        return this.#serving;
+    }
+    /** Renew the lease, compare contracts, take over what dead consumers left; each second. */
+    async pulse() {
+        await this.#quietly(this.#renew());
+    }
+    async #renew() {
+        const { consumer, log } = this.#options;
+        const { name, digest } = this.#contract;
+        const { nowMs, asked } = await renew(this.#commands, this.#keys, consumer, digest);
+        this.#clockOffsetMs = nowMs - performance.now();
+        this.#serving = asked === "" || asked === digest;
+        if (!this.#serving) {
+            if (this.#refused !== asked) {
+                log(`${name}: refused: built from contract ${digest}, the gateway has ${asked}`);
+            }
+            this.#refused = asked;
+            return;
+        }
+        this.#refused = "";
+        this.#reading ??= this.#read().finally(() => {
+            this.#reading = undefined;
+        });
+        // Not waited for: what is taken over may take longer to handle than the lease lasts.
+        this.#takingOver ??= this.#quietly(this.#takeOver()).finally(() => {
+            this.#takingOver = undefined;
+        });
+    }
+    async forgetDead() {
+        if (this.#reading)
+            await this.#quietly(forgetDead(this.#commands, this.#keys, GROUP));
+    }
+    /** Tell the gateways to send no more; what they sent is still answered, until `close`. */
+    async leave() {
+        await leave(this.#commands, this.#keys, this.#options.consumer, this.#contract.digest);
+    }
+    async close() {
+        this.#stop.abort();
+        this.#blocking.disconnect();
+        await Promise.all([this.#reading, this.#takingOver]);
+        if (this.#commands.status === "ready") {
+            await this.#quietly(forget(this.#commands, this.#keys, GROUP, this.#options.consumer));
+        }
+    }
+    async #read() {
+        const { requests } = this.#keys;
+        const { consumer } = this.#options;
+        while (this.#serving && (await usable(this.#blocking, this.#stop.signal))) {
+            try {
+                const found = (await this.#blocking.xreadgroup("GROUP", GROUP, consumer, "COUNT", BATCH, "BLOCK", BLOCK_MS, "STREAMS", requests, ">"));
+                for (const [, entries] of found ?? []) {
+                    await this.#handleAll(entries.map((entry) => read(entry, 1)));
+                }
+            }
+            catch (error) {
+                if (!this.#stop.signal.aborted)
+                    await this.#recover(error);
+            }
+        }
+    }
+    /** Make the group again if it is gone with the stream; wait out anything else. */
+    async #recover(error) {
+        if (/NOGROUP|UNBLOCKED/.test(error.message)) {
+            await this.#quietly(this.#createGroup());
+            return;
+        }
+        if (this.#blocking.status !== "ready")
+            return; // the connection says so itself
+        this.#complain(error);
+        await pause(BLOCK_MS, this.#stop.signal);
+    }
+    async #createGroup() {
+        try {
+            // From 0: what was sent before the group came into being is to be answered too.
+            await this.#commands.xgroup("CREATE", this.#keys.requests, GROUP, "0", "MKSTREAM");
+        }
+        catch (error) {
+            if (!error.message.startsWith("BUSYGROUP"))
+                throw error;
+        }
+    }
+    async #takeOver() {
+        const { requests } = this.#keys;
+        const { consumer, claimIdleMs } = this.#options;
+        try {
+            const [, claimed] = (await this.#commands.xautoclaim(requests, GROUP, consumer, claimIdleMs, "0-0", "COUNT", BATCH));
+            const ours = claimed.filter(([id]) => !this.#inHand.has(id));
+            if (ours.length === 0)
+                return;
+            const counting = this.#commands.pipeline();
+            for (const [id] of ours)
+                counting.xpending(requests, GROUP, id, id, 1);
+            const counts = (await counting.exec()) ?? [];
+            const entries = ours.map((entry, n) => {
+                const pending = counts[n]?.[1];
+                return read(entry, pending?.[0]?.[3] ?? 1);
+            });
+            await this.#handleAll(entries);
+        }
+        catch (error) {
+            if (!error.message.startsWith("NOGROUP"))
+                throw error;
+            await this.#createGroup();
+        }
+    }
+    async #handleAll(entries) {
+        for (const { id } of entries)
+            this.#inHand.add(id);
+        try {
+            const dropped = [];
+            const jobs = [];
+            for (const entry of entries) {
+                const invocation = readInvocation(entry.text);
+                if (!invocation)
+                    this.#complain(new Error("dropped an entry that is no invocation"));
+                if (!invocation || this.#isLate(entry.id, invocation))
+                    dropped.push(entry.id);
+                else
+                    jobs.push({ id: entry.id, invocation, ...this.#job(invocation, entry.deliveries) });
+            }
+            if (dropped.length > 0)
+                this.#remove(dropped);
+            let next = 0;
+            for await (const results of runInSlices(jobs)) {
+                const answered = jobs.slice(next, next + results.length);
+                next += results.length;
+                await this.#reply(answered, results);
+            }
+        }
+        finally {
+            for (const { id } of entries)
+                this.#inHand.delete(id);
+        }
+    }
+    #job(invocation, deliveries) {
+        const budgetMs = Math.max(1, Math.min(this.#options.budgetMs, invocation.timeoutms));
+        if (deliveries <= MAX_DELIVERIES) {
+            return { budgetMs, run: () => answer(this.#contract, this.#handle, invocation) };
+        }
+        const text = `given to ${deliveries - 1} consumers, none of which lived to answer`;
+        return { budgetMs, run: () => fault("crashed", text) };
+    }
+    async #reply(asked, results) {
+        const source = `/typescript/${this.#options.consumer}`;
+        const replies = this.#commands.pipeline();
+        asked.forEach(({ invocation, budgetMs }, n) => {
+            const ran = results[n];
+            const { subsystem, operation } = invocation.data;
+            const text = `${subsystem}.${operation} computed for more than ${budgetMs} ms`;
+            const data = "value" in ran ? ran.value : fault("timeout", text);
+            const event = writeOutcome(invocation, data, source, new Date());
+            replies.xadd(invocation.replyto, "MAXLEN", "~", MAX_REPLIES, "*", "event", event);
+        });
+        // A gateway that is gone trims its stream no more.
+        for (const stream of new Set(asked.map(({ invocation }) => invocation.replyto))) {
+            replies.pexpire(stream, REPLIES_TTL_MS);
+        }
+        const written = (await replies.exec()) ?? [];
+        const answered = asked.filter((_, n) => written[n]?.[0] === null).map(({ id }) => id);
+        if (answered.length > 0)
+            this.#remove(answered);
+        const failed = written.find(([error]) => error)?.[0];
+        if (failed)
+            throw failed;
+    }
+    /** What fails to be removed is given out again, and answered again: harmless. */
+    #remove(ids) {
+        const { requests } = this.#keys;
+        const removing = this.#commands.pipeline().xack(requests, GROUP, ...ids).xdel(requests, ...ids);
+        void this.#quietly(removing.exec());
+    }
+    /** The gateway waits no longer. A stream id begins with Redis's time. */
+    #isLate(id, { timeoutms }) {
+        const sentMs = Number(id.split("-")[0]);
+        return performance.now() + this.#clockOffsetMs - sentMs > timeoutms;
+    }
+    async #quietly(work) {
+        try {
+            await work;
+        }
+        catch (error) {
+            if (this.#commands.status === "ready")
+                this.#complain(error);
+        }
+    }
+    /** Say what is wrong, the same thing at most once a minute. */
+    #complain({ message }) {
+        const { text, atMs } = this.#complaint;
+        if (text === message && performance.now() - atMs < COMPLAIN_MS)
+            return;
+        this.#options.log(`${this.#contract.name}: ${message}`);
+        this.#complaint = { text: message, atMs: performance.now() };
+    }
+}
+function read([id, fields], deliveries) {
+    const at = fields?.findIndex((field, n) => n % 2 === 0 && field === "event") ?? -1;
+    return { id, text: at < 0 ? undefined : fields?.[at + 1], deliveries };
+}
+async function pause(ms, signal) {
+    await new Promise((resolve) => {
+        const settle = () => {
+            clearTimeout(timer);
+            signal.removeEventListener("abort", settle);
+            resolve();
+        };
+        const timer = setTimeout(settle, ms);
+        signal.addEventListener("abort", settle);
+    });
+}

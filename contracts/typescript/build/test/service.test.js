@@ -1,0 +1,249 @@
+import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { after, afterEach, before, describe, test } from "node:test";
+import { contracts } from "../src/generated/contracts.js";
+import { digest } from "../src/json.js";
+import { eventually } from "./deadline.js";
+import { Gateway, requestsOf } from "./gateway.js";
+import { RedisServer } from "./redis_server.js";
+import { COMMANDS, ServiceProcess } from "./service_process.js";
+const ROOT = join(import.meta.dirname, "..", "..", "..", "..");
+const COUNTER = digest(JSON.parse(readFileSync(join(ROOT, "tests/subsystems/counter/subsystem.json"), "utf8")));
+const HEARTBEAT = contracts["heartbeat"]?.digest;
+const EMPTY = { total: 0, log: [], pad: "" };
+const GROUP = "typescript";
+function counter(operation, request = {}, more = {}) {
+    return { subsystem: "counter", operation, request, state: EMPTY, digest: COUNTER, ...more };
+}
+for (const runtime of Object.keys(COMMANDS)) {
+    describe(`the service under ${runtime}`, () => {
+        let redis;
+        let gateway;
+        let started = [];
+        const start = (env) => {
+            const service = new ServiceProcess(runtime, redis.url, env);
+            started.push(service);
+            return service;
+        };
+        before(async () => {
+            redis = await RedisServer.start();
+            gateway = new Gateway(redis.url);
+        });
+        afterEach(async () => {
+            await Promise.all(started.map((service) => service.kill9()));
+            started = [];
+            await gateway.redis.flushall();
+        });
+        after(async () => {
+            gateway.redis.disconnect();
+            await redis.close();
+        });
+        test("answers a command with reply, effects and state", async () => {
+            start();
+            assert.deepEqual(await gateway.ask(counter("add", { n: 2, tag: "a" })).then(({ invocation: _, ...t }) => t), {
+                ok: {
+                    reply: { total: 2 },
+                    effects: [
+                        {
+                            effect: "emit",
+                            type: "counter.added",
+                            payload: { n: 2, total: 2, tag: "a" },
+                        },
+                    ],
+                    state: { total: 2, log: ["a"], pad: "" },
+                },
+            });
+        });
+        test("leaves nothing in the stream of what it answered", async () => {
+            start();
+            await gateway.ask(counter("total"));
+            await eventually("an empty stream", async () => {
+                return (await gateway.redis.xlen(requestsOf("counter"))) === 0;
+            });
+            const pending = (await gateway.redis.xpending(requestsOf("counter"), GROUP));
+            assert.equal(pending[0], 0);
+        });
+        test("refuses, crashes and answers off its contract without harm to its neighbours", async () => {
+            start();
+            const fail = async (how) => {
+                const { invocation: _, ...told } = await gateway.ask(counter("fail", { how }));
+                return told;
+            };
+            assert.deepEqual(await fail("refuse"), {
+                refused: { reason: "no", message: "no", detail: {} },
+            });
+            assert.deepEqual(await fail("crash"), {
+                fault: { kind: "crashed", message: "counter.fail threw Error: crashed on demand" },
+            });
+            assert.deepEqual(await fail("bad_reply"), {
+                fault: {
+                    kind: "off_contract",
+                    message: "counter.fail reply: (whole value) breaks type: must be object, got string",
+                },
+            });
+            assert.deepEqual(await fail("bad_effect"), {
+                fault: {
+                    kind: "off_contract",
+                    message: "counter effect 0: expected an event of counter.added, got counter.undeclared",
+                },
+            });
+            assert.deepEqual(await fail("bad_state"), {
+                fault: {
+                    kind: "off_contract",
+                    message: "counter.fail state: /total breaks type: must be integer, got string",
+                },
+            });
+            const { ok } = (await gateway.ask({
+                subsystem: "heartbeat",
+                operation: "status",
+                state: { every_ms: 0, min_gap_ms: 5, profile: "early", last_ms: 7, runs: 1, skipped: 0 },
+                digest: HEARTBEAT,
+            }));
+            assert.deepEqual(ok, { reply: { last_ms: 7, next_ms: 12, runs: 1, skipped: 0 } });
+        });
+        test("ends a handler that loops, and keeps its lease meanwhile", async () => {
+            start();
+            await gateway.joined("counter", 1);
+            const loops = await Promise.all(Array.from({ length: 16 }, () => gateway.send(counter("fail", { how: "loop" }))));
+            const total = await gateway.send(counter("total"));
+            const answers = await gateway.answers([...loops, total]);
+            for (const { fault } of answers.slice(0, -1)) {
+                assert.deepEqual(fault, {
+                    kind: "timeout",
+                    message: "counter.fail computed for more than 250 ms",
+                });
+            }
+            assert.deepEqual(answers.at(-1).ok, {
+                reply: { total: 0, log_length: 0 },
+            });
+            assert.equal((await gateway.live("counter")).length, 1);
+        });
+        test("refuses a request made for another contract", async () => {
+            start();
+            const { fault } = (await gateway.ask(counter("total", {}, { digest: "f".repeat(64) })));
+            assert.equal(fault.kind, "digest_mismatch");
+        });
+        test("is refused while the gateway's contract is another, and joins once it is not", async () => {
+            const key = "joelclaw:bridge:{counter}:contract";
+            await gateway.redis.set(key, "f".repeat(64));
+            const service = start();
+            await gateway.joined("heartbeat", 1);
+            const line = await eventually("a line", () => service.lines.find((l) => /refused/.test(l)));
+            assert.equal(line, `bridge-typescript: counter: refused: built from contract ${COUNTER}, ` +
+                `the gateway has ${"f".repeat(64)}`);
+            assert.deepEqual(await gateway.live("counter"), []);
+            await gateway.redis.set(key, COUNTER);
+            await gateway.joined("counter", 1);
+        });
+        test("drops what is no invocation, and what nobody waits for any more", async () => {
+            await gateway.write("counter", "{");
+            await gateway.write("counter", JSON.stringify({ data: {}, replyto: "elsewhere" }));
+            const late = await gateway.send(counter("total", {}, { timeoutMs: 1 }));
+            start();
+            const { invocation } = await gateway.ask(counter("total"));
+            assert.notEqual(invocation, late);
+            await eventually("an empty stream", async () => {
+                return (await gateway.redis.xlen(requestsOf("counter"))) === 0;
+            });
+        });
+        test("takes over what a dead consumer left", async () => {
+            const dead = await readBy("dead", [await gateway.send(counter("total"))]);
+            start();
+            assert.deepEqual((await gateway.answers(dead)).map((answer) => "ok" in answer), [true]);
+        });
+        test("faults a request that three consumers have died of", async () => {
+            const ids = await readBy("dead", [await gateway.send(counter("total"))]);
+            const stream = requestsOf("counter");
+            const [[entry]] = (await gateway.redis.xpending(stream, GROUP, "-", "+", 1));
+            await gateway.redis.xclaim(stream, GROUP, "dead", 0, entry, "RETRYCOUNT", 3);
+            start();
+            const [{ fault }] = (await gateway.answers(ids));
+            assert.deepEqual(fault, {
+                kind: "crashed",
+                message: "given to 3 consumers, none of which lived to answer",
+            });
+        });
+        test("answers on after its group and everything else has vanished", async () => {
+            start();
+            await gateway.ask(counter("total"));
+            await gateway.redis.flushall();
+            assert.ok("ok" in (await gateway.ask(counter("total"))));
+            await gateway.joined("counter", 1);
+        });
+        test("survives a killed Redis with two lines in its log", async () => {
+            const service = start();
+            await gateway.ask(counter("total"));
+            const before = service.lines.length;
+            await redis.kill9();
+            await eventually("a line", () => service.lines.length > before);
+            await redis.restart();
+            assert.ok("ok" in (await gateway.ask(counter("total"))));
+            await gateway.joined("counter", 1);
+            await eventually("a second line", () => service.lines.length > before + 1);
+            assert.equal(service.lines.length, before + 2, service.lines.join("\n"));
+        });
+        test("survives a Redis that stood still for longer than its leases", async () => {
+            start();
+            await gateway.ask(counter("total"));
+            redis.stop();
+            const asked = gateway.send(counter("total"));
+            await new Promise((resolve) => setTimeout(resolve, 3500)); // longer than a lease
+            redis.cont();
+            assert.ok("ok" in (await gateway.answers([await asked]))[0]);
+            await gateway.joined("counter", 1);
+        });
+        test("loses its lease while it stands still, and serves again when it goes on", async () => {
+            const service = start();
+            await gateway.joined("counter", 1);
+            service.signal("SIGSTOP");
+            await gateway.joined("counter", 0);
+            const late = await gateway.send(counter("total", {}, { timeoutMs: 1 }));
+            service.signal("SIGCONT");
+            await gateway.joined("counter", 1);
+            assert.notEqual((await gateway.ask(counter("total"))).invocation, late);
+        });
+        test("leaves on SIGTERM, with nothing of it left in Redis", async () => {
+            const service = start();
+            await gateway.ask(counter("total"));
+            service.signal("SIGTERM");
+            assert.equal(await service.exited, 0);
+            assert.deepEqual(await gateway.live("counter"), []);
+            assert.deepEqual(await gateway.redis.xinfo("CONSUMERS", requestsOf("counter"), GROUP), []);
+        });
+        test("answers what reaches it while it leaves", async () => {
+            const service = start();
+            await gateway.joined("counter", 1);
+            service.signal("SIGTERM");
+            await gateway.joined("counter", 0);
+            assert.ok("ok" in (await gateway.ask(counter("total"))));
+            assert.equal(await service.exited, 0);
+        });
+        test("leaves when its parent is gone", async () => {
+            const service = start({ BRIDGE_PARENT_STDIN: "1" });
+            await gateway.joined("counter", 1);
+            service.endInput();
+            assert.equal(await service.exited, 0);
+        });
+        test("leaves at once when Redis is gone", async () => {
+            const service = start();
+            await gateway.joined("counter", 1);
+            await redis.kill9();
+            service.signal("SIGTERM");
+            assert.equal(await service.exited, 0);
+            await redis.restart();
+        });
+        test("does not start with an implementation that cannot be read, and names it", async () => {
+            const service = start({ BRIDGE_IMPLEMENTATIONS: "/nowhere/implementations.json" });
+            assert.equal(await service.exited, 1);
+            assert.match(service.lines.join("\n"), /\/nowhere\/implementations\.json: ENOENT/);
+        });
+        /** Have a consumer that will never answer read what was sent. */
+        async function readBy(consumer, ids) {
+            const stream = requestsOf("counter");
+            await gateway.redis.xgroup("CREATE", stream, GROUP, "0", "MKSTREAM");
+            await gateway.redis.xreadgroup("GROUP", GROUP, consumer, "STREAMS", stream, ">");
+            return ids;
+        }
+    });
+}

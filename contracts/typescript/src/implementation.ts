@@ -1,0 +1,86 @@
+/** What an implementation is: a function of state and message. No I/O here. */
+
+import type { Effect } from "./generated/effects.ts";
+import type { Json } from "./json.ts";
+
+export type { Effect };
+
+/** All a handler may know of the world. Times are integer milliseconds since 1970. */
+export interface Context {
+  key: string;
+  message_id: string;
+  now_ms: number;
+  local: { date: string; time: string; zone: string };
+  /** 64 hex digits; `derivedRandom(seed, n)` is the only randomness a handler has. */
+  seed: string;
+  deadline_ms: number;
+}
+
+/** What a handler answers: reply, effects as data, and the key's next state. */
+export interface Outcome<Reply = unknown, State = unknown> {
+  reply: Reply;
+  /** Ignored for a query, as is `state`. */
+  effects?: readonly Effect[];
+  state?: State;
+}
+
+/**
+ * Answer one message. Not async, no clock, no I/O, no randomness but the context's.
+ *
+ * Throw a Refusal to say no. `state` and `request` are the handler's own copies, already held
+ * to the contract: declare them with the contract's types (hence `any` here).
+ */
+export type Handler = (state: any, operation: string, request: any, context: Context) => Outcome;
+
+/** The types of one contract, as `generated/<subsystem>.ts` exports them. */
+export interface Shape {
+  state: unknown;
+  operations: Record<string, { request: unknown; reply: unknown }>;
+}
+
+export type Operations<S extends Shape> = {
+  [O in keyof S["operations"]]: (
+    state: S["state"],
+    request: S["operations"][O]["request"],
+    context: Context,
+  ) => Outcome<S["operations"][O]["reply"], S["state"]>;
+};
+
+/** Make a handler of one function per operation; the compiler asks for each of them. */
+export function operations<S extends Shape>(table: Operations<S>): Handler {
+  const functions = new Map<string, (state: any, request: any, context: Context) => Outcome>(
+    Object.entries(table),
+  );
+  return (state, operation, request, context) => {
+    const answer = functions.get(operation);
+    if (!answer) throw new Error(`operation ${operation} is not implemented`);
+    return answer(state, request, context);
+  };
+}
+
+/**
+ * A handler's own no: nothing is committed, the client gets `refused`.
+ *
+ * `reason` must be declared in the operation's `errors`. Any error named `Refusal` that has a
+ * string `reason` counts, so an implementation may carry its own copy of this class.
+ */
+export class Refusal extends Error {
+  override readonly name = "Refusal";
+  readonly reason: string;
+  readonly detail: { [key: string]: Json };
+
+  constructor(reason: string, message = "", detail: { [key: string]: Json } = {}) {
+    super(message || reason);
+    this.reason = reason;
+    this.detail = detail;
+  }
+}
+
+export function isRefusal(error: unknown): error is Refusal {
+  return (
+    error instanceof Error &&
+    error.name === "Refusal" &&
+    "reason" in error &&
+    typeof error.reason === "string"
+  );
+}

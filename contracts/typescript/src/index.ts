@@ -1,0 +1,17 @@
+/** The SDK: serve implementations of the bridge's contracts. */
+
+export { compileContract } from "./compile.ts";
+export type { Contract, ContractFile } from "./contract.ts";
+export { derivedId, derivedRandom } from "./derived.ts";
+export { contracts, effects } from "./generated/contracts.ts";
+export {
+  operations,
+  Refusal,
+  type Context,
+  type Effect,
+  type Handler,
+  type Outcome,
+  type Shape,
+} from "./implementation.ts";
+export type { Json } from "./json.ts";
+export { serve, Service, type ServeOptions } from "./serve.ts";

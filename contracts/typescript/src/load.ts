@@ -1,0 +1,109 @@
+/** Contracts and implementations from outside this package. */
+
+import { mkdtemp, readFile, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { dirname, join, resolve } from "node:path";
+import { pathToFileURL } from "node:url";
+
+import { compileContract } from "./compile.ts";
+import type { Contract, ContractFile } from "./contract.ts";
+import { effects } from "./generated/contracts.ts";
+import type { Handler } from "./implementation.ts";
+
+/** A file that cannot be served; the text names it. */
+export class LoadError extends Error {
+  override readonly name = "LoadError";
+}
+
+/**
+ * Read an implementations file: `{"<subsystem>": {"typescript": "./file.ts"}}`.
+ *
+ * Paths are relative to the file. Entries without `typescript` are other runtimes' business.
+ */
+export async function loadHandlers(file: string): Promise<Record<string, Handler>> {
+  const entries = Object.entries(await readJson<Record<string, { typescript?: string }>>(file));
+  const handlers: Record<string, Handler> = {};
+  for (const [subsystem, { typescript }] of entries) {
+    if (typescript === undefined) continue;
+    handlers[subsystem] = await loadHandler(resolve(dirname(file), typescript));
+  }
+  return handlers;
+}
+
+/** Compile the contracts of these subsystems; the first folder that has one wins. */
+export async function loadContracts(
+  folders: readonly string[],
+  subsystems: readonly string[],
+): Promise<Record<string, Contract>> {
+  const contracts: Record<string, Contract> = {};
+  for (const folder of [...folders].reverse()) {
+    for (const subsystem of subsystems) {
+      const path = join(folder, subsystem, "subsystem.json");
+      const file = await readJson<ContractFile>(path, true);
+      if (file) contracts[subsystem] = compile(file, path);
+    }
+  }
+  return contracts;
+}
+
+/** Import a module's `handle`. Bun reads TypeScript by itself; for Node it is bundled first. */
+export async function loadHandler(path: string): Promise<Handler> {
+  const bundle = /\.m?ts$/.test(path) && process.versions["bun"] === undefined;
+  let module: { handle?: unknown };
+  try {
+    module = bundle ? await importTypeScript(path) : await import(pathToFileURL(path).href);
+  } catch (error) {
+    throw new LoadError(`${path}: ${(error as Error).message}`, { cause: error });
+  }
+  if (typeof module.handle === "function") return module.handle as Handler;
+  throw new LoadError(`${path}: expected an export named handle, got ${typeof module.handle}`);
+}
+
+/** Node 20 cannot read TypeScript, and later ones only part of it: one way for all. */
+async function importTypeScript(path: string): Promise<{ handle?: unknown }> {
+  const { build } = await import("esbuild");
+  const folder = await mkdtemp(join(tmpdir(), "bridge-typescript-"));
+  const outfile = join(folder, "implementation.mjs");
+  try {
+    await build({
+      entryPoints: [path],
+      outfile,
+      bundle: true, // its packages too: from the temporary folder they would not be found
+      format: "esm",
+      platform: "node",
+      sourcemap: "inline",
+      logLevel: "silent",
+      banner: {
+        js: 'import { createRequire } from "node:module";const require=createRequire(import.meta.url);',
+      },
+    });
+    return await import(pathToFileURL(outfile).href);
+  } finally {
+    await rm(folder, { recursive: true });
+  }
+}
+
+function compile(file: ContractFile, path: string): Contract {
+  try {
+    return compileContract(file, effects);
+  } catch (error) {
+    throw new LoadError(`${path}: ${(error as Error).message}`, { cause: error });
+  }
+}
+
+async function readJson<T>(path: string, optional: true): Promise<T | undefined>;
+async function readJson<T>(path: string): Promise<T>;
+async function readJson<T>(path: string, optional?: true): Promise<T | undefined> {
+  let text: string;
+  try {
+    text = await readFile(path, "utf8");
+  } catch (error) {
+    if (optional && (error as NodeJS.ErrnoException).code === "ENOENT") return undefined;
+    throw new LoadError(`${path}: ${(error as Error).message}`, { cause: error });
+  }
+  try {
+    return JSON.parse(text) as T;
+  } catch (error) {
+    throw new LoadError(`${path}: not JSON: ${(error as Error).message}`, { cause: error });
+  }
+}

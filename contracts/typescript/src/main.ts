@@ -1,0 +1,44 @@
+/**
+ * The TypeScript service: `node dist/main.js`, or `bun src/main.ts`.
+ *
+ * Serves the built-in subsystems and those of BRIDGE_IMPLEMENTATIONS, whose contracts are in
+ * the folders of BRIDGE_CONTRACTS, on the Redis of BRIDGE_REDIS_URL. Leaves on SIGTERM, SIGINT,
+ * and with BRIDGE_PARENT_STDIN=1 when its standard input ends: who started it is gone.
+ */
+
+import { LoadError, loadContracts, loadHandlers } from "./load.ts";
+import { serve } from "./serve.ts";
+import * as heartbeat from "./subsystems/heartbeat.ts";
+
+const log = (line: string): void => console.error(`bridge-typescript: ${line}`);
+
+async function main(env: NodeJS.ProcessEnv): Promise<void> {
+  const file = env["BRIDGE_IMPLEMENTATIONS"];
+  const yours = file ? await loadHandlers(file) : {};
+  const folders = (env["BRIDGE_CONTRACTS"] ?? "").split(":").filter((folder) => folder !== "");
+  const service = serve(
+    { heartbeat: heartbeat.handle, ...yours },
+    {
+      redisUrl: env["BRIDGE_REDIS_URL"] || "redis://127.0.0.1:6379",
+      contracts: await loadContracts(folders, Object.keys(yours)),
+      log,
+    },
+  );
+  const leave = async (): Promise<void> => {
+    await service.close();
+    process.exit(0);
+  };
+  process.once("SIGTERM", leave).once("SIGINT", leave);
+  if (env["BRIDGE_PARENT_STDIN"] === "1") {
+    process.stdin.on("error", leave).on("close", leave).on("end", leave).resume();
+  }
+  // A promise a handler left behind is a defect of that handler, not of its neighbours.
+  process.on("unhandledRejection", (reason) => log(`a promise failed unheard: ${reason}`));
+}
+
+try {
+  await main(process.env);
+} catch (error) {
+  log(error instanceof LoadError ? error.message : String((error as Error).stack));
+  process.exit(1);
+}

@@ -1,0 +1,99 @@
+defmodule Bridge.Application do
+  @moduledoc """
+  The node: the only place that constructs things.
+
+  Without settings in the environment it starts no worker and connects to none.
+  """
+
+  use Application
+
+  alias Bridge.{Implementations, Keys, Parent, Settings, Telemetry, Workers}
+  alias Bridge.Link.{Messages, Scanner, Session, Transports}
+
+  @doc "Start the node and serve until it is told to stop: SIGTERM, or the end of its input."
+  @spec main() :: no_return
+  def main do
+    :ok = Telemetry.attach()
+
+    case Application.ensure_all_started(:bridge, :permanent) do
+      {:ok, _} ->
+        Process.sleep(:infinity)
+
+      {:error, {:bridge, {reason, _}}} ->
+        IO.puts(:stderr, "node error #{message(reason)}")
+        System.halt(1)
+    end
+  end
+
+  defp message({:bad_settings, text}), do: text
+  defp message(reason), do: inspect(reason)
+
+  @impl true
+  def start(_type, _args) do
+    case Settings.parse(System.get_env()) do
+      {:ok, settings} -> serve(settings)
+      {:error, text} -> {:error, {:bad_settings, text}}
+    end
+  end
+
+  defp serve(settings) do
+    implementations = Implementations.load(settings.implementations, settings.digests)
+    # Loaded before a peer can name its atoms: binary_to_term runs with :safe.
+    _ = Messages.known()
+
+    with {:ok, pid} <-
+           Supervisor.start_link(children(settings, implementations), strategy: :one_for_one) do
+      Telemetry.emit(:started, %{subsystems: Enum.sort(Map.keys(implementations))})
+      {:ok, pid}
+    end
+  end
+
+  defp children(settings, implementations) do
+    keys = Keys.new(Keys, implementations)
+
+    connection = [
+      identity: identity(implementations),
+      keys: keys,
+      max_frame_bytes: settings.link_max_frame_bytes,
+      max_in_flight: settings.link_in_flight
+    ]
+
+    workers = [
+      name: Workers,
+      count: settings.workers,
+      links: Bridge.Links,
+      connection: [transport: {Transports.Port, port(settings)}] ++ connection,
+      drain_ms: settings.drain_ms
+    ]
+
+    scanner = [dir: settings.link_dir, links: Bridge.Links, workers: Workers]
+
+    # Stopped from the last to the first: workers need the links and keys to leave in order.
+    [
+      %{id: Keys, start: {Keys, :start_link, [keys]}, type: :supervisor},
+      {DynamicSupervisor, name: Bridge.Links, strategy: :one_for_one},
+      {Workers, workers}
+    ] ++
+      if(settings.link_dir == "", do: [], else: [{Scanner, scanner ++ [connection: connection]}]) ++
+      if(settings.parent_stdin, do: [{Parent, &System.stop/0}], else: [])
+  end
+
+  defp identity(implementations) do
+    {pid, ""} = Integer.parse(System.pid())
+    started_ms = System.os_time(:millisecond)
+
+    %{
+      "protocol" => Session.protocol(),
+      "node" => "node-#{pid}-#{started_ms}",
+      "pid" => pid,
+      "started_ms" => started_ms,
+      "digests" => Implementations.digests(implementations)
+    }
+  end
+
+  defp port(settings) do
+    # The node's own variables are taken away: the gateway refuses settings it does not know.
+    env = for name <- Settings.own_variables(), do: {name, nil}
+    [executable: settings.python, args: settings.worker_args, env: env]
+  end
+end

@@ -1,0 +1,103 @@
+defmodule Bridge.Keys.Run do
+  @moduledoc """
+  One run of an implementation, in a process that may be killed at any moment.
+
+  The outcome is checked and encoded in that process too: what is large or deep costs its own
+  time, and only bytes are handed on. The owner receives `{:ran, pid, encoded outcome}`, or an
+  exit signal.
+  """
+
+  alias Bridge.{JsonTerm, Keys}
+  alias Bridge.Link.Messages
+
+  @word_bytes :erlang.system_info(:wordsize)
+  @max_text 500
+
+  @doc "Start a run; the heap limit does not see binaries on OTP 25, see `binary_bytes/2`."
+  @spec spawn_link(module, map, pos_integer) :: pid
+  def spawn_link(module, call, max_memory_bytes) do
+    owner = self()
+    heap = %{size: div(max_memory_bytes, @word_bytes), kill: true, error_logger: false}
+
+    :erlang.spawn_opt(
+      fn -> send(owner, {:ran, self(), encode(outcome(module, call))}) end,
+      [:link, max_heap_size: heap]
+    )
+  end
+
+  @doc "Encode an outcome as the link's result."
+  @spec encode(map) :: binary
+  def encode(outcome), do: Messages.encode(outcome)
+
+  @doc """
+  Return the bytes of the binaries a run holds; 0 without asking it while all of the VM's
+  together are within the limit.
+  """
+  @spec binary_bytes(pid, pos_integer) :: non_neg_integer
+  def binary_bytes(pid, limit) do
+    with true <- :erlang.memory(:binary) > limit,
+         {:binary, binaries} <- Process.info(pid, :binary) do
+      binaries |> Enum.uniq_by(&elem(&1, 0)) |> Enum.reduce(0, &(elem(&1, 1) + &2))
+    else
+      _ -> 0
+    end
+  end
+
+  @doc "Run an implementation and return its outcome, a fault if it has none."
+  @spec outcome(module, map) :: map
+  def outcome(module, %{"state" => state, "operation" => operation, "request" => request} = call) do
+    context = Map.put_new(call["context"], "key", call["key"])
+
+    try do
+      module.handle(state, operation, request, context)
+    catch
+      kind, reason -> Keys.fault("crashed", crash(kind, reason, __STACKTRACE__))
+    else
+      {:ok, reply, effects, state} when is_list(effects) ->
+        ok(reply, effects, if(call["kind"] == "query", do: nil, else: state))
+
+      {:error, reason, message} when is_binary(reason) and is_binary(message) ->
+        refused = %{"reason" => reason, "message" => message, "detail" => %{}}
+        checked(refused, %{"refused" => refused})
+
+      _ ->
+        text = "#{operation}: expected {:ok, reply, effects, state} or {:error, reason, message}"
+        Keys.fault("off_contract", text)
+    end
+  end
+
+  defp ok(reply, effects, state) do
+    ok = %{"reply" => reply, "effects" => effects, "state" => state}
+    checked(ok, %{"ok" => ok})
+  end
+
+  # The parts one by one: each may be as deep as JSON may be here.
+  defp checked(parts, outcome) do
+    Enum.find_value(parts, outcome, fn {name, part} ->
+      case JsonTerm.check(part) do
+        :ok -> nil
+        {:error, text} -> Keys.fault("not_serialisable", "#{name}: #{text}")
+      end
+    end)
+  end
+
+  defp crash(kind, reason, stacktrace) do
+    where =
+      case stacktrace do
+        [{module, function, arity, _} | _] when is_integer(arity) ->
+          " in #{Exception.format_mfa(module, function, arity)}"
+
+        [{module, function, args, _} | _] ->
+          " in #{Exception.format_mfa(module, function, length(args))}"
+
+        [] ->
+          ""
+      end
+
+    text(Exception.format_banner(kind, reason, stacktrace)) <> where
+  end
+
+  defp text(text) do
+    if String.valid?(text), do: String.slice(text, 0, @max_text), else: "(text that is not UTF-8)"
+  end
+end

