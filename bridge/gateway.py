@@ -16,7 +16,8 @@ from pathlib import Path
 
 import uvloop
 
-from bridge.contracts.implementations import python_handlers
+from bridge.contracts.implementations import load_all, python_handlers
+from bridge.contracts.files import BUILT_IN
 from bridge.contracts.registry import Registry
 from bridge.dispatch import Dispatcher
 from bridge.edge.access import check_exposure
@@ -33,7 +34,7 @@ from bridge.link.transports.port import open_port
 from bridge.message import JSON, RuntimeName
 from bridge.runtimes.elixir import ElixirRuntime
 from bridge.runtimes.node_links import NodeLinks
-from bridge.runtimes.python import PythonRuntime
+from bridge.runtimes.python import Handler, PythonRuntime
 from bridge.runtimes.runtime import Runtime
 from bridge.runtimes.typescript import TypeScriptRuntime
 from bridge.settings import BadSetting, Settings, parse
@@ -57,6 +58,14 @@ def main() -> int:
     return 0
 
 
+def _load(settings: Settings) -> tuple[Registry, dict[str, Handler]]:
+    """Load the built-in contracts and implementations and the user's, the same way."""
+    folders = [Path(folder) for folder in settings.contracts.split(":") if folder]
+    files = [Path(settings.implementations)] if settings.implementations else []
+    handlers = python_handlers(load_all(*files), *(file.resolve().parent for file in files))
+    return Registry.load(BUILT_IN, *folders), handlers
+
+
 class Worker:
     """One gateway worker: edge, dispatcher, runtimes, effects and the link to the node."""
 
@@ -75,7 +84,7 @@ class Worker:
             asyncio.get_running_loop().add_signal_handler(number, self._leave, number.name)
         # The port first: frames must not meet a process that still prints elsewhere.
         transport = open_port(self._port) if self._port else None
-        registry, handlers = load(settings)
+        registry, handlers = _load(settings)
         digests = registry.digests()
         await self._redis_ready()
         journal = RedisJournal(
@@ -188,3 +197,7 @@ class Worker:
 async def _ready(started: asyncio.Event, listener: Listener) -> None:
     await started.wait()
     await listener.ready()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

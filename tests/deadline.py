@@ -10,7 +10,7 @@ DEADLINE_S = 15 * float(os.environ.get("TEST_DEADLINE_SCALE", "1"))
 
 
 async def eventually(condition: Callable[[], bool]) -> None:
-    """Return when `condition` holds; raises TimeoutError. For what tells nobody that it changed."""
+    """Return when `condition` holds; for what tells nobody when it changes."""
     async with asyncio.timeout(DEADLINE_S):
         while True:
             if condition():

@@ -10,7 +10,7 @@ import base64
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from bridge.canonical import json_type
 from bridge.channels.frames import V1, V2, Frame, Ref, UnreadableFrame
@@ -52,8 +52,7 @@ class Channel:
     held: list[tuple[Frame, int]] | None = None  # frames that came before the join was answered
 
 
-@dataclass(frozen=True, slots=True)
-class Push:
+class Push(NamedTuple):
     """A client's message to an operation, to be answered once."""
 
     channel: Channel
@@ -65,37 +64,32 @@ class Push:
     size: int
 
 
-@dataclass(frozen=True, slots=True)
-class Send:
+class Send(NamedTuple):
     """Write this text frame."""
 
     frame: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Join:
+class Join(NamedTuple):
     """Find the position to start from, then call `joined` or `join_failed`."""
 
     channel: Channel
     since: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class Part:
+class Part(NamedTuple):
     """Stop sending events to this channel."""
 
     channel: Channel
 
 
-@dataclass(frozen=True, slots=True)
-class Dispatch:
+class Dispatch(NamedTuple):
     """Have it handled, then call `answered` or `failed`."""
 
     push: Push
 
 
-@dataclass(frozen=True, slots=True)
-class Close:
+class Close(NamedTuple):
     code: int
     reason: str
 

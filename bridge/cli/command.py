@@ -42,7 +42,7 @@ class Call:
     settings: Settings
 
     def show(self, columns: Mapping[str, str], rows: Sequence[Mapping[str, JSON]]) -> None:
-        """Print rows: as a table of `columns` (member to heading), or whole, one JSON per line."""
+        """Print rows: a table of `columns` (member to heading), or all of each as JSON."""
         if self.args.json:
             for row in rows:
                 say_json(row)
@@ -81,7 +81,9 @@ class Call:
         if wanted is None:
             return known
         if wanted not in known:
-            raise CommandFailed(f"no subsystem {wanted!r}, there are: {', '.join(known) or 'none'}")
+            raise CommandFailed(
+                f"no subsystem {wanted!r}, there are: {', '.join(known) or 'none'}"
+            )
         return [wanted]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bridge.cli.command import Call, Commands, add_command, add_group, add_subsystem, say_json
+from bridge.cli.command import Call, Commands, add_command, add_group, add_subsystem
 from bridge.cli.running import add_folders, with_folders
 from bridge.contracts.registry import Registry
 from bridge.up.programs import contract_folders

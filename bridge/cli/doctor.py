@@ -3,46 +3,55 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import socket
 import sys
 import time
-import urllib.request
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
-from bridge.cli.command import Call, CommandFailed, Commands, add_command
+import redis
+from redis.exceptions import RedisError
+
+from bridge.cli.command import Call, Commands, add_command
+from bridge.cli.status import fetch, served_by
+from bridge.client import NotReached
 from bridge.contracts.registry import Registry
 from bridge.edge.access import check_exposure
 from bridge.errors import BridgeError, ContractBroken
 from bridge.journal.server import UnsafeServer, check_server
+from bridge.message import RUNTIMES
 from bridge.settings import BadSetting, Settings
-from bridge.up import programs
 from bridge.up.place import NotRunning, RunFile
+from bridge.up.programs import Command, Missing, contract_folders, elixir, search_path, typescript
 from bridge.up.redis_server import HOW_TO_GET, find_binary, loss_of
 
-SLOW_STEP_MS = 1000
+LEAST_PYTHON = (3, 11)
+CLOCK_MS = 1000  # a worker and Redis further apart than this is worth a word
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One thing looked at; `text` says what was found and, unless ok, what to do."""
+    """One thing looked at; `found` says what it is and, unless ok, what to do."""
 
     what: str
     state: Literal["ok", "warn", "fail"]
-    text: str
+    found: str
 
 
 def add(commands: Commands) -> None:
-    add_command(commands, "doctor", "look at what the bridge needs; exit code 1 if it fails", _run)
+    add_command(
+        commands, "doctor", "look at what the bridge needs; exit code 1 if it fails", _run
+    )
 
 
 def _run(call: Call) -> int:
     checks = list(examine(call.settings))
-    call.show({"what": "what", "state": "state", "text": "found"}, [asdict(c) for c in checks])
+    call.show(
+        {"what": "what", "state": "state", "found": "found"}, [asdict(check) for check in checks]
+    )
     return int(any(check.state == "fail" for check in checks))
 
 
@@ -51,15 +60,125 @@ def examine(settings: Settings) -> Iterator[Check]:
     yield _python()
     yield _directory(Path(settings.dir))
     yield _exposure(settings)
-    run = _run_file(settings)
-    yield run if isinstance(run, Check) else Check("bridge", "ok", f"pid {run.pid}, {run.url}")
-    running = run if isinstance(run, RunFile) else None
-    yield _port(settings, running)
-    yield _redis(settings, running)
-    path = programs.search_path()
-    yield _program("typescript", settings.typescript, programs.typescript(path))
-    yield _program("elixir", settings.node, programs.elixir(path))
     yield _contracts(settings)
-    if running is not None:
-        yield _health(running)
-    yield _clock()
+    path = search_path()
+    yield _program("typescript", settings.typescript, typescript(path))
+    yield _program("elixir", settings.node, elixir(path))
+    try:
+        run = RunFile.read(Path(settings.dir))
+    except NotRunning as error:
+        yield Check("bridge", "warn", str(error))
+        yield _port(settings)
+        yield from _redis(settings.redis_url, settings)
+    else:
+        yield Check("bridge", "ok", f"pid {run.pid} serves {run.url}")
+        yield from _served(run, settings)
+        yield from _redis(run.redis_url, settings)
+
+
+def _python() -> Check:
+    version = ".".join(map(str, sys.version_info[:3]))
+    if sys.version_info < LEAST_PYTHON:
+        return Check("python", "fail", f"{version}: 3.11 or newer is needed")
+    return Check("python", "ok", f"{version} ({sys.executable})")
+
+
+def _directory(directory: Path) -> Check:
+    existing = directory.resolve()
+    while not existing.exists():
+        existing = existing.parent
+    if not os.access(existing, os.W_OK | os.X_OK):
+        return Check("directory", "fail", f"{directory} cannot be written: set BRIDGE_DIR")
+    return Check("directory", "ok", str(directory.resolve()))
+
+
+def _exposure(settings: Settings) -> Check:
+    try:
+        check_exposure(settings)
+    except BadSetting as error:
+        return Check("address", "fail", str(error))
+    return Check("address", "ok", f"{settings.host}:{settings.port}")
+
+
+def _contracts(settings: Settings) -> Check:
+    try:
+        registry = Registry.load(*contract_folders(settings))
+    except ContractBroken as error:
+        return Check("contracts", "fail", str(error))
+    digests = registry.digests()
+    shown = ", ".join(f"{name} {digest[:12]}" for name, digest in digests.items())
+    return Check("contracts", "ok", shown)
+
+
+def _program(runtime: str, setting: str, found: Command | Missing) -> Check:
+    if setting == "off":
+        return Check(runtime, "ok", "switched off")
+    if setting == "external":
+        return Check(runtime, "ok", "started by somebody else")
+    if isinstance(found, Missing):
+        return Check(runtime, "warn", found.reason)
+    if found.compile:
+        return Check(runtime, "ok", f"{found.argv[0]}, compiled at the first start")
+    return Check(runtime, "ok", found.argv[0])
+
+
+def _port(settings: Settings) -> Check:
+    try:
+        with socket.create_server((settings.host, settings.port)):
+            return Check("port", "ok", f"{settings.port} is free")
+    except OSError as error:
+        reason = error.strerror
+        return Check("port", "warn", f"{settings.port}: {reason}: `bridge up` takes a free one")
+
+
+def _served(run: RunFile, settings: Settings) -> Iterator[Check]:
+    """Ask the running bridge whom it reaches: a runtime with other contracts is not reached."""
+    try:
+        status = fetch(f"{run.url}/admin/status", settings.token)
+    except NotReached as error:
+        yield Check("health", "fail", f"{error}: look into {settings.dir}/logs")
+        return
+    yield Check("health", "ok", "answers")
+    for runtime in RUNTIMES:
+        served = served_by(status, runtime)
+        if served:
+            yield Check(f"{runtime} serves", "ok", ", ".join(sorted(served)))
+        elif served is not None:
+            why = f"nothing: not started, or built from other contracts ({settings.dir}/logs)"
+            yield Check(f"{runtime} serves", "warn", why)
+
+
+def _redis(url: str, settings: Settings) -> Iterator[Check]:
+    if not url:
+        binary = find_binary(search_path())
+        if binary is None:
+            yield Check("redis", "fail", HOW_TO_GET)
+        else:
+            yield Check("redis", "ok", f"{binary}, started by `bridge up`")
+        return
+    try:
+        report = asyncio.run(check_server(url, unsafe=settings.redis_unsafe))
+    except (UnsafeServer, BridgeError, ValueError) as error:
+        yield Check("redis", "fail", str(error))
+        return
+    warning = "; ".join([*report.problems, *filter(None, [loss_of(report.appendfsync)])])
+    text = f"{report.version}, appendfsync {report.appendfsync}, {report.eviction}"
+    yield Check("redis", "warn" if warning else "ok", warning or text)
+    yield _clock(url)
+
+
+def _clock(url: str) -> Check:
+    client = redis.Redis.from_url(url, socket_timeout=2)
+    try:
+        before = time.time()
+        seconds, microseconds = client.time()
+        after = time.time()
+    except RedisError as error:
+        return Check("clock", "fail", str(error))
+    finally:
+        client.close()
+    apart_ms = ((before + after) / 2 - seconds - microseconds / 1e6) * 1000
+    if abs(apart_ms) > CLOCK_MS:
+        text = f"{apart_ms:.0f} ms apart from Redis's: set both by NTP, timers follow Redis's"
+        return Check("clock", "warn", text)
+    return Check("clock", "ok", f"{apart_ms:.0f} ms apart from Redis's")

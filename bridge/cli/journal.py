@@ -59,9 +59,7 @@ def _list(call: Call) -> int:
     async def read() -> list[dict[str, JSON]]:
         async with call.journal() as journal:
             (name,) = await call.subsystems(journal)
-            found = await journal.entries(
-                name, call.args.after, call.args.limit, call.args.key
-            )
+            found = await journal.entries(name, call.args.after, call.args.limit, call.args.key)
             return [{"position": position, **entry} for position, entry in found]
 
     call.show(COLUMNS, asyncio.run(read()))
@@ -91,7 +89,9 @@ def _export(call: Call) -> int:
                 for name, files in zip(names, exports, strict=True):
                     count = await _export_new(journal, name, files)
                     if count or not call.args.follow:
-                        print(f"{name}: {count} entries, up to {files.last or 'none'}", flush=True)
+                        print(
+                            f"{name}: {count} entries, up to {files.last or 'none'}", flush=True
+                        )
                 if not call.args.follow:
                     return
                 await asyncio.sleep(FOLLOW_S)
@@ -162,8 +162,9 @@ async def _verified(journal: RedisJournal, name: str) -> dict[str, JSON]:
 async def _entries(journal: RedisJournal, name: str) -> AsyncIterator[dict[str, JSON]]:
     position = ""
     while page := await journal.entries(name, position, PAGE):
-        for position, entry in page:
+        for _, entry in page:
             yield entry
+        position = page[-1][0]
 
 
 def _before(position: str) -> str:

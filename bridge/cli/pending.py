@@ -80,7 +80,9 @@ def _without_claim(row: dict[str, JSON]) -> dict[str, JSON]:
 
 def _show(call: Call) -> int:
     call.args.limit, call.args.json = 1_000_000, True
-    rows = [row for row in asyncio.run(_read(call, RedisJournal.dead)) if row["id"] == call.args.id]
+    rows = [
+        row for row in asyncio.run(_read(call, RedisJournal.dead)) if row["id"] == call.args.id
+    ]
     if not rows:
         raise CommandFailed(f"no dead letter {call.args.id!r}: `bridge dead list` shows them")
     call.show(DEAD, rows)

@@ -5,9 +5,19 @@ from __future__ import annotations
 import asyncio
 from dataclasses import asdict
 
-from bridge.cli.command import Call, CommandFailed, Commands, add_command, add_subsystem
+from bridge.cli.command import (
+    Call,
+    CommandFailed,
+    Commands,
+    add_command,
+    add_subsystem,
+    say_error,
+)
+from bridge.cli.status import fetch, served_by
+from bridge.client import NotReached
 from bridge.journal.store import Route
 from bridge.message import RUNTIMES
+from bridge.up.place import NotRunning
 
 COLUMNS = {
     "subsystem": "subsystem", "owner": "owner", "fallback": "fallback", "epoch": "epoch",
@@ -48,5 +58,21 @@ def _route(call: Call) -> int:
                 raise CommandFailed(f"no subsystem {name!r}, there are: {known}")
             return await journal.set_route(name, call.args.runtime, current[name].fallback)
 
-    call.show(COLUMNS, [asdict(asyncio.run(change()))])
+    route = asyncio.run(change())
+    call.show(COLUMNS, [asdict(route)])
+    _warn(call, route)
     return 0
+
+
+def _warn(call: Call, route: Route) -> None:
+    """Say so if the new owner cannot be reached now; it owns the subsystem all the same."""
+    try:
+        status = fetch(f"{call.run_file().url}/admin/status", call.settings.token)
+    except (NotRunning, NotReached):
+        return  # not ours to ask: the route is in Redis, whoever serves it
+    served = served_by(status, route.owner)
+    if served is not None and route.subsystem not in served:
+        then = f"{route.fallback} answers" if route.fallback else "messages get errors"
+        say_error(
+            f"{route.owner} cannot be reached for {route.subsystem} now: {then} until it can"
+        )

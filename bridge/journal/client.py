@@ -120,13 +120,14 @@ class Client:
         return answer
 
     async def close(self) -> None:
+        """Cut every connection: who waits for an answer gets Unanswered."""
         self._closed = True
-        if self._connecting is not None:
-            self._connecting.cancel()
         for connection in (self._shared, *self._idle, *self._lent):
             if connection is not None:
                 connection.close("the journal was closed")
         self._idle.clear()
+        if self._connecting is not None:
+            await asyncio.wait([self._connecting])
 
     async def _connected(self, deadline: float | None) -> Connection:
         if self._connecting is None:
@@ -155,6 +156,9 @@ class Client:
             self._pause_s = min(LONGEST_PAUSE_S, max(FIRST_PAUSE_S, self._pause_s * 2))
             self._not_before = loop.time() + self._pause_s
             raise
+        if self._closed:
+            connection.close()
+            raise NotSent("the journal is closed")
         self._pause_s = 0.0
         return connection
 

@@ -21,6 +21,8 @@ from bridge.errors import BridgeError
 
 Part = str | bytes | int
 
+MAX_UNSENT_BYTES = 33_554_432
+
 
 class NotSent(Exception):
     """Nothing of the request reached Redis."""
@@ -110,12 +112,13 @@ class Connection(asyncio.Protocol):
         """Queue one request; the future has its answer, or raises Unanswered or Rejected."""
         if self.closed:
             raise NotSent("the connection is closed")
-        if len(self._pending) >= self._max_pending:
+        if len(self._pending) >= self._max_pending or self._unsent_bytes() > MAX_UNSENT_BYTES:
             raise BridgeError(
                 "overloaded",
                 f"{len(self._pending)} requests to Redis are unanswered, limit is "
-                f"{self._max_pending}",
+                f"{self._max_pending}, or {MAX_UNSENT_BYTES} bytes that it has not taken",
                 limit=self._max_pending,
+                limit_bytes=MAX_UNSENT_BYTES,
             )
         answer: asyncio.Future[Any] = self._loop.create_future()
         deadline = self._loop.time() + (timeout_s or self._timeout_s)
@@ -174,6 +177,9 @@ class Connection(asyncio.Protocol):
             pending.answer.set_exception(Rejected(str(answer)))
         else:
             pending.answer.set_result(answer)
+
+    def _unsent_bytes(self) -> int:
+        return self._transport.get_write_buffer_size() if self._transport else 0
 
     def _flush(self) -> None:
         if self._transport is not None and not self.closed:

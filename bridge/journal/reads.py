@@ -49,10 +49,6 @@ class Reads:
             self._rounds = loop.create_task(self._run())
         return answer
 
-    def close(self) -> None:
-        if self._rounds is not None:
-            self._rounds.cancel()
-
     async def _run(self) -> None:
         try:
             while self._waiting:
@@ -72,11 +68,9 @@ class Reads:
     async def _ask(self, subsystem: str, reads: dict[Wanted, list[asyncio.Future[Raw]]]) -> None:
         try:
             route, *found = await self._send(subsystem, list(reads))
-        except BaseException as error:
+        except Exception as error:  # raised again where each caller waits
             for answer in _unsettled(reads):
-                answer.set_exception(error) if isinstance(error, Exception) else answer.cancel()
-            if not isinstance(error, Exception):
-                raise
+                answer.set_exception(error)
             return
         for n, answers in enumerate(reads.values()):
             raw = Raw(route, found[3 * n], found[3 * n + 1], found[3 * n + 2])

@@ -99,6 +99,12 @@ class RedisJournal:
         return Snapshot(version, orjson.loads(state), int(at_ms), route, done)
 
     async def commit(self, commit: Commit, timeout_ms: int) -> Committed:
+        if timeout_ms <= 0:
+            raise BridgeError(
+                "deadline_exceeded",
+                f"message {commit.message_id} has {timeout_ms} ms left, nothing was sent",
+                message_id=commit.message_id,
+            )
         arguments = commit_arguments(commit, self._done_ttl_ms, self._events_keep)
         loop = asyncio.get_running_loop()
         deadline = loop.time() + timeout_ms / 1000
@@ -307,7 +313,6 @@ class RedisJournal:
                 return sorted(keys)
 
     async def close(self) -> None:
-        self._reads.close()
         await self._client.close()
 
     # -- inside ----------------------------------------------------------------------------

@@ -5,14 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from bridge.message import JSON, Context
-from bridge.subsystems.generated.heartbeat import (
-    Configure,
-    Configured,
-    Ran,
-    Skipped,
-    State,
-    Status,
-)
+from bridge.subsystems.generated.heartbeat import Configure, State
 
 Answer = tuple[JSON, list[dict[str, JSON]], JSON]
 
@@ -39,7 +32,7 @@ _DATA = {("head", "system/health.requested"): {"mode": "core", "source": "heartb
 
 
 def handle(state: JSON, operation: str, request: JSON, context: Context) -> Answer:
-    """Compute one message's reply, effects and next state."""
+    """Compute one message's reply, effects and next state; `state` is not touched."""
     return _OPERATIONS[operation](State.model_validate(state), request, context)
 
 
@@ -47,28 +40,32 @@ def _configure(state: State, request: JSON, context: Context) -> Answer:
     wanted = Configure.model_validate(request).model_dump()
     after = state.model_copy(update=wanted)
     effects = _next_tick(after, context) or [{"effect": "cancel", "id": "tick"}]
-    return Configured(**wanted).model_dump(), effects, after.model_dump()
+    return wanted, effects, after.model_dump()
 
 
 def _tick(state: State, request: JSON, context: Context) -> Answer:
-    now_ms = context.now_ms
-    if state.last_ms is not None and now_ms - state.last_ms < state.min_gap_ms:
+    schedule = _next_tick(state, context)
+    if state.last_ms is not None and context.now_ms - state.last_ms < state.min_gap_ms:
         after = state.model_copy(update={"skipped": state.skipped + 1})
-        skipped = Skipped(
-            status="skipped", reason="too_soon", next_ms=state.last_ms + state.min_gap_ms
-        )
-        return skipped.model_dump(), _next_tick(state, context), after.model_dump()
-    after = state.model_copy(update={"last_ms": now_ms, "runs": state.runs + 1})
-    effects = [*_checks(state, context), *_next_tick(state, context)]
-    return Ran(status="ran", events=10).model_dump(), effects, after.model_dump()
+        reply = {"status": "skipped", "reason": "too_soon", "next_ms": _earliest(state)}
+        return reply, schedule, after.model_dump()
+    after = state.model_copy(update={"last_ms": context.now_ms, "runs": state.runs + 1})
+    effects = _checks(state, context)
+    return {"status": "ran", "events": len(effects)}, [*effects, *schedule], after.model_dump()
 
 
 def _status(state: State, request: JSON, context: Context) -> Answer:
-    next_ms = None if state.last_ms is None else state.last_ms + state.min_gap_ms
-    status = Status(
-        last_ms=state.last_ms, next_ms=next_ms, runs=state.runs, skipped=state.skipped
-    )
-    return status.model_dump(), [], state.model_dump()
+    reply = {
+        "last_ms": state.last_ms,
+        "next_ms": _earliest(state),
+        "runs": state.runs,
+        "skipped": state.skipped,
+    }
+    return reply, [], None  # a query's state is ignored
+
+
+def _earliest(state: State) -> int | None:
+    return None if state.last_ms is None else state.last_ms + state.min_gap_ms
 
 
 def _checks(state: State, context: Context) -> list[dict[str, JSON]]:

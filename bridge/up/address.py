@@ -5,27 +5,15 @@ from __future__ import annotations
 import ipaddress
 import socket
 
-from bridge.settings import BadSetting, Settings
+from bridge.edge.listener import bind
 from bridge.up.place import StartFailed
-
-BACKLOG = 1024
-
-
-def check_exposure(settings: Settings) -> None:
-    """Refuse an address beyond loopback without a token; raises BadSetting."""
-    if not settings.token and not _is_loopback(settings.host):
-        raise BadSetting(
-            f"BRIDGE_HOST: {settings.host} can be reached by others, so BRIDGE_TOKEN is"
-            " required; or leave BRIDGE_HOST at 127.0.0.1"
-        )
 
 
 def listen(host: str, port: int) -> socket.socket:
     """Listen on `port`, or on a free one if it is taken."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     for candidate in (port, 0):
         try:
-            return socket.create_server((host, candidate), family=family, backlog=BACKLOG)
+            return bind(host, candidate)
         except OSError as error:
             reason = error
     raise StartFailed(f"cannot listen on {host} ({reason}): set BRIDGE_HOST to an address here")
@@ -40,10 +28,3 @@ def url_of(host: str, port: int) -> str:
     if address.version == 6:
         return f"http://[{'::1' if address.is_unspecified else host}]:{port}"
     return f"http://{'127.0.0.1' if address.is_unspecified else host}:{port}"
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

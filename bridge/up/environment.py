@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from bridge.contracts.files import ROOT
 from bridge.settings import PREFIX, BadSetting, Settings, environment
 
 
@@ -16,6 +18,8 @@ def shared(environ: Mapping[str, str], settings: Settings) -> dict[str, str]:
     env.setdefault("HOME", settings.dir)  # mix and erl insist on one
     if "utf" not in env.get("LC_ALL", env.get("LANG", "")).lower():
         env["LC_ALL"] = "en_US.UTF-8" if sys.platform == "darwin" else "C.UTF-8"
+    # Workers are to be the same bridge as this one, in whatever directory they are started.
+    env["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), env.get("PYTHONPATH")]))
     return env | environment(settings)
 
 

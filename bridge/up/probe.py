@@ -21,6 +21,7 @@ class Finding:
     subsystem: str
     round_trip_ms: float | None
     error: str = ""
+    retryable: bool = False
 
 
 async def probe(
@@ -35,7 +36,7 @@ async def _until_ok(url: str, token: str, runtime: RuntimeName, timeout_s: float
     while True:
         left_s = max(deadline - time.monotonic(), 0.1)
         finding = await _ask(url, token, runtime, left_s)
-        if not finding.error or time.monotonic() + AGAIN_S >= deadline:
+        if not finding.retryable or time.monotonic() + AGAIN_S >= deadline:
             return finding
         await asyncio.sleep(AGAIN_S)
 
@@ -49,13 +50,8 @@ async def _ask(url: str, token: str, runtime: RuntimeName, timeout_s: float) -> 
             reply = await client.push(topic, "probe", {}, timeout_s=timeout_s)
             took_ms = (time.perf_counter() - started) * 1000
     except ErrorReply as error:
-        return Finding(runtime, "", None, _text(error.response))
+        text = f"{error.response.get('code')}: {error.response.get('message')}"
+        return Finding(runtime, "", None, text, error.response.get("retryable") is True)
     except NotReached as error:
-        return Finding(runtime, "", None, str(error))
+        return Finding(runtime, "", None, str(error), retryable=True)
     return Finding(runtime, str(reply.get("subsystem", "")), took_ms)
-
-
-def _text(response: object) -> str:
-    if isinstance(response, dict):
-        return f"{response.get('code')}: {response.get('message')}"
-    return str(response)

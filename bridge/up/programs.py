@@ -12,10 +12,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from bridge.contracts.files import BUILT_IN, ROOT
 from bridge.settings import Settings
 from bridge.up.place import open_log
 
-ROOT = Path(__file__).resolve().parent.parent.parent
 LEAST_NODE = 20
 COMPILE_TIMEOUT_S = 300
 
@@ -44,7 +44,7 @@ def search_path() -> str:
 def contract_folders(settings: Settings) -> list[Path]:
     """Return the folder of the built-in contracts, then those of the settings."""
     more = [Path(folder) for folder in settings.contracts.split(":") if folder]
-    return [ROOT / "contracts" / "subsystems", *more]
+    return [BUILT_IN, *more]
 
 
 def worker() -> tuple[str, ...]:
@@ -85,9 +85,7 @@ def elixir(path: str, root: Path = ROOT) -> Command | Missing:
     if not binary or not mix:
         return Missing("no Elixir: `apt-get install elixir` or `brew install elixir`")
     beams = folder / "_build" / "prod" / "lib" / "bridge" / "ebin"
-    argv = (
-        binary, "--no-halt", "--erl", "+Bi", "-pa", str(beams), "--app", "bridge",
-    )  # fmt: skip
+    argv = (binary, "--erl", "+Bi", "-pa", str(beams), "-e", "Bridge.Application.main()")
     built = (beams / "bridge.app").exists()
     return Command(argv, folder, () if built else (mix, "compile"))
 

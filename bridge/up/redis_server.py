@@ -87,7 +87,7 @@ class RedisServer:
     @property
     def warning(self) -> str:
         """Return what an acknowledgement is worth less than usual, or ''."""
-        return _window(self._appendfsync)
+        return loss_of(self._appendfsync)
 
     @property
     def child(self) -> Child | None:
@@ -220,7 +220,7 @@ async def check_configured(settings: Settings) -> str:
     while True:
         try:
             report = await check_server(settings.redis_url, unsafe=settings.redis_unsafe)
-            return "; ".join([*report.problems, *filter(None, [_window(report.appendfsync)])])
+            return "; ".join([*report.problems, *filter(None, [loss_of(report.appendfsync)])])
         except (UnsafeServer, ValueError) as error:
             raise StartFailed(f"BRIDGE_REDIS_URL: {error}") from None
         except BridgeError as error:
@@ -229,7 +229,8 @@ async def check_configured(settings: Settings) -> str:
             await asyncio.sleep(0.2)
 
 
-def _window(appendfsync: str) -> str:
+def loss_of(appendfsync: str) -> str:
+    """Say what an acknowledgement may be worth less under this setting; '' if nothing."""
     loss = {"always": "", "everysec": "up to the last second", "unknown": "an unknown stretch"}
     lost = loss.get(appendfsync, "up to half a minute")
     return lost and f"appendfsync {appendfsync}: a crash of the machine may lose {lost}"

@@ -13,11 +13,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from bridge.contracts.registry import Registry
+from bridge.edge.access import check_exposure
 from bridge.message import RUNTIMES, RuntimeName
 from bridge.settings import PREFIX, Settings
 from bridge.table import table
 from bridge.up import environment, programs
-from bridge.up.address import check_exposure, listen, url_of
+from bridge.up.address import listen, url_of
 from bridge.up.listener import Listener
 from bridge.up.place import Lock, RunFile, StartFailed, remove_leftovers, sockets_directory
 from bridge.up.probe import Finding, probe

@@ -20,8 +20,10 @@ while count > 0 and examined < 1000 do
   for _, lane in ipairs(lanes) do
     examined = examined + 1
     local record = redis.call('LINDEX', P .. 'lane:' .. lane, 0)
-    local kind = string.match(record, '^%S+')
-    if executable[kind] then
+    local kind = record and string.match(record, '^%S+')
+    if not kind then
+      redis.call('ZREM', P .. 'ready', lane)
+    elseif executable[kind] then
       local claim = P .. 'claim:' .. lane
       redis.call('ZADD', P .. 'ready', due, lane)
       redis.call('HSET', claim, 'token', token)

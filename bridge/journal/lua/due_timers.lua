@@ -5,8 +5,6 @@ local out, again = answer(), now + math.max(1, tonumber(ARGV[3]))
 for _, member in ipairs(
   redis.call('ZRANGEBYSCORE', P .. 'timers', '-inf', now, 'LIMIT', 0, ARGV[2])) do
   redis.call('ZADD', P .. 'timers', again, member)
-  local timer = redis.call('HMGET', P .. 'timer:' .. member, 'body', 'attempts', 'error')
-  local n = #out
-  out[n + 1], out[n + 2], out[n + 3], out[n + 4] = member, timer[1], timer[2] or 0, timer[3] or ''
+  list_timer(out, member)
 end
 return out

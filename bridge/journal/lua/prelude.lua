@@ -43,3 +43,9 @@ local function bury(id, failures, error, fields)
   redis.call('HSET', P .. 'dead:' .. id, 'attempts', failures, 'error', error, 'died_ms', now,
     unpack(fields))
 end
+
+local function list_timer(out, member)
+  local timer = redis.call('HMGET', P .. 'timer:' .. member, 'body', 'attempts', 'error')
+  local n = #out
+  out[n + 1], out[n + 2], out[n + 3], out[n + 4] = member, timer[1], timer[2] or 0, timer[3] or ''
+end

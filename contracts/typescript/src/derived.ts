@@ -1,4 +1,4 @@
-/** Ids and randomness a handler derives from its message. No I/O here. */
+/** What handlers compute alike in all three languages; JavaScript's own ways differ. */
 
 import { createHash } from "node:crypto";
 
@@ -15,4 +15,34 @@ export function derivedId(messageId: string, name: string | number): string {
 export function derivedRandom(seed: string, n: number): number {
   const hash = createHash("sha256").update(`${seed}/${n}`).digest();
   return Number(hash.readBigUInt64BE(0) >> 11n);
+}
+
+/** Return the first `length` code points of a text. */
+export function cut(text: string, length: number): string {
+  return [...text].slice(0, length).join("");
+}
+
+/** Return the number of code points of a text. */
+export function lengthOf(text: string): number {
+  return [...text].length;
+}
+
+/** Take away ASCII white space at both ends; `trim()` takes more. */
+export function trim(text: string): string {
+  return text.replace(/^[\t-\r ]+|[\t-\r ]+$/g, "");
+}
+
+/** Compare by code point, for `sort`: by itself it compares UTF-16 units. */
+export function byCodePoint(a: string, b: string): number {
+  return Buffer.compare(Buffer.from(a), Buffer.from(b));
+}
+
+/** Divide integers exactly, towards zero. */
+export function divide(dividend: number, divisor: number): number {
+  return (dividend - (dividend % divisor)) / divisor + 0; // -0 + 0 is 0
+}
+
+/** Return what `divide` leaves; it has the dividend's sign. */
+export function remainder(dividend: number, divisor: number): number {
+  return (dividend % divisor) + 0;
 }

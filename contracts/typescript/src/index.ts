@@ -2,7 +2,16 @@
 
 export { compileContract } from "./compile.ts";
 export type { Contract, ContractFile } from "./contract.ts";
-export { derivedId, derivedRandom } from "./derived.ts";
+export {
+  byCodePoint,
+  cut,
+  derivedId,
+  derivedRandom,
+  divide,
+  lengthOf,
+  remainder,
+  trim,
+} from "./derived.ts";
 export { contracts, effects } from "./generated/contracts.ts";
 export {
   operations,

@@ -9,7 +9,7 @@ import {
   type Operation,
 } from "./contract.ts";
 import { isRefusal, type Context, type Handler } from "./implementation.ts";
-import { normalise, NotSerialisable, type Json } from "./json.ts";
+import { decode, normalise, NotSerialisable, type Json } from "./json.ts";
 
 /** A CloudEvents 1.0 event of type `bridge.invocation`, as far as it is read here. */
 export interface Invocation {
@@ -51,7 +51,7 @@ const MAX_MESSAGE = 500;
 export function readInvocation(text: string | undefined): Invocation | null {
   let event: unknown;
   try {
-    event = JSON.parse(text ?? "");
+    event = decode(text ?? "");
   } catch {
     return null;
   }

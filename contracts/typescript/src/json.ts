@@ -6,6 +6,10 @@ export type Json = null | boolean | number | string | Json[] | { [key: string]: 
 
 export const MAX_DEPTH = 64;
 
+// After JSON.parse has accepted a text, its strings and brackets tell its structure.
+const TOKENS = /"(?:[^"\\]|\\.)*"|[{}[\]]/g;
+const COLON = /[ \t\n\r]*:/y;
+
 /** A value that is not JSON all three languages share. `pointer` is an RFC 6901 pointer. */
 export class NotSerialisable extends Error {
   override readonly name = "NotSerialisable";
@@ -31,6 +35,18 @@ export function normalise(value: unknown): Json {
   return copy(value, []);
 }
 
+/** Read JSON; refuse duplicate keys, too. Throws SyntaxError or NotSerialisable. */
+export function parse(text: string): Json {
+  return normalise(decode(text));
+}
+
+/** Read JSON as `parse` does, but leave it to the caller to normalise the parts it keeps. */
+export function decode(text: string): unknown {
+  const value: unknown = JSON.parse(text);
+  checkKeys(text);
+  return value;
+}
+
 /** Return the RFC 8785 text of a normalised value. */
 export function canonical(value: Json): string {
   if (typeof value !== "object" || value === null) return JSON.stringify(value);
@@ -53,6 +69,23 @@ export function jsonType(value: unknown): string {
   if (Array.isArray(value)) return "array";
   if (typeof value === "number") return Number.isInteger(value) ? "integer" : "number";
   return typeof value;
+}
+
+/** JSON.parse keeps the last of several members with one key. */
+function checkKeys(text: string): void {
+  const open: Array<Set<string> | null> = []; // the keys of an object, null for an array
+  for (const { 0: token, index } of text.matchAll(TOKENS)) {
+    if (token === "{" || token === "[") open.push(token === "{" ? new Set() : null);
+    else if (token === "}" || token === "]") open.pop();
+    else {
+      COLON.lastIndex = index + token.length;
+      if (!COLON.test(text)) continue;
+      const key = token.includes("\\") ? (JSON.parse(token) as string) : token.slice(1, -1);
+      const keys = open.at(-1);
+      if (keys?.has(key)) throw new NotSerialisable([], "each key once", `${key} twice`);
+      keys?.add(key);
+    }
+  }
 }
 
 function copy(value: unknown, path: string[]): Json {

@@ -1,19 +1,15 @@
 import assert from "node:assert/strict";
-import { readFileSync } from "node:fs";
-import { join } from "node:path";
 import { after, afterEach, before, describe, test } from "node:test";
 
 import { contracts } from "../src/generated/contracts.ts";
-import { digest } from "../src/json.ts";
+import { digest, type Json } from "../src/json.ts";
 import { eventually } from "./deadline.ts";
 import { Gateway, requestsOf, type Question } from "./gateway.ts";
+import { readJson, TEST_SUBSYSTEMS } from "./paths.ts";
 import { RedisServer } from "./redis_server.ts";
 import { COMMANDS, ServiceProcess } from "./service_process.ts";
 
-const ROOT = join(import.meta.dirname, "..", "..", "..", "..");
-const COUNTER = digest(
-  JSON.parse(readFileSync(join(ROOT, "tests/subsystems/counter/subsystem.json"), "utf8")),
-);
+const COUNTER = digest(readJson<Json>(TEST_SUBSYSTEMS, "counter", "subsystem.json"));
 const HEARTBEAT = contracts["heartbeat"]?.digest as string;
 const EMPTY = { total: 0, log: [], pad: "" };
 const GROUP = "typescript";

@@ -4,8 +4,8 @@ import { spawn, spawnSync, type ChildProcess } from "node:child_process";
 import { once } from "node:events";
 import { join } from "node:path";
 
-const PACKAGE = join(import.meta.dirname, "..", "..");
-const TESTS = join(PACKAGE, "..", "..", "tests", "subsystems");
+import { PACKAGE, TEST_SUBSYSTEMS } from "./paths.ts";
+
 
 /** Start commands by runtime; Bun only where it is installed. */
 export const COMMANDS: Record<string, string[]> = {
@@ -28,8 +28,8 @@ export class ServiceProcess {
       env: {
         ...process.env,
         BRIDGE_REDIS_URL: redisUrl,
-        BRIDGE_CONTRACTS: TESTS,
-        BRIDGE_IMPLEMENTATIONS: join(TESTS, "implementations.json"),
+        BRIDGE_CONTRACTS: TEST_SUBSYSTEMS,
+        BRIDGE_IMPLEMENTATIONS: join(TEST_SUBSYSTEMS, "implementations.json"),
         ...env,
       },
     });

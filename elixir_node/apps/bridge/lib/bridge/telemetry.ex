@@ -32,18 +32,41 @@ defmodule Bridge.Telemetry do
 
   defp describe(fact, d) do
     case fact do
-      :started -> {:notice, fn -> "up, serves #{list(d.subsystems)}" end}
-      :stopping -> {:notice, fn -> "stops: #{d.reason}" end}
-      :link_up -> {:notice, fn -> "#{d.peer}: worker #{d.worker}, pid #{d.pid}" end}
-      :link_down -> {:notice, fn -> "#{d.peer}: link closed: #{text(d.reason)}" end}
-      :link_refused -> {:error, fn -> "#{d.peer}: refused: #{text(d.reason)}" end}
-      :subsystem_refused -> {:error, fn -> "#{d.worker} refused #{d.subsystem}: #{d.reason}" end}
-      :implementation_refused -> {:error, fn -> "#{d.subsystem}: #{d.path}: #{d.reason}" end}
-      :peer_defect -> {:warning, fn -> "#{d.peer}: #{d.defect}" end}
-      :worker_restarts -> {:warning, fn -> "#{d.peer} restarts in #{d.backoff_ms} ms" end}
-      :worker_killed -> {:error, fn -> "#{d.peer}: killed pid #{d.pid}: #{d.reason}" end}
-      :orphan_drains -> {:notice, fn -> "#{d.peer}: orphan drains" end}
-      :superseded -> {:notice, fn -> "#{d.peer}: a newer node took over" end}
+      :started ->
+        {:notice, fn -> "up, serves #{list(d.subsystems)}" end}
+
+      :stopping ->
+        {:notice, fn -> "stops: #{d.reason}" end}
+
+      :link_up ->
+        {:notice, fn -> "#{d.peer}: worker #{d.worker}, pid #{d.pid}" end}
+
+      :link_down ->
+        {:notice, fn -> "#{d.peer}: link closed: #{text(d.reason)}" end}
+
+      :link_refused ->
+        {:error, fn -> "#{d.peer}: refused: #{text(d.reason)}" end}
+
+      :subsystem_refused ->
+        {:error, fn -> "#{d.worker} refused #{d.subsystem}: #{d.reason}" end}
+
+      :implementation_refused ->
+        {:error, fn -> "#{d.subsystem}: #{d.path}: #{d.reason}" end}
+
+      :peer_defect ->
+        {:warning, fn -> "#{d.peer}: #{d.defect}" end}
+
+      :worker_restarts ->
+        {:warning, fn -> "#{d.peer}: #{text(d.reason)}; restarts in #{d.delay_ms} ms" end}
+
+      :worker_killed ->
+        {:error, fn -> "#{d.peer}: killed pid #{d.pid}: #{d.reason}" end}
+
+      :orphan_drains ->
+        {:notice, fn -> "#{d.peer}: orphan drains" end}
+
+      :superseded ->
+        {:notice, fn -> "#{d.peer}: a newer node took over" end}
     end
   end
 

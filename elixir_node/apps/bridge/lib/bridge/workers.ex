@@ -48,7 +48,7 @@ defmodule Bridge.Workers do
   def init(options) do
     Process.flag(:trap_exit, true)
     for slot <- slots(options.count), do: send(self(), {:start, slot})
-    {:ok, Map.merge(options, %{links: options.links, running: %{}, delays: %{}})}
+    {:ok, Map.merge(options, %{running: %{}, delays: %{}})}
   end
 
   defp slots(count), do: Enum.take(Stream.iterate(1, &(&1 + 1)), count)
@@ -79,7 +79,7 @@ defmodule Bridge.Workers do
   def handle_info({:DOWN, monitor, :process, _, reason}, state) do
     {run, running} = Map.pop!(state.running, monitor)
     delay_ms = delay(state.delays[run.slot], now_ms() - run.started_ms)
-    data = %{peer: "worker #{run.slot}", reason: reason, backoff_ms: delay_ms}
+    data = %{peer: "worker #{run.slot}", reason: reason, delay_ms: delay_ms}
     Telemetry.emit(:worker_restarts, data)
     Process.send_after(self(), {:start, run.slot}, delay_ms)
     {:noreply, %{state | running: running, delays: Map.put(state.delays, run.slot, delay_ms)}}
@@ -99,7 +99,13 @@ defmodule Bridge.Workers do
 
   defp await(running, until_ms) do
     receive do
-      {:DOWN, monitor, :process, _, _} -> await(Map.delete(running, monitor), until_ms)
+      {:DOWN, monitor, :process, _, _} ->
+        await(Map.delete(running, monitor), until_ms)
+
+      # It was asked before it knew whom by, and refused.
+      {:link_up, link, _hello} ->
+        Connection.request(link, :shutdown)
+        await(running, until_ms)
     after
       max(until_ms - now_ms(), 0) -> running
     end

@@ -12,12 +12,12 @@ defmodule Bridge.Link.Messages do
           | {:result, id, term}
           | {:error, id, term}
           | {:cast, term}
+          | {:cast_failed, term}
           | {:printed, binary}
 
   # What a peer may send besides the atoms matched below; here so that [:safe] knows them.
-  @known [:python, :elixir, :ok, :pong, :undefined, :bad_args, :bad_term, :bad_value, :badarg] ++
-           [:busy, :closed, :crashed, :error, :exception, :exit, :not_found, :throw, :timeout] ++
-           [:undef, :unknown_function]
+  @known [:elixir, :ok, :pong, :python, :undefined] ++
+           [:bad_term, :bad_value, :crashed, :no_hello, :overloaded, :unknown_function]
 
   @doc "Return the atoms a peer may use beside those of the envelope."
   @spec known() :: [atom]
@@ -80,6 +80,7 @@ defmodule Bridge.Link.Messages do
 
   defp read({:r, id, result}) when is_integer(id), do: {:ok, {:result, id, result}}
   defp read({:e, id, error}) when is_integer(id), do: {:ok, {:error, id, error}}
+  defp read({:e, error}), do: {:ok, {:cast_failed, error}}
   defp read({:M, message}), do: {:ok, {:cast, message}}
   defp read({:P, text}) when is_binary(text), do: {:ok, {:printed, text}}
   defp read(_other), do: undecodable(nil, nil, "not one of ErlPort's messages")

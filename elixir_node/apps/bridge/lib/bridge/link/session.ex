@@ -121,7 +121,13 @@ defmodule Bridge.Link.Session do
   defp receive_message({:call, id, :bridge, :handle, [call]}, %{open?: true} = session, actions) do
     cond do
       not call?(call) ->
-        refuse(id, :badarg, "handle: expected a map with the members of a call", session, actions)
+        refuse(
+          id,
+          :bad_value,
+          "handle: expected a map with the members of a call",
+          session,
+          actions
+        )
 
       session.handling >= session.max_in_flight ->
         text = "#{session.handling} calls on the link, limit is #{session.max_in_flight}"
@@ -134,12 +140,12 @@ defmodule Bridge.Link.Session do
   end
 
   defp receive_message({:call, id, :bridge, :handle, [_]}, session, actions) do
-    refuse(id, :not_found, "handle before the answer to hello", session, actions)
+    refuse(id, :no_hello, "handle before hello was answered", session, actions)
   end
 
   defp receive_message({:call, id, module, function, args}, session, actions) do
     text = "no function #{module}:#{function}/#{length(args)} is registered"
-    refuse(id, :undef, text, session, actions)
+    refuse(id, :unknown_function, text, session, actions)
   end
 
   defp receive_message({:result, id, result}, session, actions) do
@@ -158,10 +164,14 @@ defmodule Bridge.Link.Session do
     {session, [{:defect, "an unknown message was dropped"} | actions]}
   end
 
+  defp receive_message({:cast_failed, _error}, session, actions) do
+    {session, [{:defect, "a message of ours failed at the peer"} | actions]}
+  end
+
   defp receive_message({:printed, _text}, session, actions), do: {session, actions}
 
   defp receive_undecodable({:undecodable, :call, id, text}, session, actions) do
-    refuse(id, :badarg, text, session, actions)
+    refuse(id, :bad_term, text, session, actions)
   end
 
   defp receive_undecodable({:undecodable, :answer, id, text}, session, actions) do

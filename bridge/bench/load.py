@@ -1,0 +1,168 @@
+"""The client of `bridge bench`, in a process of its own and as light as Python allows.
+
+It writes frames made beforehand and counts what comes back without reading it. Commands on
+standard input, one JSON object a line; each is answered by one line on standard output:
+`{"open": {"url", "count", "hello": [texts], "frame": text, "window": n}}`, `{"run": seconds}`
+(answers `{"rate": per second}`), `{"close": true}`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import os
+import resource
+import struct
+import sys
+import time
+from typing import Any
+from urllib.parse import urlsplit
+
+import uvloop
+
+OPEN_AT_ONCE = 50
+READY_TIMEOUT_S = 30
+
+
+def masked(text: str) -> bytes:
+    """Return a client's text frame; masked with zeros, its payload stays as it is."""
+    data = text.encode()
+    if len(data) < 126:
+        return struct.pack("!BB4x", 0x81, 0x80 | len(data)) + data
+    return struct.pack("!BBH4x", 0x81, 0x80 | 126, len(data)) + data
+
+
+class Caller(asyncio.Protocol):
+    """Keep `window` frames unanswered while `running`, and count the answers."""
+
+    def __init__(self, path: str, host: str, hello: list[bytes], frame: bytes,
+                 window: int) -> None:  # fmt: skip
+        self.answers = 0
+        self.running = False
+        self.ready = asyncio.get_running_loop().create_future()
+        self._request = (
+            f"GET {path} HTTP/1.1\r\nHost: {host}\r\nUpgrade: websocket\r\n"
+            "Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+            f"Sec-WebSocket-Key: {base64.b64encode(os.urandom(16)).decode()}\r\n\r\n"
+        ).encode()
+        self._hello = hello
+        self._frame = frame
+        self._window = window
+        self._unanswered = 0
+        self._upgraded = False
+        self._buffer = bytearray()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self.transport = transport
+        transport.write(self._request)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        if not self.ready.done():
+            self.ready.set_exception(ConnectionError(f"closed before it was ready: {error}"))
+
+    def data_received(self, data: bytes) -> None:
+        self._buffer += data
+        if not self._upgraded and not self._upgrade():
+            return
+        count = self._take_frames()
+        if not self.ready.done():
+            self._hello_answered(count)
+            return
+        self.answers += count
+        self._unanswered -= count
+        if self.running:
+            self.fill()
+
+    def fill(self) -> None:
+        if missing := self._window - self._unanswered:
+            self._unanswered = self._window
+            self.transport.write(self._frame * missing)
+
+    def _upgrade(self) -> bool:
+        end = self._buffer.find(b"\r\n\r\n")
+        if end < 0:
+            return False
+        if b" 101 " not in self._buffer[:20]:
+            self.ready.set_exception(ConnectionError(bytes(self._buffer[:200]).decode()))
+            return False
+        del self._buffer[: end + 4]
+        self._upgraded = True
+        self._unanswered = len(self._hello)
+        self.transport.write(b"".join(self._hello))
+        self._hello_answered(0)
+        return True
+
+    def _hello_answered(self, count: int) -> None:
+        self._unanswered -= count
+        if self._unanswered == 0:
+            self.ready.set_result(None)
+
+    def _take_frames(self) -> int:
+        """Count whole frames; a server's are not masked, ours here are below 64 kB."""
+        buffer, start, count = self._buffer, 0, 0
+        while len(buffer) - start >= 2:
+            length, head = buffer[start + 1], 2
+            if length == 126:
+                if len(buffer) - start < 4:
+                    break
+                length, head = int.from_bytes(buffer[start + 2 : start + 4]), 4
+            if len(buffer) - start < head + length:
+                break
+            start += head + length
+            count += 1
+        del buffer[:start]
+        return count
+
+
+async def main() -> None:
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 8192), hard))
+    callers: list[Caller] = []
+    while line := await asyncio.to_thread(sys.stdin.readline):
+        command = json.loads(line)
+        answer: dict[str, Any] = {}
+        if "open" in command:
+            callers += await _open(**command["open"])
+        elif "run" in command:
+            answer["rate"] = await _run(callers, command["run"])
+        else:
+            for caller in callers:
+                caller.transport.abort()
+            callers.clear()
+        print(json.dumps(answer), flush=True)
+
+
+async def _open(url: str, count: int, hello: list[str], frame: str, window: int) -> list[Caller]:
+    parts = urlsplit(url)
+    path = f"{parts.path or '/'}?{parts.query}"
+    loop = asyncio.get_running_loop()
+    opened: list[Caller] = []
+    while len(opened) < count:
+        several = [
+            Caller(path, parts.netloc, [masked(each) for each in hello], masked(frame), window)
+            for _ in range(min(OPEN_AT_ONCE, count - len(opened)))
+        ]
+        for caller in several:
+            await loop.create_connection(lambda caller=caller: caller, parts.hostname, parts.port)
+        async with asyncio.timeout(READY_TIMEOUT_S):
+            await asyncio.gather(*(caller.ready for caller in several))
+        opened += several
+    return opened
+
+
+async def _run(callers: list[Caller], seconds: float) -> float:
+    before = sum(caller.answers for caller in callers)
+    started = time.perf_counter()
+    for caller in callers:
+        caller.running = True
+        caller.fill()
+    await asyncio.sleep(seconds)
+    for caller in callers:
+        caller.running = False
+    return (sum(caller.answers for caller in callers) - before) / (time.perf_counter() - started)
+
+
+if __name__ == "__main__":
+    uvloop.run(main())

@@ -1,0 +1,101 @@
+import assert from "node:assert/strict";
+import { createHash } from "node:crypto";
+import { join } from "node:path";
+import { describe, test } from "node:test";
+
+import { compileContract } from "../src/compile.ts";
+import type { ContractFile } from "../src/contract.ts";
+import { contracts, effects } from "../src/generated/contracts.ts";
+import type { Context, Handler } from "../src/implementation.ts";
+import { answer } from "../src/invocation.ts";
+import { canonical, type Json } from "../src/json.ts";
+import { loadHandlers } from "../src/load.ts";
+import { handle as heartbeat } from "../src/subsystems/heartbeat.ts";
+import { contextOf } from "./gateway.ts";
+import { CONTRACTS, readJson, TEST_SUBSYSTEMS } from "./paths.ts";
+
+type Schema = { $ref?: string; properties?: Record<string, { default?: Json }> };
+type File = ContractFile & { initial_state: Json; $defs: Record<string, Schema> };
+
+interface Step {
+  operation: string;
+  request: { [member: string]: Json };
+  now_ms: number;
+  message_id?: string;
+  expect: { reply?: Json; effects?: Json; state?: Json; refused?: string };
+}
+
+interface Scenario {
+  name: string;
+  key: string;
+  steps: Step[];
+}
+
+const { counter } = await loadHandlers(join(TEST_SUBSYSTEMS, "implementations.json"));
+const IMPLEMENTATIONS: Array<[folder: string, handle: Handler]> = [
+  [join(CONTRACTS, "subsystems", "heartbeat"), heartbeat],
+  [join(TEST_SUBSYSTEMS, "counter"), counter as Handler],
+];
+
+for (const [folder, handle] of IMPLEMENTATIONS) {
+  const file = readJson<File>(folder, "subsystem.json");
+  const contract = compileContract(file, effects);
+  describe(`the scenarios of ${file.name}, byte for byte`, () => {
+    const { scenarios } = readJson<{ scenarios: Scenario[] }>(folder, "scenarios.json");
+    for (const { name, key, steps } of scenarios) {
+      test(name, () => {
+        let state = file.initial_state;
+        steps.forEach((step, n) => {
+          const context = contextFor(step.message_id ?? `${slug(name)}/${n}`, key, step.now_ms);
+          const told = answer(contract, handle, {
+            id: "attempt",
+            subject: key,
+            replyto: "",
+            timeoutms: 1000,
+            data: {
+              subsystem: file.name,
+              key,
+              operation: step.operation,
+              request: { ...defaults(file, step.operation), ...step.request },
+              state,
+              context,
+              digest: contract.digest,
+            },
+          });
+          if (step.expect.refused !== undefined) {
+            assert.equal("refused" in told && told.refused.reason, step.expect.refused);
+            return;
+          }
+          assert.ok("ok" in told, JSON.stringify(told));
+          assert.equal(canonical(told.ok as Json), canonical(step.expect as Json), `step ${n}`);
+          state = told.ok.state ?? state;
+        });
+      });
+    }
+  });
+}
+
+test("a built-in contract is the one its file compiles to", () => {
+  const file = readJson<File>(CONTRACTS, "subsystems", "heartbeat", "subsystem.json");
+  assert.equal(contracts["heartbeat"]?.digest, compileContract(file, effects).digest);
+});
+
+function contextFor(message_id: string, key: string, now_ms: number): Context {
+  const seed = createHash("sha256").update(`${message_id}/seed`).digest("hex");
+  return { ...contextOf(message_id, key, now_ms), seed };
+}
+
+/** As the gateway fills them in. */
+function defaults(file: File, operation: string): { [member: string]: Json } {
+  const request = file.operations[operation]?.request as Schema;
+  const schema = request.$ref ? file.$defs[request.$ref.replace("#/$defs/", "")] : request;
+  const members = Object.entries(schema?.properties ?? {}).flatMap(([name, property]) =>
+    property.default === undefined ? [] : [[name, property.default] as const],
+  );
+  return Object.fromEntries(members);
+}
+
+/** contracts/README.md has the rule. */
+function slug(name: string): string {
+  return name.toLowerCase().replace(/[^a-z0-9]+/g, "-").replace(/^-|-$/g, "");
+}
