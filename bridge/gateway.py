@@ -152,7 +152,10 @@ class Worker:
     async def _serve(self, edge: Edge, effects: Effects) -> None:
         """Take clients until told to leave, then send them on and finish what is in flight."""
         settings = self._settings
-        listener = await obtain(settings, self._name)
+        try:
+            listener = await obtain(settings, self._name)
+        except OSError as error:  # whoever gives it out is stopping, or the port is taken
+            raise NoListener(f"no socket to listen on: {error.strerror or error}") from error
         started = asyncio.Event()
         work = asyncio.create_task(effects.run())
         server = asyncio.create_task(serve(edge, settings, listener.sock, started.set))

@@ -1,4 +1,4 @@
-"""One deadline for everything a test waits for; `TEST_DEADLINE_S` stretches it."""
+"""Wait for other processes, until the one deadline."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 import os
 from collections.abc import Callable
 
-DEADLINE_S = float(os.environ.get("TEST_DEADLINE_S", "30"))
+from tests.deadline import DEADLINE_S
 
 
 async def until(condition: Callable[[], object], what: str = "it") -> None:

@@ -1,5 +1,5 @@
 """`bridge bench`: figures, each against a peer in the same run."""
 
-from bridge.bench.main import main
+from bridge.bench.run import main
 
 __all__ = ["main"]

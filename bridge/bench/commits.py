@@ -58,5 +58,5 @@ async def commit(appendfsync: str = "always") -> list[Figure]:
         finally:
             connection.close()
             await journal.close()
-    name = f"committed command, {STATE_BYTES:,} B state, two effects, appendfsync {appendfsync}"
+    name = f"committed command, {STATE_BYTES // 1000} kB, two effects, fsync {appendfsync}"
     return [compare(name, turns, "µs", "at most 3")]

@@ -12,11 +12,11 @@ import asyncio
 import base64
 import json
 import os
-import resource
 import struct
 import sys
 import time
-from typing import Any
+from functools import partial
+from typing import Any, cast
 from urllib.parse import urlsplit
 
 import uvloop
@@ -54,9 +54,8 @@ class Caller(asyncio.Protocol):
         self._buffer = bytearray()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self.transport = transport
-        transport.write(self._request)
+        self.transport = cast(asyncio.Transport, transport)
+        self.transport.write(self._request)
 
     def connection_lost(self, error: Exception | None) -> None:
         if not self.ready.done():
@@ -117,8 +116,6 @@ class Caller(asyncio.Protocol):
 
 
 async def main() -> None:
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 8192), hard))
     callers: list[Caller] = []
     while line := await asyncio.to_thread(sys.stdin.readline):
         command = json.loads(line)
@@ -145,11 +142,17 @@ async def _open(url: str, count: int, hello: list[str], frame: str, window: int)
             for _ in range(min(OPEN_AT_ONCE, count - len(opened)))
         ]
         for caller in several:
-            await loop.create_connection(lambda caller=caller: caller, parts.hostname, parts.port)
+            await loop.create_connection(
+                partial(_same, caller), parts.hostname or "127.0.0.1", parts.port or 80
+            )
         async with asyncio.timeout(READY_TIMEOUT_S):
             await asyncio.gather(*(caller.ready for caller in several))
         opened += several
     return opened
+
+
+def _same(caller: Caller) -> Caller:
+    return caller
 
 
 async def _run(callers: list[Caller], seconds: float) -> float:

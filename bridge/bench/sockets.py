@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from bridge.bench.figures import Figure, compare
-from bridge.bench.processes import Load, echo, load, redis, rss_bytes, worker
+from bridge.bench.processes import Load, allow_descriptors, echo, load, redis, rss_bytes, worker
 
 TURNS = 5
 TURN_S = 1.5
@@ -38,6 +38,7 @@ async def query() -> list[Figure]:
 
 async def connections() -> list[Figure]:
     """Measure the resident memory of a worker, and of an echo, per idle connection."""
+    allow_descriptors(2 * IDLE)
     async with (
         redis() as redis_url, worker(redis_url) as (bridge_url, bridge_pid),
         echo() as (echo_url, echo_pid), load() as process,

@@ -15,7 +15,7 @@ from typing import Literal, NamedTuple
 from bridge.canonical import json_type
 from bridge.channels.frames import V1, V2, Frame, Ref, UnreadableFrame
 from bridge.errors import BridgeError
-from bridge.message import JSON
+from bridge.message import JSON, RUNTIMES, RuntimeName
 
 MESSAGE_ID = re.compile(r"[A-Za-z0-9._:/-]{1,100}", re.ASCII)
 UNREADABLE_IN_A_ROW = 10
@@ -60,6 +60,7 @@ class Push(NamedTuple):
     operation: str
     request: JSON
     message_id: str  # "" if the client gave none
+    runtime: RuntimeName | None  # asked by name, whoever owns the subsystem
     binary: bool
     size: int
 
@@ -331,21 +332,43 @@ def _push_of(channel: Channel, frame: Frame, size: int) -> Push:
     payload = frame.payload
     if type(payload) is bytes:
         request = {"base64": base64.b64encode(payload).decode()}
-        return Push(channel, frame.ref, frame.event, request, "", True, size)
+        return Push(channel, frame.ref, frame.event, request, "", None, True, size)
     if type(payload) is not dict:
         raise BridgeError(
             "invalid_frame", f"the payload of {frame.event} is the request",
             pointer="", expected="object", actual=json_type(payload),
         )  # fmt: skip
-    message_id = ""
-    if "message_id" in payload:
-        message_id = payload.pop("message_id")
-        if type(message_id) is not str or not MESSAGE_ID.fullmatch(message_id):
-            raise BridgeError(
-                "invalid_request", "/message_id: expected 1 to 100 of A-Z a-z 0-9 . _ : / -",
-                pointer="/message_id", expected=MESSAGE_ID.pattern, actual=json_type(message_id),
-            )  # fmt: skip
-    return Push(channel, frame.ref, frame.event, payload, message_id, False, size)
+    return Push(
+        channel, frame.ref, frame.event, payload,
+        _message_id(payload), _runtime(payload), False, size,
+    )  # fmt: skip
+
+
+def _message_id(payload: dict[str, JSON]) -> str:
+    """Take the reserved member `message_id` out of a request."""
+    if "message_id" not in payload:
+        return ""
+    message_id = payload.pop("message_id")
+    if type(message_id) is str and MESSAGE_ID.fullmatch(message_id):
+        return message_id
+    raise BridgeError(
+        "invalid_request", "/message_id: expected 1 to 100 of A-Z a-z 0-9 . _ : / -",
+        pointer="/message_id", expected=MESSAGE_ID.pattern, actual=json_type(message_id),
+    )  # fmt: skip
+
+
+def _runtime(payload: dict[str, JSON]) -> RuntimeName | None:
+    """Take the reserved member `runtime` out of a request."""
+    if "runtime" not in payload:
+        return None
+    runtime = payload.pop("runtime")
+    for name in RUNTIMES:
+        if runtime == name:
+            return name
+    raise BridgeError(
+        "invalid_request", f"/runtime: expected one of {', '.join(RUNTIMES)}",
+        pointer="/runtime", expected=list(RUNTIMES), actual=json_type(runtime),
+    )  # fmt: skip
 
 
 _Handler = Callable[[Session, Channel | None, Frame, int], list[Action]]

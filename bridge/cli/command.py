@@ -103,10 +103,13 @@ def add_command(
     return parser
 
 
-def add_group(commands: Commands, name: str, help: str) -> Commands:
-    """Add a command that only has commands of its own."""
-    parser = commands.add_parser(name, help=help, description=help)
-    return parser.add_subparsers(metavar="COMMAND", required=True)
+def add_group(
+    commands: Commands, name: str, help: str, run: Callable[[Call], int], **defaults: JSON
+) -> Commands:
+    """Add a command with commands of its own; alone, it does `run` with `defaults`."""
+    parser = add_command(commands, name, help, run)
+    parser.set_defaults(subsystem=None, **defaults)
+    return parser.add_subparsers(metavar="COMMAND")
 
 
 def add_subsystem(parser: argparse.ArgumentParser, *, required: bool = False) -> None:

@@ -150,11 +150,11 @@ def _served(run: RunFile, settings: Settings) -> Iterator[Check]:
 
 def _redis(url: str, settings: Settings) -> Iterator[Check]:
     if not url:
-        binary = find_binary(search_path())
+        binary = find_binary()
         if binary is None:
             yield Check("redis", "fail", HOW_TO_GET)
         else:
-            yield Check("redis", "ok", f"{binary}, started by `bridge up`")
+            yield Check("redis", "ok", f"{binary.path}, started by `bridge up`")
         return
     try:
         report = asyncio.run(check_server(url, unsafe=settings.redis_unsafe))

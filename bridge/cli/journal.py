@@ -21,20 +21,26 @@ from bridge.journal.redis import RedisJournal
 from bridge.message import JSON, Version
 
 PAGE = 500
+LIMIT = 100
 FOLLOW_S = 0.5
 COLUMNS = {
-    "position": "position", "at_ms": "committed", "key": "key", "seq": "seq",
+    "position": "position", "at_ms": "committed", "subsystem": "subsystem", "key": "key", "seq": "seq",
     "operation": "operation", "runtime": "runtime", "reason": "reason", "message_id": "message",
 }  # fmt: skip
 
 
 def add(commands: Commands) -> None:
-    group = add_group(commands, "journal", "read, export, trim and verify the journal")
+    group = add_group(
+        commands, "journal", "list, show, export, trim and verify the journal; alone: list",
+        _list, key="", after="", limit=LIMIT,
+    )  # fmt: skip
     parser = add_command(group, "list", "list committed commands, oldest first", _list)
-    add_subsystem(parser, required=True)
+    add_subsystem(parser)
     parser.add_argument("--key", default="", help="only this key")
     parser.add_argument("--after", default="", metavar="POSITION", help="begin after this entry")
-    parser.add_argument("--limit", type=int, default=100, help="at most so many, default 100")
+    parser.add_argument(
+        "--limit", type=int, default=LIMIT, help=f"so many per subsystem, default {LIMIT}"
+    )
     parser = add_command(group, "show", "print one entry whole, as JSON", _show, json=False)
     add_subsystem(parser, required=True)
     parser.add_argument("position", metavar="POSITION")
@@ -58,9 +64,15 @@ def add(commands: Commands) -> None:
 def _list(call: Call) -> int:
     async def read() -> list[dict[str, JSON]]:
         async with call.journal() as journal:
-            (name,) = await call.subsystems(journal)
-            found = await journal.entries(name, call.args.after, call.args.limit, call.args.key)
-            return [{"position": position, **entry} for position, entry in found]
+            found = []
+            for name in await call.subsystems(journal):
+                page = await journal.entries(
+                    name, call.args.after, call.args.limit, call.args.key
+                )
+                found += [
+                    {"position": position, "subsystem": name, **entry} for position, entry in page
+                ]
+            return found
 
     call.show(COLUMNS, asyncio.run(read()))
     return 0

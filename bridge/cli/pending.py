@@ -20,6 +20,7 @@ from bridge.message import JSON
 
 Read = Callable[[RedisJournal, str, int], Awaitable[list[Any]]]
 
+LIMIT = 100
 OUTBOX = {
     "subsystem": "subsystem", "key": "key", "kind": "effect", "id": "id",
     "committed_ms": "committed", "attempts": "attempts", "held": "held", "error": "last error",
@@ -40,7 +41,10 @@ def add(commands: Commands) -> None:
         RedisJournal.outbox,
     )  # fmt: skip
     _add_list(commands, "timers", "show timers, the next one first", TIMERS, RedisJournal.timers)
-    dead = add_group(commands, "dead", "show or redrive what kept failing")
+    dead = add_group(
+        commands, "dead", "list, show or redrive what kept failing; alone: list",
+        _lister(DEAD, RedisJournal.dead), limit=LIMIT,
+    )  # fmt: skip
     _add_list(dead, "list", "show the dead letters", DEAD, RedisJournal.dead)
     show = add_command(dead, "show", "print one dead letter whole", _show, json=False)
     redrive = add_command(
@@ -55,15 +59,19 @@ def add(commands: Commands) -> None:
 def _add_list(
     commands: Commands, name: str, help: str, columns: dict[str, str], read: Read
 ) -> None:
+    parser = add_command(commands, name, help, _lister(columns, read))
+    add_subsystem(parser)
+    parser.add_argument(
+        "--limit", type=int, default=LIMIT, help=f"so many per subsystem, default {LIMIT}"
+    )
+
+
+def _lister(columns: dict[str, str], read: Read) -> Callable[[Call], int]:
     def run(call: Call) -> int:
         call.show(columns, asyncio.run(_read(call, read)))
         return 0
 
-    parser = add_command(commands, name, help, run)
-    add_subsystem(parser)
-    parser.add_argument(
-        "--limit", type=int, default=100, help="at most so many per subsystem, default 100"
-    )
+    return run
 
 
 async def _read(call: Call, read: Read) -> list[dict[str, JSON]]:

@@ -32,7 +32,10 @@ def add(commands: Commands) -> None:
     bench = add_command(
         commands, "bench", "measure this machine against bare peers", _bench, json=False
     )
-    bench.add_argument("arguments", nargs=argparse.REMAINDER, help="see `bridge bench --help`")
+    bench.add_argument(
+        "figures", metavar="FIGURE", nargs="*",
+        help="query, commit, connections, link or all; default all",
+    )  # fmt: skip
 
 
 def add_folders(parser: argparse.ArgumentParser) -> None:
@@ -85,4 +88,4 @@ def _shown(name: str, value: Any) -> Any:
 
 def _bench(call: Call) -> int:
     bench = importlib.import_module("bridge.bench")  # heavy, and needed by nothing else
-    return int(asyncio.run(bench.main(call.args.arguments)) or 0)
+    return int(asyncio.run(bench.main(call.args.figures)) or 0)

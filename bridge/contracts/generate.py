@@ -13,6 +13,7 @@ import argparse
 import json
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -91,10 +92,20 @@ def vectors() -> dict[Path, bytes]:
     return made
 
 
-def drifted() -> list[Path]:
+def drifted(wanted: Mapping[Path, bytes] | None = None) -> list[Path]:
     """Return the generated files that are not what the contracts give."""
-    wanted = python_models() | elixir_module() | vectors()
+    if wanted is None:
+        wanted = python_models() | elixir_module() | vectors()
     return [p for p, data in wanted.items() if not p.is_file() or p.read_bytes() != data]
+
+
+def write(wanted: Mapping[Path, bytes]) -> list[Path]:
+    """Write the files that drifted, and return them."""
+    stale = drifted(wanted)
+    for path in stale:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(wanted[path])
+    return stale
 
 
 def typescript(*, check: bool) -> tuple[bool, str]:
@@ -124,12 +135,9 @@ def main(arguments: list[str] | None = None) -> int:
         fine, text = typescript(check=True)
         print(text)
         return 1 if stale or not fine else 0
-    for make in (python_models, elixir_module, vectors):
-        for path, data in make().items():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            if not path.is_file() or path.read_bytes() != data:
-                path.write_bytes(data)
-                print(f"wrote {path.relative_to(ROOT)}")
+    for make in (python_models, elixir_module, vectors):  # the others import the models
+        for path in write(make()):
+            print(f"wrote {path.relative_to(ROOT)}")
     fine, text = typescript(check=False)
     print(text)
     return 0 if fine else 1

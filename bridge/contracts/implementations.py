@@ -12,6 +12,9 @@ from bridge.canonical import escape
 from bridge.contracts.files import BUILT_IN_IMPLEMENTATIONS, read_json
 from bridge.contracts.loading import require_shape
 from bridge.errors import ContractBroken
+from bridge.message import JSON, Context
+
+Handler = Callable[[Any, str, Any, Context], tuple[JSON, list[dict[str, JSON]], JSON]]
 
 
 def load(file: Path) -> dict[str, dict[str, str]]:
@@ -49,7 +52,7 @@ def load_all(*files: Path) -> dict[str, dict[str, str]]:
 
 def python_handlers(
     implementations: Mapping[str, Mapping[str, str]], *folders: Path
-) -> dict[str, Callable[..., Any]]:
+) -> dict[str, Handler]:
     """Import the Python implementations; `folders` are looked through after the path.
 
     Raises ContractBroken naming the subsystem whose module or function cannot be had.
@@ -57,7 +60,7 @@ def python_handlers(
     for folder in folders:
         if str(folder) not in sys.path:
             sys.path.append(str(folder))
-    handlers: dict[str, Callable[..., Any]] = {}
+    handlers: dict[str, Handler] = {}
     for subsystem, entries in implementations.items():
         if "python" not in entries:
             continue

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import argparse
 import json
+import sys
 from pathlib import Path
 
-from bridge.contracts.files import CONTRACTS, read_json
+from bridge.contracts.files import BUILT_IN, CONTRACTS, read_json
 from bridge.contracts.registry import Registry
 
 LOCK = CONTRACTS / "released.json"
@@ -48,3 +50,23 @@ def release(registry: Registry, lock: Path = LOCK) -> list[str]:
             added.append(f"{name}@{contract.version}")
     lock.write_text(json.dumps(pinned, indent=2, sort_keys=True) + "\n")
     return added
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Say what changed since its release; with --release, pin the versions there are now."""
+    parser = argparse.ArgumentParser(prog="python -m bridge.contracts.released")
+    parser.add_argument("--release", action="store_true", help="pin what is not pinned yet")
+    releasing = parser.parse_args(arguments).release
+    registry = Registry.load(BUILT_IN)
+    if faults := changed(registry):
+        for name, text in faults.items():
+            print(f"{name}: {text}")
+        return 1
+    if releasing:
+        for label in release(registry):
+            print(f"released {label}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

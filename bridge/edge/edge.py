@@ -17,7 +17,7 @@ from bridge.edge.respond import respond, respond_to_handshake
 from bridge.edge.socket import Operation, Socket
 from bridge.errors import BridgeError
 from bridge.journal.store import Journal
-from bridge.message import JSON, Message
+from bridge.message import JSON, Message, RuntimeName
 from bridge.settings import Settings
 from bridge.telemetry import Telemetry
 
@@ -47,7 +47,9 @@ class Registry(Protocol):
 class Dispatcher(Protocol):
     """What the edge needs of the dispatcher; `bridge.dispatch.Dispatcher` is one."""
 
-    async def dispatch(self, message: Message, *, timeout_ms: int) -> JSON: ...
+    async def dispatch(
+        self, message: Message, *, timeout_ms: int, runtime: RuntimeName | None = None
+    ) -> JSON: ...
 
 
 class Edge:
@@ -147,8 +149,10 @@ class Edge:
     def operation(self, subsystem: str, name: str) -> Operation:
         return self._registry.get(subsystem).operation(name)
 
-    async def dispatch(self, message: Message, timeout_ms: int) -> JSON:
-        return await self._dispatcher.dispatch(message, timeout_ms=timeout_ms)
+    async def dispatch(
+        self, message: Message, timeout_ms: int, runtime: RuntimeName | None
+    ) -> JSON:
+        return await self._dispatcher.dispatch(message, timeout_ms=timeout_ms, runtime=runtime)
 
     def start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Run work that outlives its caller; a defect in it is counted."""

@@ -26,7 +26,7 @@ from bridge.edge.connection import Connection
 from bridge.edge.fanout import Fanout, Follower, Subscription
 from bridge.edge.outlet import Outlet
 from bridge.errors import BridgeError
-from bridge.message import JSON, Message
+from bridge.message import JSON, Message, RuntimeName
 from bridge.settings import Settings
 from bridge.telemetry import Telemetry
 
@@ -50,7 +50,9 @@ class Services(Protocol):
 
     def operation(self, subsystem: str, name: str) -> Operation: ...
 
-    async def dispatch(self, message: Message, timeout_ms: int) -> JSON: ...
+    async def dispatch(
+        self, message: Message, timeout_ms: int, runtime: RuntimeName | None
+    ) -> JSON: ...
 
     def new_id(self) -> str: ...
 
@@ -188,7 +190,8 @@ class Socket:
                     "deadline_exceeded", "not applied: the commands before it took all its time",
                     message_id=message.id,
                 )  # fmt: skip
-            answer = self.session.answered(push, await services.dispatch(message, timeout_ms))
+            reply = await services.dispatch(message, timeout_ms, push.runtime)
+            answer = self.session.answered(push, reply)
         except BridgeError as error:
             answer = self.session.failed(push, error)
         except Exception as error:  # a defect of ours: the client still gets its answer

@@ -8,6 +8,7 @@ caller leaves nothing behind; and a worker that reconnects opens one connection,
 from __future__ import annotations
 
 import asyncio
+import re
 import ssl
 from collections import deque
 from collections.abc import Callable
@@ -18,6 +19,8 @@ from urllib.parse import parse_qs, unquote, urlsplit
 import hiredis
 
 from bridge.errors import BridgeError
+
+_IN_SCRIPT = re.compile(r"ERR Error running script .*?: -([A-Z]+) ")
 
 Part = str | bytes | int
 
@@ -37,7 +40,10 @@ class Rejected(Exception):
 
     def __init__(self, text: str) -> None:
         super().__init__(text)
-        self.code = text.partition(" ")[0]
+        # Redis 6.2 wraps what a command in a script answered: `ERR Error running script
+        # (call to f_…): @user_script:25: @user_script: 25: -OOM command not allowed …`.
+        inside = _IN_SCRIPT.match(text)
+        self.code = inside[1] if inside else text.partition(" ")[0]
 
 
 @dataclass(frozen=True, slots=True)

@@ -158,8 +158,9 @@ class Journal(Protocol):
     """Every method may raise BridgeError `storage_unavailable`: nothing was written, or, if it
     was sent before Redis went away, what was written may be asked for again.
 
-    For a commit it means that nothing was written. `commit` may raise `outcome_unknown` instead: sent, no answer. It is safe to repeat with the
-    same message id, and does so itself while time remains.
+    From `commit` it means that nothing was written; it may raise `outcome_unknown` instead: sent,
+    no answer. It is safe to repeat with the same message id, and does so itself while time
+    remains.
     """
 
     # -- messages --------------------------------------------------------------------------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
+from inspect import isawaitable
 from typing import Any
 
 from bridge.link.errors import LinkClosed, LinkError, LinkTimeout
@@ -11,7 +12,8 @@ from bridge.link.messages import Call
 from bridge.link.session import Counters, Session, SessionLimits, Settled
 from bridge.link.transport import Transport
 
-Function = Callable[[list[Any]], Awaitable[Any]]
+# A plain function is answered in the same turn; one that waits is a coroutine function.
+Function = Callable[[list[Any]], Awaitable[Any] | Any]
 
 PING_MS = 1000
 # Pings without an answer before the peer counts as stalled: 3 s, as it is asked every second.
@@ -149,13 +151,12 @@ class Link:
                 if isinstance(event, Settled):
                     self._settle(event.waiter, event.value, event.error)
                 elif isinstance(event, Call):
-                    task = self._loop.create_task(self._run(event))
-                    self._tasks.add(task)
+                    self._start(event)
                 elif self._on_cast is not None:
                     self._on_cast(event.message)
         except LinkError as error:
             self.close(f"{error.code}: {error.message}")
-        self._flush_soon()
+        self._flush()
 
     def written(self) -> None:
         if self._unwritten:
@@ -171,20 +172,30 @@ class Link:
     def _now_ms(self) -> int:
         return int(self._loop.time() * 1000)
 
-    async def _run(self, call: Call) -> None:
+    def _start(self, call: Call) -> None:
         try:
-            value = await self._functions[call.function](call.args)
+            value = self._functions[call.function](call.args)
         except Exception as error:  # whatever it is, the peer must get an answer
-            self._answer(call, None, f"{type(error).__name__}: {error}")
+            self._answer(call, None, _text_of(error))
+            return
+        if isawaitable(value):
+            self._tasks.add(self._loop.create_task(self._finish(call, value)))
         else:
-            if call.function == "hello":
-                self.hello = call.args[0] if call.args else None
-            self._answer(call, value, "")
+            self._answer(call, value)
+
+    async def _finish(self, call: Call, pending: Awaitable[Any]) -> None:
+        try:
+            value = await pending
+        except Exception as error:  # as above
+            self._answer(call, None, _text_of(error))
+        else:
+            self._answer(call, value)
         finally:
             # Not by a done callback, which would cost another turn of the loop.
             self._tasks.discard(asyncio.current_task())
+        self._flush_soon()
 
-    def _answer(self, call: Call, value: Any, failure: str) -> None:
+    def _answer(self, call: Call, value: Any, failure: str = "") -> None:
         if not self.alive:
             return
         try:
@@ -192,9 +203,10 @@ class Link:
                 self._session.fail(call, failure)
             else:
                 self._session.answer(call, value)
+                if call.function == "hello":
+                    self.hello = call.args[0] if call.args else None
         except LinkError as error:
             self.close(f"the peer does not read: {error.message}")
-        self._flush_soon()
 
     def _settle(self, waiter: Any, value: Any, error: LinkError | None) -> None:
         if waiter is _PING:
@@ -260,3 +272,7 @@ class Link:
 
 
 _PING = object()
+
+
+def _text_of(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"

@@ -9,7 +9,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from bridge.link.errors import BadValue, LinkBusy, LinkClosed, LinkError, LinkFault
 from bridge.link.framing import FrameReader, FrameWriter
@@ -30,9 +30,9 @@ LANGUAGE: Final = Atom("python")
 PONG: Final = Atom("pong")
 # The classes of `{'e', Id, {python, Class, Text, []}}`: a closed list, so that no peer's atom
 # table grows with the names of our exceptions.
-CLASSES: Final = (
-    "bad_term", "bad_value", "crashed", "no_hello", "overloaded", "unknown_function",
-)  # fmt: skip
+FailureClass = Literal[
+    "bad_term", "bad_value", "crashed", "no_hello", "overloaded", "unknown_function"
+]
 MAX_TEXT = 500
 
 
@@ -258,11 +258,11 @@ class Session:
         self.running -= 1
         self._put_failure(call.id, "crashed", text)
 
-    def _refuse(self, id: int, kind: str, text: str) -> None:
+    def _refuse(self, id: int, kind: FailureClass, text: str) -> None:
         self.counters.refused_calls += 1
         self._put_failure(id, kind, text)
 
-    def _put_failure(self, id: int, kind: str, text: str) -> None:
+    def _put_failure(self, id: int, kind: FailureClass, text: str) -> None:
         text = text[:MAX_TEXT].encode(errors="replace").decode()
         self._put_answer(Failure(id, (LANGUAGE, Atom(kind), text, [])))
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 
 from bridge.contracts.files import ROOT
-from bridge.settings import PREFIX, BadSetting, Settings, environment
+from bridge.contracts.implementations import load
+from bridge.settings import PREFIX, Settings, environment
 
 
 def shared(environ: Mapping[str, str], settings: Settings) -> dict[str, str]:
@@ -38,17 +38,12 @@ def of_node(settings: Settings, digests: Mapping[str, str]) -> dict[str, str]:
     }
 
 
-def elixir_implementations(settings: Settings) -> dict[str, Path]:
-    """Return the Elixir file of each subsystem of the implementations file."""
+def elixir_implementations(settings: Settings) -> dict[str, str]:
+    """Return the Elixir file of each subsystem of the implementations file.
+
+    Raises ContractBroken for a file that is none.
+    """
     if not settings.implementations:
         return {}
-    file = Path(settings.implementations).resolve()
-    try:
-        entries = json.loads(file.read_text())
-        return {
-            name: (file.parent / runtimes["elixir"]).resolve()
-            for name, runtimes in entries.items()
-            if "elixir" in runtimes
-        }
-    except (OSError, ValueError, TypeError, AttributeError) as error:
-        raise BadSetting(f"{PREFIX}IMPLEMENTATIONS: {file}: {error}") from None
+    loaded = load(Path(settings.implementations))
+    return {name: entries["elixir"] for name, entries in loaded.items() if "elixir" in entries}

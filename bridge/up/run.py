@@ -132,7 +132,7 @@ class _Run:
         if self._settings.redis_url:
             warning = await check_configured(self._settings)
         else:
-            binary = find_binary(programs.search_path())
+            binary = find_binary()
             if binary is None:
                 raise StartFailed(HOW_TO_GET)
             server = self._redis = RedisServer(

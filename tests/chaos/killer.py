@@ -72,7 +72,7 @@ class Killer:
                 self._redis.stop()
                 self._later(STOPPED_S, self._redis.cont)
             case "cut", "replies":
-                self._proxy.cut_next(self._random.randint(1, 3))
+                self._proxy.drop_next(self._random.randint(1, 3))
             case "cut", _:
                 self._proxy.cut()
             case "swallow", _:

@@ -14,6 +14,9 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
+from bridge.message import RuntimeName
+from bridge.up import programs
+from bridge.up.programs import Missing
 from tests.deadline import DEADLINE_S
 from tests.redis_server import free_port
 
@@ -149,6 +152,15 @@ class BridgeProcess:
     def _run_file(self) -> dict[str, object]:
         found: dict[str, object] = json.loads((self.directory / "run.json").read_text())
         return found
+
+
+def runtimes_here() -> list[RuntimeName]:
+    """Return the runtimes that this machine can run, in the order of a tour of them."""
+    path = programs.search_path()
+    found: dict[RuntimeName, object] = {
+        "python": None, "typescript": programs.typescript(path), "elixir": programs.elixir(path),
+    }  # fmt: skip
+    return [name for name, how in found.items() if not isinstance(how, Missing)]
 
 
 def _table() -> dict[int, tuple[int, str]]:

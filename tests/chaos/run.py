@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import json
 import time
-import urllib.error
-import urllib.request
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
@@ -18,12 +15,13 @@ from typing import Protocol, TypeVar
 
 from bridge.contracts.implementations import load_all, python_handlers
 from bridge.contracts.registry import Registry
+from bridge.errors import BridgeError
 from bridge.history import Finding, collect, verify
 from bridge.history.replay import Handler
 from bridge.journal.redis import RedisJournal
 from tests.chaos.client import Client
 from tests.chaos.killer import Killer
-from tests.chaos.process import ROOT, BridgeProcess
+from tests.chaos.process import ROOT, BridgeProcess, runtimes_here
 from tests.chaos.recorder import Recorder
 from tests.chaos.sink import Sink, random_faults
 from tests.chaos.workload import COUNTERS, HEARTBEATS, LATER_MS, chooser
@@ -34,7 +32,6 @@ from tests.redis_server import RedisServer
 SUBSYSTEMS = ROOT / "tests" / "subsystems"
 IMPLEMENTATIONS = SUBSYSTEMS / "implementations.json"
 SKEW = Path(__file__).parent / "skew"
-RUNTIMES = ("python", "typescript", "elixir")
 ROUTE_EVERY_S = 0.2
 CLIENTS = 6
 SETTLE_S = 6 * DEADLINE_S
@@ -102,7 +99,7 @@ async def run(
         killer = Killer(bridge, redis, proxy, random)
         breaking = [
             asyncio.create_task(killer.run()),
-            asyncio.create_task(_route(bridge.url, routed)),
+            asyncio.create_task(_route(proxy.url, routed)),
         ]
         await asyncio.wait([*working, *breaking], timeout=seconds,
                            return_when=asyncio.FIRST_EXCEPTION)  # fmt: skip
@@ -193,26 +190,22 @@ async def _until(deadline: float, left: object) -> list[str]:
 
 
 async def _route(url: str, routed: Counter[str]) -> None:
-    """Move both subsystems from runtime to runtime, for ever."""
-    for n in itertools.count():
-        for offset, subsystem in enumerate(("heartbeat", "counter")):
-            owner = RUNTIMES[(n + offset) % len(RUNTIMES)]
-            routed["moved" if await asyncio.to_thread(set_route, url, subsystem, owner)
-                   else "not reached"] += 1  # fmt: skip
-        await asyncio.sleep(ROUTE_EVERY_S)
-
-
-def set_route(url: str, subsystem: str, owner: str) -> bool:
-    """Ask the bridge to route; False if it could not be reached or could not do it now."""
-    request = urllib.request.Request(
-        f"{url}/admin/routes/{subsystem}", method="PUT",
-        data=json.dumps({"owner": owner}).encode(), headers={"content-type": "application/json"},
-    )  # fmt: skip
+    """Move both subsystems from runtime to runtime, for ever, as `bridge route` does."""
+    runtimes = runtimes_here()
+    journal = RedisJournal(url)
     try:
-        with urllib.request.urlopen(request, timeout=2):
-            return True
-    except (urllib.error.URLError, OSError):
-        return False
+        for n in itertools.count():
+            for offset, subsystem in enumerate(("heartbeat", "counter")):
+                owner = runtimes[(n + offset) % len(runtimes)]
+                try:
+                    current = {route.subsystem: route for route in await journal.routes()}
+                    await journal.set_route(subsystem, owner, current[subsystem].fallback)
+                    routed[owner] += 1
+                except BridgeError as error:
+                    routed[error.code] += 1
+            await asyncio.sleep(ROUTE_EVERY_S)
+    finally:
+        await journal.close()
 
 
 @asynccontextmanager

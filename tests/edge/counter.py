@@ -10,7 +10,7 @@ from bridge.canonical import digest
 from bridge.errors import BridgeError, Refusal
 from bridge.journal.memory import MemoryJournal
 from bridge.journal.store import Commit
-from bridge.message import JSON, Kind, Message
+from bridge.message import JSON, Kind, Message, RuntimeName
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,9 @@ class Contract:
 class Registry:
     def get(self, name: str) -> Contract:
         if name not in ("counter", "other"):
-            raise BridgeError("unknown_topic", f"no subsystem {name[:64]!r}", expected=["counter"])
+            raise BridgeError(
+                "unknown_topic", f"no subsystem {name[:64]!r}", expected=["counter"]
+            )
         return Contract()
 
 
@@ -63,8 +65,12 @@ class CounterDispatcher:
     journal: MemoryJournal
     gate: asyncio.Event = field(default_factory=asyncio.Event)
     seen: list[Message] = field(default_factory=list)
+    runtimes: list[RuntimeName | None] = field(default_factory=list)
 
-    async def dispatch(self, message: Message, *, timeout_ms: int) -> JSON:
+    async def dispatch(
+        self, message: Message, *, timeout_ms: int, runtime: RuntimeName | None = None
+    ) -> JSON:
+        self.runtimes.append(runtime)
         self.seen.append(message)
         match message.operation:
             case "add":

@@ -152,6 +152,17 @@ class OutboxSuite(JournalCase):
         assert not await self.journal.complete(second)
         assert ids(await self.claim()) == ["m1/1"]
 
+    async def test_what_is_added_behind_an_effect_ends_neither_its_lease_nor_its_pause(
+        self,
+    ) -> None:
+        await self.put("m1", inngest("a"))
+        (entry,) = await self.claim()
+        await self.put("m2", inngest("b"))
+        assert await self.claim() == []
+        assert await self.journal.fail(entry, "not now", 60_000, 3) == "retried"
+        await self.put("m3", inngest("c"))
+        assert await self.claim() == []
+
     async def test_a_lease_that_ran_out_unnoticed_still_completes(self) -> None:
         await self.put("m1", inngest("a"))
         (entry,) = await self.journal.claim(SUBSYSTEM, ["inngest"], 10, 1)

@@ -7,6 +7,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
+import redis
 
 from bridge.errors import BridgeError
 from bridge.journal.connection import Address
@@ -50,11 +51,10 @@ def test_a_redis_that_evicts_is_refused_with_the_line_to_set(policy: str) -> Non
 
 
 def test_a_replica_is_refused_even_when_unsafe_ones_are_not() -> None:
-    with (
-        RedisServer(replicaof="127.0.0.1 1") as server,
-        pytest.raises(UnsafeServer, match="replica"),
-    ):
-        asyncio.run(check_server(server.url, unsafe=True))
+    with RedisServer() as server, redis.Redis.from_url(server.url) as control:
+        control.replicaof("127.0.0.1", "1")
+        with pytest.raises(UnsafeServer, match="replica"):
+            asyncio.run(check_server(server.url, unsafe=True))
 
 
 def test_a_redis_that_is_not_there_is_unavailable() -> None:

@@ -15,7 +15,7 @@ from bridge.link.link import Link
 from bridge.link.transports.port import open_port
 
 
-async def echo(args: list[Any]) -> Any:
+def echo(args: list[Any]) -> Any:
     return args[0]
 
 

@@ -6,8 +6,6 @@ import asyncio
 import os
 import signal
 import socket
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +17,9 @@ from redis.retry import Retry
 
 from bridge.settings import Settings
 from bridge.up.place import StartFailed
-from bridge.up.redis_server import RedisServer, check_configured, find_binary
-from bridge.up.supervisor import Child, Program
-from tests.waiting import DEADLINE_S, lives, until
+from bridge.up.redis_server import Binary, RedisServer, check_configured, find_binary
+from tests.redis_server import RedisServer as OtherRedis
+from tests.waiting import lives, until
 
 
 def server(tmp_path: Path, appendfsync: str = "always") -> RedisServer:
@@ -163,62 +161,49 @@ def test_a_taken_port_is_replaced(tmp_path: Path) -> None:
     asyncio.run(scenario())
 
 
-def test_a_server_too_old_is_passed_over(tmp_path: Path) -> None:
-    old = tmp_path / "redis-server"
-    old.write_text("#!/bin/sh\necho 'Redis server v=6.0.16 sha=00000000:0 malloc=libc bits=64'\n")
-    old.chmod(0o755)
-    assert find_binary(str(tmp_path)) != str(old)
-    old.write_text("#!/bin/sh\necho 'Redis server v=6.2.0 sha=00000000:0 malloc=libc bits=64'\n")
-    assert find_binary(str(tmp_path)) == str(old)
+def pretend(folder: Path, name: str, version: str) -> Binary:
+    """Write a program that says it is a Redis of that version."""
+    path = folder / name
+    path.write_text(f"#!/bin/sh\necho 'Redis server v={version}.1 sha=0:0 malloc=libc bits=64'\n")
+    path.chmod(0o755)
+    return Binary(str(path), tuple(map(int, version.split("."))))
 
 
-@asynccontextmanager
-async def configured(tmp_path: Path, *options: str) -> AsyncIterator[str]:
-    """Run a Redis that is not ours and return its URL."""
-    binary = find_binary()
-    assert binary is not None
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
-    argv = (binary, "--port", str(port), "--dir", str(tmp_path), *options)
-    child = Child(Program("redis", argv, dict(os.environ), tmp_path / "other.log"))
-    child.start()
-    try:
-        await until(lambda: answers(port), "it answers")
-        yield f"redis://127.0.0.1:{port}/0"
-    finally:
-        await child.stop(DEADLINE_S)
+def test_the_newest_server_is_taken_and_one_too_old_never(tmp_path: Path) -> None:
+    old = pretend(tmp_path, "redis-server", "6.0")
+    assert find_binary(str(tmp_path)) != old
+    new = pretend(tmp_path, "valkey-server", "99.0")
+    assert find_binary(str(tmp_path)) == new
+
+
+def test_data_of_a_newer_redis_is_refused_to_an_older_one(tmp_path: Path) -> None:
+    (tmp_path / "redis" / "appendonlydir").mkdir(parents=True)
+    old = pretend(tmp_path, "redis-server", "6.2")
+    one = RedisServer(tmp_path / "redis", tmp_path / "log", binary=old, appendfsync="always")
+    with pytest.raises(StartFailed, match="was written by Redis 7 or newer"):
+        asyncio.run(one.start())
 
 
 @pytest.mark.parametrize(
-    ("options", "line"),
+    ("appendonly", "policy", "line"),
     [
-        (("--appendonly", "no"), "appendonly yes"),
-        (
-            ("--appendonly", "yes", "--maxmemory-policy", "allkeys-lru"),
-            "maxmemory-policy noeviction",
-        ),
+        (False, "noeviction", "appendonly yes"),
+        (True, "allkeys-lru", "maxmemory-policy noeviction"),
     ],
 )
 def test_a_configured_server_that_would_lose_data_is_refused_with_the_line_to_set(
-    tmp_path: Path, options: tuple[str, ...], line: str
+    appendonly: bool, policy: str, line: str
 ) -> None:
-    async def scenario() -> None:
-        async with configured(tmp_path, *options) as url:
-            with pytest.raises(StartFailed, match=line):
-                await check_configured(Settings(redis_url=url))
-            warning = await check_configured(Settings(redis_url=url, redis_unsafe=True))
-            assert line in warning
-
-    asyncio.run(scenario())
+    with OtherRedis(appendonly=appendonly, policy=policy) as other:
+        with pytest.raises(StartFailed, match=line):
+            asyncio.run(check_configured(Settings(redis_url=other.url)))
+        unsafe = Settings(redis_url=other.url, redis_unsafe=True)
+        assert line in asyncio.run(check_configured(unsafe))
 
 
-def test_a_configured_server_that_keeps_everything_is_taken(tmp_path: Path) -> None:
-    async def scenario() -> str:
-        options = ("--appendonly", "yes", "--appendfsync", "always")
-        async with configured(tmp_path, *options) as url:
-            return await check_configured(Settings(redis_url=url))
-
-    assert asyncio.run(scenario()) == ""
+def test_a_configured_server_that_keeps_everything_is_taken() -> None:
+    with OtherRedis() as other:
+        assert asyncio.run(check_configured(Settings(redis_url=other.url))) == ""
 
 
 def test_a_configured_server_that_is_not_there_is_told(monkeypatch: pytest.MonkeyPatch) -> None:

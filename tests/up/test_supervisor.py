@@ -11,7 +11,8 @@ from pathlib import Path
 
 from bridge.up.place import MAX_LOG_BYTES
 from bridge.up.supervisor import Child, Program
-from tests.waiting import DEADLINE_S, lives, until
+from tests.deadline import DEADLINE_S
+from tests.waiting import lives, until
 
 STUBBORN = """
 import signal, time

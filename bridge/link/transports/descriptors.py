@@ -8,7 +8,8 @@ import socket
 
 from bridge.link.transport import Receiver
 
-READ_BYTES = 262_144
+# A pipe holds so much; asking for more makes each read map and unmap memory.
+READ_BYTES = 65_536
 
 
 class Descriptors:

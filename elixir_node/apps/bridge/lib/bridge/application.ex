@@ -15,18 +15,16 @@ defmodule Bridge.Application do
   def main do
     :ok = Telemetry.attach()
 
-    case Application.ensure_all_started(:bridge, :permanent) do
-      {:ok, _} ->
+    case Settings.parse(System.get_env()) do
+      {:ok, _settings} ->
+        {:ok, _} = Application.ensure_all_started(:bridge, :permanent)
         Process.sleep(:infinity)
 
-      {:error, {:bridge, {reason, _}}} ->
-        IO.puts(:stderr, "node error #{message(reason)}")
+      {:error, text} ->
+        Telemetry.emit(:not_started, %{reason: text})
         System.halt(1)
     end
   end
-
-  defp message({:bad_settings, text}), do: text
-  defp message(reason), do: inspect(reason)
 
   @impl true
   def start(_type, _args) do

@@ -8,14 +8,20 @@ defmodule Bridge.Telemetry do
   @doc "Send log lines to standard error, one line each, instead of standard output."
   @spec attach() :: :ok
   def attach do
+    # `elixir` starts Elixir's own logger, which prints to standard output.
+    _ = Application.stop(:logger)
     _ = :logger.remove_handler(:default)
 
     config = %{
+      level: :info,
       config: %{type: :standard_error},
+      filters: [progress: {&:logger_filters.progress/2, :stop}],
       formatter:
         {:logger_formatter,
          %{template: ["node ", :level, " ", :msg, "\n"], single_line: true, chars_limit: 1000}}
     }
+
+    :ok = :logger.set_primary_config(:level, :info)
 
     case :logger.add_handler(@handler, :logger_std_h, config) do
       :ok -> :ok
@@ -33,16 +39,17 @@ defmodule Bridge.Telemetry do
   defp describe(fact, d) do
     case fact do
       :started ->
-        {:notice, fn -> "up, serves #{list(d.subsystems)}" end}
+        {:info, fn -> "up, serves #{list(d.subsystems)}" end}
 
+      :not_started -> {:error, fn -> d.reason end}
       :stopping ->
-        {:notice, fn -> "stops: #{d.reason}" end}
+        {:info, fn -> "stops: #{d.reason}" end}
 
       :link_up ->
-        {:notice, fn -> "#{d.peer}: worker #{d.worker}, pid #{d.pid}" end}
+        {:info, fn -> "#{d.peer}: worker #{d.worker}, pid #{d.pid}" end}
 
       :link_down ->
-        {:notice, fn -> "#{d.peer}: link closed: #{text(d.reason)}" end}
+        {:info, fn -> "#{d.peer}: link closed: #{text(d.reason)}" end}
 
       :link_refused ->
         {:error, fn -> "#{d.peer}: refused: #{text(d.reason)}" end}
@@ -63,10 +70,10 @@ defmodule Bridge.Telemetry do
         {:error, fn -> "#{d.peer}: killed pid #{d.pid}: #{d.reason}" end}
 
       :orphan_drains ->
-        {:notice, fn -> "#{d.peer}: orphan drains" end}
+        {:info, fn -> "#{d.peer}: orphan drains" end}
 
       :superseded ->
-        {:notice, fn -> "#{d.peer}: a newer node took over" end}
+        {:info, fn -> "#{d.peer}: a newer node took over" end}
     end
   end
 

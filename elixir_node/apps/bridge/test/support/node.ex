@@ -74,6 +74,15 @@ defmodule Bridge.Test.Node do
     )
   end
 
+  @doc "Wait until `function` returns neither false nor nil, and return that."
+  def await(function, deadline_ms \\ System.monotonic_time(:millisecond) + 20_000) do
+    cond do
+      value = function.() -> value
+      System.monotonic_time(:millisecond) > deadline_ms -> raise "waited 20 s for nothing"
+      true -> Process.sleep(5) && await(function, deadline_ms)
+    end
+  end
+
   @doc "Return a `handle` call with these members changed."
   def call_map(changes \\ %{}) do
     Map.merge(

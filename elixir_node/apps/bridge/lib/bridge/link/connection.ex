@@ -276,13 +276,7 @@ defmodule Bridge.Link.Connection do
     end
   end
 
-  defp down(reason, state) do
-    if state.session.open? do
-      Telemetry.emit(:link_down, %{peer: state.name, reason: reason})
-    end
-
-    {:stop, {:shutdown, reason}, state}
-  end
+  defp down(reason, state), do: {:stop, {:shutdown, reason}, state}
 
   defp schedule_tick, do: Process.send_after(self(), :tick, @tick_ms)
   defp expire_in(ms), do: Process.send_after(self(), :expire, ms + 1)

@@ -65,6 +65,7 @@ defmodule Bridge.Link.Scanner do
         {:noreply, leave(state, path, link.inode, now_ms() + @refused_ms)}
 
       _ ->
+        if link.hello, do: Telemetry.emit(:link_down, %{peer: link.name, reason: reason})
         {:noreply, state}
     end
   end

@@ -18,10 +18,17 @@ BENCHES: dict[str, Callable[[], Awaitable[list[Figure]]]] = {
     "connections": connections,
     "link": link,
 }
+HELP = f"""usage: bridge bench [{" | ".join(BENCHES)} | all] ...
+
+Each figure is measured in turns with its peer, in the same run; the ratio is the median of the
+turns'. `link` compares with ErlPort 0.11 if ERLPORT_EBIN names the folder of its beams."""
 
 
 async def main(args: list[str]) -> int:
     """Measure what is named, by default all; exit code 2 for a name that is none."""
+    if "--help" in args or "-h" in args:
+        print(HELP)
+        return 0
     wanted = args or ["all"]
     if unknown := [name for name in wanted if name not in BENCHES and name != "all"]:
         print(f"bench: no such figure: {', '.join(unknown)}; there are {', '.join(BENCHES)}, all",

@@ -1,0 +1,112 @@
+"""Run every check and test, one after the other; the last line counts them.
+
+.venv/bin/python .ci/test.py [--static]
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+BIN = Path(sys.executable).parent
+
+
+@dataclass(frozen=True)
+class Step:
+    """One command. `counts` finds numbers of tests in its output: outcome to pattern."""
+
+    name: str
+    command: tuple[str, ...]
+    folder: Path = ROOT
+    needs: str = ""
+    counts: dict[str, str] = field(default_factory=dict)
+
+
+TYPESCRIPT = ROOT / "contracts" / "typescript"
+NODE = ROOT / "elixir_node"
+PYTEST = {word: rf"^=.*\b(\d+) {word}" for word in ("passed", "failed", "skipped", "error")}
+NODE_TEST = {
+    "passed": r"^# pass (\d+)",
+    "failed": r"^# fail (\d+)",
+    "skipped": r"^# skipped (\d+)",
+}
+EXUNIT = {"all": r"(\d+) tests?, ", "failed": r"(\d+) failures?", "skipped": r"(\d+) skipped"}
+STATIC = (
+    Step("ruff", ("ruff", "check", ".")),
+    Step("format", ("ruff", "format", "--check", ".")),
+    Step("mypy", ("mypy",)),
+    Step("imports", ("lint-imports",)),
+    Step("generated", ("python", "-m", "bridge.contracts.generate", "--check")),
+    Step("reference", ("python", "-m", "bridge.cli.reference", "--check")),
+    Step("typescript types", ("npm", "run", "--silent", "lint"), TYPESCRIPT, "npm"),
+    Step("elixir format", ("mix", "format", "--check-formatted"), NODE, "mix"),
+)
+TESTS = (
+    Step("typescript", ("npm", "test", "--silent"), TYPESCRIPT, "npm", NODE_TEST),
+    Step("elixir", ("mix", "test"), NODE, "mix", EXUNIT),
+    Step("python", ("python", "-m", "pytest"), ROOT, "", PYTEST),
+)
+
+
+def main(arguments: list[str]) -> int:
+    os.environ.setdefault("HOME", "/tmp")
+    os.environ.setdefault("LC_ALL", "C.UTF-8")
+    path = os.environ["PATH"]
+    # A tool of the machine's is preferred, but Python's own come from the virtual environment.
+    os.environ["PATH"] = os.pathsep.join([path, str(BIN)])
+    total: Counter[str] = Counter()
+    for step in STATIC if "--static" in arguments else STATIC + TESTS:
+        total += run(step)
+    print(", ".join(f"{total[what]} {what}" for what in ("passed", "failed", "skipped")))
+    return int(total["failed"] > 0)
+
+
+def run(step: Step) -> Counter[str]:
+    """Run one step and return how many tests passed, failed and were skipped."""
+    if step.needs and shutil.which(step.needs) is None:
+        print(f"== {step.name}: skipped, no {step.needs} here", flush=True)
+        return Counter(skipped=1)
+    print(f"== {step.name}", flush=True)
+    program = BIN / step.command[0]
+    command = (str(program) if program.exists() else step.command[0], *step.command[1:])
+    started = time.monotonic()
+    lines = []
+    with subprocess.Popen(
+        command, cwd=step.folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        errors="replace",
+    ) as process:  # fmt: skip
+        assert process.stdout is not None
+        for line in process.stdout:
+            print(line, end="", flush=True)
+            lines.append(line)
+    print(f"== {step.name}: exit code {process.returncode},"
+          f" {time.monotonic() - started:.1f} s", flush=True)  # fmt: skip
+    return counted(step, "".join(lines[-30:]), process.returncode)
+
+
+def counted(step: Step, output: str, code: int) -> Counter[str]:
+    found = Counter({
+        what: int(matches[-1])
+        for what, pattern in step.counts.items()
+        if (matches := re.findall(pattern, output, re.MULTILINE))
+    })  # fmt: skip
+    found["failed"] += found.pop("error", 0)
+    if "all" in found:
+        found["passed"] = found.pop("all") - found["failed"] - found["skipped"]
+    if not found["passed"] and not found["failed"]:
+        found["passed"] = int(code == 0)
+    if code != 0 and not found["failed"]:
+        found["failed"] = 1
+    return +found
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,30 @@
+# Each target does its own set-up: `make run` and `make test` work on a fresh clone.
+# Written for GNU make 3.81 and BSD make alike.
+
+.PHONY: help run test check bench generate setup
+
+help:
+	@echo "make run       start the bridge and all it needs; Ctrl-C stops it"
+	@echo "make test      every check and every test"
+	@echo "make check     the checks that run nothing: style, types, imports, generated files"
+	@echo "make bench     measure this machine against bare peers"
+	@echo "make generate  write what is generated: models, types, validators, reference"
+
+setup:
+	@sh .ci/setup
+
+run: setup
+	@exec .venv/bin/python -m bridge up
+
+test: setup
+	@exec .venv/bin/python .ci/test.py
+
+check: setup
+	@exec .venv/bin/python .ci/test.py --static
+
+bench: setup
+	@exec .venv/bin/python -m bridge bench
+
+generate: setup
+	.venv/bin/python -m bridge.contracts.generate
+	.venv/bin/python -m bridge.cli.reference

@@ -1,0 +1,136 @@
+"""The runtimes of this machine by themselves, without a gateway, for as long as a check takes."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import time
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from bridge.contracts.implementations import load_all, python_handlers
+from bridge.contracts.registry import Registry
+from bridge.link.session import SessionLimits
+from bridge.runtimes.elixir import ElixirRuntime
+from bridge.runtimes.node_links import NodeLinks
+from bridge.runtimes.python import PythonRuntime
+from bridge.runtimes.runtime import Runtime
+from bridge.runtimes.typescript import TypeScriptRuntime
+from bridge.settings import Settings
+from bridge.telemetry import Telemetry
+from bridge.up import environment, programs
+from bridge.up.place import sockets_directory
+from bridge.up.programs import Command, Missing
+from bridge.up.redis_server import HOW_TO_GET, RedisServer, find_binary
+from bridge.up.supervisor import Child, Program
+
+START_TIMEOUT_S = 20.0
+STOP_TIMEOUT_S = 3.0
+NAME = "contracts-check"
+
+
+@dataclass(slots=True)
+class Present:
+    """What can be asked here, and why the rest cannot."""
+
+    runtimes: dict[str, Runtime] = field(default_factory=dict)
+    missing: dict[str, str] = field(default_factory=dict)
+
+
+@asynccontextmanager
+async def present(settings: Settings, registry: Registry) -> AsyncIterator[Present]:
+    """Start what is here, and end it when the caller is done; no running bridge is touched."""
+    files = [Path(settings.implementations)] if settings.implementations else []
+    implementations = load_all(*files)
+    handlers = python_handlers(implementations, *(file.resolve().parent for file in files))
+    found = Present({"python": PythonRuntime(handlers, settings.python_budget_ms)})
+    async with AsyncExitStack() as stack:
+        folder = sockets_directory()
+        stack.callback(shutil.rmtree, folder, ignore_errors=True)
+        alone = replace(settings, dir=str(folder), link_dir=str(folder), redis_url="")
+        await _typescript(stack, alone, registry, found)
+        await _elixir(stack, alone, registry, found)
+        deadline = time.monotonic() + START_TIMEOUT_S
+        for name, runtime in list(found.runtimes.items()):
+            wanted = [s for s, entries in implementations.items() if name in entries]
+            known = [s for s in wanted if s in registry.names()]
+            if not await _serves(runtime, known, deadline):
+                del found.runtimes[name]
+                found.missing[name] = f"did not start:\n{_last_lines(folder / f'{name}.log')}"
+        yield found
+
+
+async def _typescript(
+    stack: AsyncExitStack, settings: Settings, registry: Registry, found: Present
+) -> None:
+    command = programs.typescript(programs.search_path())
+    binary = find_binary()
+    if isinstance(command, Missing) or binary is None:
+        found.missing["typescript"] = (
+            command.reason if isinstance(command, Missing) else HOW_TO_GET
+        )
+        return
+    folder = Path(settings.dir)
+    server = RedisServer(
+        folder / "redis", folder / "redis.log", binary=binary, appendfsync="always"
+    )
+    stack.push_async_callback(server.stop)
+    await server.start()
+    runtime = TypeScriptRuntime(server.url, NAME, registry.digests())
+    stack.push_async_callback(runtime.close)
+    await runtime.start()
+    _start(stack, "typescript", command, replace(settings, redis_url=server.url), {})
+    found.runtimes["typescript"] = runtime
+
+
+async def _elixir(
+    stack: AsyncExitStack, settings: Settings, registry: Registry, found: Present
+) -> None:
+    command = programs.elixir(programs.search_path())
+    env = environment.of_node(settings, registry.digests()) | {"BRIDGE_NODE_WORKERS": "0"}
+    if isinstance(command, Command):
+        shared = environment.shared(os.environ, settings)
+        log = Path(settings.dir) / "elixir.log"
+        command = await programs.compiled(command, shared, log) or command
+    if isinstance(command, Missing):
+        found.missing["elixir"] = command.reason
+        return
+    runtime = ElixirRuntime()
+    links = NodeLinks(
+        NAME, runtime, registry.digests(), Path(settings.link_dir) / "check.sock",
+        SessionLimits(), Telemetry(), lambda why: None,
+    )  # fmt: skip
+    stack.push_async_callback(links.close)
+    links.open_socket()
+    _start(stack, "elixir", command, settings, env)
+    found.runtimes["elixir"] = runtime
+
+
+def _start(
+    stack: AsyncExitStack, name: str, command: Command, settings: Settings, env: dict[str, str]
+) -> None:
+    child = Child(Program(
+        name, command.argv, cwd=command.cwd, log=Path(settings.dir) / f"{name}.log",
+        env=environment.shared(os.environ, settings) | env | {"BRIDGE_PARENT_STDIN": "1"},
+        watches_stdin=True,
+    ))  # fmt: skip
+    stack.push_async_callback(child.stop, STOP_TIMEOUT_S)
+    child.start()
+
+
+async def _serves(runtime: Runtime, subsystems: list[str], deadline: float) -> bool:
+    while not all(runtime.available(name) for name in subsystems):
+        if time.monotonic() > deadline:
+            return False
+        await asyncio.sleep(0.05)
+    return True
+
+
+def _last_lines(log: Path) -> str:
+    try:
+        return "\n".join(log.read_text(errors="replace").splitlines()[-5:])
+    except OSError:
+        return "(no output)"

@@ -1,0 +1,46 @@
+defmodule Bridge.DeterminismTest do
+  use ExUnit.Case, async: true
+
+  alias Bridge.Determinism
+
+  # Written by `make generate` from contracts/vectors/determinism.
+  @vectors "../vectors/determinism.etf"
+           |> Path.expand(__DIR__)
+           |> File.read!()
+           |> :erlang.binary_to_term()
+
+  defp cases(rule), do: @vectors |> Map.fetch!(rule) |> Map.fetch!("cases")
+
+  test "an id is derived from the message's id and a name as in every runtime" do
+    for %{"message_id" => message_id, "name" => name, "id" => id} <- cases("derived_id") do
+      assert Determinism.derived_id(message_id, name) == id
+    end
+  end
+
+  test "a random number is derived from the seed as in every runtime" do
+    for %{"seed" => seed} = one <- cases("derived_random") do
+      assert Determinism.derived_random(seed, one["n"]) == one["random"]
+    end
+  end
+
+  test "texts sort by code point" do
+    for %{"texts" => texts, "sorted" => sorted} <- cases("sort") do
+      assert Enum.sort(texts) == sorted
+    end
+  end
+
+  test "div and rem truncate" do
+    for %{"dividend" => dividend, "divisor" => divisor} = one <- cases("divide") do
+      assert {div(dividend, divisor), rem(dividend, divisor)} ==
+               {one["quotient"], one["remainder"]}
+    end
+  end
+
+  test "text is cut by code point" do
+    for %{"text" => text, "at" => at} = one <- cases("cut") do
+      codepoints = String.codepoints(text)
+      assert length(codepoints) == one["length"]
+      assert codepoints |> Enum.take(at) |> Enum.join() == one["cut"]
+    end
+  end
+end

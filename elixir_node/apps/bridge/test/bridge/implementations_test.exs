@@ -1,0 +1,65 @@
+defmodule Bridge.ImplementationsTest do
+  use ExUnit.Case, async: true
+
+  alias Bridge.{Generated, Implementations}
+
+  @counter Path.expand("../../../../../tests/subsystems/counter/counter.ex", __DIR__)
+
+  @tag :tmp_dir
+  test "one module of a file is the implementation", %{tmp_dir: dir} do
+    path =
+      write(dir, """
+      defmodule Bridge.ImplementationsTest.Beside do
+      end
+
+      defmodule Bridge.ImplementationsTest.Yours do
+        @behaviour Bridge.Implementation
+        @impl true
+        def handle(state, _operation, _request, _context), do: {:ok, nil, [], state}
+      end
+      """)
+
+    assert Implementations.load(%{"yours" => path}, %{"yours" => "abc"})["yours"] ==
+             %Implementations{module: Bridge.ImplementationsTest.Yours, digest: "abc"}
+  end
+
+  test "the built-in ones have the digests of their contracts" do
+    assert Implementations.digests(Implementations.load(%{}, %{})) ==
+             %{"heartbeat" => Generated.Contracts.all()["heartbeat"].digest}
+  end
+
+  test "a file replaces a built-in implementation" do
+    loaded = Implementations.load(%{"heartbeat" => @counter}, %{"heartbeat" => "abc"})
+    assert loaded["heartbeat"] == %Implementations{module: Counter, digest: "abc"}
+  end
+
+  @tag :tmp_dir
+  test "what does not load, and what has no digest, is left out", %{tmp_dir: dir} do
+    broken = write(dir, "defmodule Broken do")
+    without = write(dir, "defmodule Bridge.ImplementationsTest.Without do\nend")
+
+    files = %{
+      "broken" => broken,
+      "without" => without,
+      "absent" => Path.join(dir, "absent.ex"),
+      "undigested" => @counter,
+      "counter" => @counter
+    }
+
+    digests = Map.new(Map.keys(files) -- ["undigested"], &{&1, "abc"})
+
+    assert Map.keys(Implementations.load(files, digests)) == ["counter", "heartbeat"]
+
+    assert {:error, "expected one Bridge.Implementation, got 0"} =
+             Implementations.compile(without)
+
+    assert {:error, text} = Implementations.compile(broken)
+    assert text =~ "missing terminator: end"
+  end
+
+  defp write(dir, source) do
+    path = Path.join(dir, "#{System.unique_integer([:positive])}.ex")
+    File.write!(path, source)
+    path
+  end
+end

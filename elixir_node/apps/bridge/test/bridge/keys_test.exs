@@ -1,0 +1,182 @@
+defmodule Bridge.KeysTest do
+  use ExUnit.Case, async: true
+
+  import Bridge.Test.Node, only: [call_map: 1, implementations: 1]
+
+  alias Bridge.Keys
+
+  @deadline_ms 20_000
+
+  setup context do
+    name = Module.concat(__MODULE__, "T#{:erlang.phash2(context.test)}")
+    limits = Map.get(context, :limits, [])
+    keys = Keys.new(name, implementations(%{"echo" => Bridge.Test.Echo}), limits)
+    start_supervised!(%{id: keys, start: {Keys, :start_link, [keys]}, type: :supervisor})
+    %{keys: keys}
+  end
+
+  defp dispatch(keys, changes) do
+    {:ok, ref} = Keys.dispatch(keys, call_map(changes))
+    ref
+  end
+
+  defp await(ref) do
+    assert_receive {^ref, outcome}, @deadline_ms
+    :erlang.binary_to_term(outcome)
+  end
+
+  defp run(keys, operation, changes \\ %{}) do
+    keys |> dispatch(Map.put(changes, "operation", operation)) |> await()
+  end
+
+  # A run that holds its key until it is sent :go.
+  defp hold(keys, changes) do
+    name = :"holder #{System.unique_integer([:positive])}"
+    Process.register(self(), name)
+    request = %{"request" => %{"name" => Atom.to_string(name)}, "operation" => "hold"}
+    ref = dispatch(keys, Map.merge(request, changes))
+    assert_receive {:held, pid}, @deadline_ms
+    Process.unregister(name)
+    {ref, pid}
+  end
+
+  defp fault(kind, message), do: %{"fault" => %{"kind" => kind, "message" => message}}
+
+  test "a handler's answer is the outcome", %{keys: keys} do
+    request = %{"a" => [1, 2.5, nil, "é😀"]}
+
+    assert run(keys, "echo", %{"request" => request, "state" => %{"s" => 1}}) ==
+             %{"ok" => %{"reply" => request, "effects" => [], "state" => %{"s" => 1}}}
+  end
+
+  test "a query hands back no state", %{keys: keys} do
+    assert %{"ok" => %{"state" => nil}} = run(keys, "echo", %{"kind" => "query", "state" => 1})
+  end
+
+  test "the context has the key", %{keys: keys} do
+    assert %{"ok" => %{"reply" => %{"key" => "mine"}}} = run(keys, "context", %{"key" => "mine"})
+  end
+
+  test "a refusal has a reason and a message", %{keys: keys} do
+    assert run(keys, "refuse") ==
+             %{"refused" => %{"reason" => "no", "message" => "told to", "detail" => %{}}}
+  end
+
+  test "a subsystem or a contract the node does not have is a fault", %{keys: keys} do
+    assert Keys.dispatch(keys, call_map(%{"subsystem" => "other"})) ==
+             {:error, fault("unknown_subsystem", "the node does not implement other")}
+
+    assert Keys.dispatch(keys, call_map(%{"digest" => "e"})) ==
+             {:error, fault("digest_mismatch", "echo: the node's contract is d, the worker's e")}
+  end
+
+  test "raising, exiting and throwing are crashes, with their text and place", %{keys: keys} do
+    place = " in Bridge.Test.Echo.handle/4"
+    crashed = &fault("crashed", &1 <> place)
+    assert run(keys, "crash") == crashed.("** (RuntimeError) told to")
+    assert run(keys, "exit") == crashed.("** (exit) :told_to")
+    assert run(keys, "throw") == crashed.("** (throw) :told_to")
+    assert %{"fault" => %{"kind" => "crashed", "message" => text}} = run(keys, "unheard of")
+    assert text =~ "FunctionClauseError"
+    assert %{"fault" => %{"kind" => "crashed"}} = run(keys, "die")
+  end
+
+  test "an answer that is not an outcome is off the contract", %{keys: keys} do
+    assert run(keys, "nonsense") ==
+             fault(
+               "off_contract",
+               "nonsense: expected {:ok, reply, effects, state} or {:error, reason, message}"
+             )
+  end
+
+  test "an answer that is not JSON is not serialisable, and says where", %{keys: keys} do
+    kind = "not_serialisable"
+
+    assert run(keys, "atom") ==
+             fault(kind, "reply: /a/0: expected a JSON value, got the atom :sent")
+
+    assert run(keys, "effects") ==
+             fault(kind, "effects: /0/a~1b: expected a JSON value, got a tuple")
+
+    assert run(keys, "bytes") ==
+             fault(kind, "reply: (whole value): expected UTF-8 text, got other bytes")
+  end
+
+  test "a handler that loops is killed at its time; other keys do not notice", %{keys: keys} do
+    loop = dispatch(keys, %{"operation" => "loop", "key" => "slow", "timeout_ms" => 300})
+    assert %{"ok" => _} = run(keys, "echo", %{"key" => "quick"})
+    refute_received {^loop, _}
+    assert await(loop) == fault("timeout", "loop took longer than 300 ms")
+    assert %{"ok" => _} = run(keys, "echo", %{"key" => "slow"})
+  end
+
+  @tag limits: [max_memory_bytes: 16_000_000]
+  test "a handler that fills its heap is killed", %{keys: keys} do
+    assert run(keys, "heap") ==
+             fault("crashed", "killed: over 16000000 bytes of memory, or by itself")
+  end
+
+  @tag limits: [max_memory_bytes: 64_000_000]
+  test "a handler that hoards binaries is killed", %{keys: keys} do
+    assert run(keys, "binaries") ==
+             fault("crashed", "killed: over 64000000 bytes of binaries")
+  end
+
+  test "a key's calls run one after the other, in order", %{keys: keys} do
+    {first, pid} = hold(keys, %{})
+    later = for n <- 1..20, do: {n, dispatch(keys, %{"request" => %{"n" => n}})}
+    assert %{"ok" => _} = run(keys, "echo", %{"key" => "another"})
+    for {_, ref} <- later, do: refute_received({^ref, _})
+    send(pid, :go)
+    assert %{"ok" => %{"reply" => "went"}} = await(first)
+    for {n, ref} <- later, do: assert(%{"ok" => %{"reply" => %{"n" => ^n}}} = await(ref))
+  end
+
+  @tag limits: [max_queue: 2]
+  test "calls that wait for a key are bounded", %{keys: keys} do
+    {first, pid} = hold(keys, %{})
+    [a, b, c] = for _ <- 1..3, do: dispatch(keys, %{})
+    assert await(c) == fault("overloaded", "2 calls wait for echo:k, limit is 2")
+    send(pid, :go)
+    for ref <- [first, a, b], do: assert(%{"ok" => _} = await(ref))
+  end
+
+  test "a call that has waited longer than its time is not run", %{keys: keys} do
+    {_, pid} = hold(keys, %{"timeout_ms" => 500})
+    ref = dispatch(keys, %{"timeout_ms" => 100})
+    assert await(ref) == fault("overloaded", "waited 100 ms for echo:k, not run")
+    refute Process.alive?(pid)
+  end
+
+  @tag limits: [idle_ms: 50]
+  test "an idle key's process ends, and the next call starts another", %{keys: keys} do
+    assert %{"ok" => _} = run(keys, "echo")
+    [{server, _}] = Registry.lookup(keys.registry, {"echo", "k"})
+    monitor = Process.monitor(server)
+    assert_receive {:DOWN, ^monitor, :process, _, :normal}, @deadline_ms
+    assert %{"ok" => _} = run(keys, "echo")
+  end
+
+  test "a key's process that is killed takes its run along and tells the caller", %{keys: keys} do
+    {ref, pid} = hold(keys, %{})
+    run = Process.monitor(pid)
+    [{server, _}] = Registry.lookup(keys.registry, {"echo", "k"})
+    Process.exit(server, :kill)
+    assert_receive {:DOWN, ^ref, :process, _, :killed}, @deadline_ms
+    assert_receive {:DOWN, ^run, :process, _, :killed}, @deadline_ms
+    assert %{"ok" => _} = run(keys, "echo")
+  end
+
+  test "ten keys that crash at once stop no other", %{keys: keys} do
+    {held, pid} = hold(keys, %{"key" => "held"})
+
+    for n <- 1..10 do
+      assert %{"fault" => _} = run(keys, "die", %{"key" => "bad#{n}"})
+      [{server, _}] = Registry.lookup(keys.registry, {"echo", "bad#{n}"})
+      Process.exit(server, :kill)
+    end
+
+    send(pid, :go)
+    assert %{"ok" => _} = await(held)
+  end
+end

@@ -1,0 +1,186 @@
+defmodule Bridge.Link.SessionTest do
+  use ExUnit.Case, async: true
+
+  import Bridge.Test.Node, only: [call_map: 0, call_map: 1]
+
+  alias Bridge.Link.{Framing, Messages, Session}
+
+  defp session(limits \\ []) do
+    Session.new(Keyword.merge([max_frame_bytes: 10_000, max_in_flight: 2], limits))
+  end
+
+  defp frames(terms) do
+    terms
+    |> Enum.map(&Framing.frame(:erlang.term_to_binary(&1)))
+    |> IO.iodata_to_binary()
+  end
+
+  defp feed(session, terms) do
+    {:ok, session, actions} = Session.feed(session, frames(terms))
+    {session, Enum.map(actions, &readable/1)}
+  end
+
+  defp readable({:send, frame}) do
+    <<size::32, body::binary-size(size)>> = IO.iodata_to_binary(frame)
+    {:send, :erlang.binary_to_term(body)}
+  end
+
+  defp readable(other), do: other
+
+  defp greeted(limits \\ []), do: limits |> session() |> Session.open()
+
+  defp fault(kind, message), do: %{"fault" => %{"kind" => kind, "message" => message}}
+
+  test "a call is paired with its answer, in whatever order they come" do
+    {:ok, session, [send_a]} = Session.call(session(), :hello, [%{}], :a, 10)
+    {:ok, session, [send_b]} = Session.call(session, :drain, [], :b, 10)
+    assert readable(send_a) == {:send, {:C, 1, :bridge, :hello, [%{}]}}
+    assert readable(send_b) == {:send, {:C, 2, :bridge, :drain, []}}
+    {session, actions} = feed(session, [{:r, 2, :ok}, {:e, 1, {:python, :crashed, "x", []}}])
+
+    assert actions == [
+             {:answered, :b, {:ok, :ok}},
+             {:answered, :a, {:error, {:python, :crashed, "x", []}}}
+           ]
+
+    assert session.calls == %{}
+  end
+
+  test "a call ends at its deadline, and its late answer goes nowhere" do
+    {:ok, session, _} = Session.call(session(), :ping, [], :first, 10)
+    {:ok, session, _} = Session.call(session, :ping, [], :second, 20)
+    assert {:ok, ^session, []} = Session.expire(session, 9)
+    {:ok, session, actions} = Session.expire(session, 10)
+    assert actions == [{:answered, :first, {:error, :deadline}}]
+
+    assert {session, [{:answered, :second, {:ok, :pong}}]} =
+             feed(session, [{:r, 1, :pong}, {:r, 2, :pong}])
+
+    assert {^session, []} = feed(session, [{:r, 2, :pong}, {:r, 99, :pong}, {:e, 98, :x}])
+  end
+
+  test "unanswered calls are bounded" do
+    {:ok, session, _} = Session.call(session(), :ping, [], :a, 10)
+    {:ok, session, _} = Session.call(session, :ping, [], :b, 10)
+
+    assert {:ok, ^session, [{:answered, :c, {:error, :overloaded}}]} =
+             Session.call(session, :ping, [], :c, 10)
+  end
+
+  test "a ping is answered at once, also before hello was answered" do
+    assert {_, [{:send, {:r, 5, :pong}}]} = feed(session(), [{:C, 5, :bridge, :ping, [], :N}])
+  end
+
+  test "the worker's calls are refused until it has answered hello" do
+    call = {:C, 1, :bridge, :handle, [call_map()], :N}
+
+    assert {session, [{:send, {:e, 1, {:elixir, :no_hello, text, []}}}]} = feed(session(), [call])
+
+    assert text == "handle before hello was answered"
+    assert {_, [{:handle, 1, %{"key" => "k"}}]} = feed(Session.open(session), [call])
+  end
+
+  test "an outcome is the answer to its call, as a term or as its bytes" do
+    call = &{:C, &1, :bridge, :handle, [call_map()], :N}
+    {session, [_, _]} = feed(greeted(), [call.(1), call.(2)])
+    outcome = %{"ok" => %{"reply" => 1, "effects" => [], "state" => nil}}
+    {:ok, session, [bytes]} = Session.answer(session, 2, Messages.encode(outcome))
+    {:ok, session, [term]} = Session.answer(session, 1, outcome)
+    assert readable(bytes) == {:send, {:r, 2, outcome}}
+    assert readable(term) == {:send, {:r, 1, outcome}}
+    assert session.handling == 0
+  end
+
+  test "calls at work are bounded, and one that is answered makes room" do
+    call = &{:C, &1, :bridge, :handle, [call_map()], :N}
+    {session, actions} = feed(greeted(), [call.(1), call.(2), call.(3)])
+    text = "2 calls on the link, limit is 2"
+    assert [{:handle, 1, _}, {:handle, 2, _}, {:send, {:r, 3, refused}}] = actions
+    assert refused == fault("overloaded", text)
+    {:ok, session, _} = Session.answer(session, 1, %{})
+    assert {_, [{:handle, 4, _}]} = feed(session, [call.(4)])
+  end
+
+  test "an answer larger than a frame becomes a fault" do
+    {session, [_]} = feed(greeted(), [{:C, 1, :bridge, :handle, [call_map()], :N}])
+    outcome = Messages.encode(%{"ok" => %{"reply" => :binary.copy("x", 10_000)}})
+    {:ok, _, [send]} = Session.answer(session, 1, outcome)
+    assert {:send, {:r, 1, %{"fault" => fault}}} = readable(send)
+    assert %{"kind" => "not_serialisable", "message" => text} = fault
+    assert text =~ ~r/^an answer of 100\d\d bytes, the link's limit is 10000$/
+  end
+
+  test "only registered functions are called" do
+    for {module, function, args, text} <- [
+          {:erlang, :halt, [], "no function erlang:halt/0 is registered"},
+          {:bridge, :halt, [], "no function bridge:halt/0 is registered"},
+          {:bridge, :ping, [1], "no function bridge:ping/1 is registered"}
+        ] do
+      assert {_, [{:send, {:e, 1, {:elixir, :unknown_function, ^text, []}}}]} =
+               feed(greeted(), [{:C, 1, module, function, args, :N}])
+    end
+  end
+
+  test "a call with a member missing or of another type is refused" do
+    for changes <- [%{"key" => 1}, %{"timeout_ms" => 0}, %{"context" => nil}, %{"digest" => nil}] do
+      assert {_, [{:send, {:e, 1, {:elixir, :bad_value, _, []}}}]} =
+               feed(greeted(), [{:C, 1, :bridge, :handle, [call_map(changes)], :N}])
+    end
+
+    for arg <- [nil, [], Map.delete(call_map(), "state")] do
+      assert {_, [{:send, {:e, 1, {:elixir, :bad_value, _, []}}}]} =
+               feed(greeted(), [{:C, 1, :bridge, :handle, [arg], :N}])
+    end
+  end
+
+  test "a frame that cannot be read fails the call it belongs to, and no other" do
+    {:ok, session, _} = Session.call(greeted(), :ping, [], :mine, 10)
+    unknown = <<119, 12, "unknown_atom">>
+    call = <<131, 104, 6, 119, 1, ?C, 97, 8>> <> unknown
+    answer = <<131, 104, 3, 119, 1, ?r, 97, 1>> <> unknown
+
+    bytes =
+      for frame <- [call, answer, "nothing"],
+          into: "",
+          do: IO.iodata_to_binary(Framing.frame(frame))
+
+    {:ok, session, actions} = Session.feed(session, bytes)
+
+    assert [
+             {:send, {:e, 8, {:elixir, :bad_term, _, []}}},
+             {:answered, :mine, {:error, {:undecodable, _}}},
+             {:defect, _}
+           ] = Enum.map(actions, &readable/1)
+
+    assert {_, [{:send, {:r, 9, :pong}}]} = feed(session, [{:C, 9, :bridge, :ping, [], :N}])
+  end
+
+  test "a newer node is told of, other messages are dropped" do
+    assert {_, [{:superseded}, {:defect, _}, {:defect, _}]} =
+             feed(greeted(), [{:M, :superseded}, {:M, "other"}, {:e, "failed"}, {:P, "printed"}])
+  end
+
+  test "a frame beyond the limit closes the link" do
+    assert {:ok, _, [{:close, "frame of 10001 bytes announced, limit is 10000"}]} =
+             Session.feed(greeted(), <<10_001::32>>)
+  end
+
+  test "one wake-up's frames give the same actions in any chunks" do
+    terms = for id <- 1..20, do: {:C, id, :bridge, :ping, [], :N}
+    bytes = frames(terms)
+    {_, whole} = feed(greeted(), terms)
+
+    for size <- 1..60 do
+      {_, actions} =
+        bytes
+        |> :binary.bin_to_list()
+        |> Enum.chunk_every(size)
+        |> Enum.reduce({greeted(), []}, fn chunk, {session, actions} ->
+          {:ok, session, more} = Session.feed(session, :binary.list_to_bin(chunk))
+          {session, actions ++ Enum.map(more, &readable/1)}
+        end)
+
+      assert actions == whole
+    end
+  end
+end

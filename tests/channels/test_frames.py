@@ -1,0 +1,159 @@
+"""The Channels codecs: golden vectors, round trips, and nothing but UnreadableFrame for junk."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bridge.canonical import canonical
+from bridge.channels.frames import CODECS, V2, Frame, UnreadableFrame, codec_for
+from bridge.errors import CODES, BridgeError
+
+VECTORS = json.loads(
+    (Path(__file__).parents[2] / "contracts/vectors/channels/frames.json").read_text()
+)
+
+names = st.text(st.characters(codec="utf-8"), max_size=100).filter(lambda t: "\x00" not in t)
+short = st.text(st.characters(codec="utf-8"), max_size=60)
+refs = st.none() | names | st.integers(-(2**53) + 1, 2**53 - 1)
+leaves = st.none() | st.booleans() | st.integers(-(2**53) + 1, 2**53 - 1) | names
+keys = names.filter(lambda t: t != "__proto__")
+values = st.recursive(
+    leaves, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(keys, inner, max_size=4)
+)
+
+
+def codec(vsn: str) -> Any:
+    return CODECS[vsn[0]]
+
+
+def unreadable(vector: dict[str, Any]) -> UnreadableFrame | None:
+    """Decode a vector; return the refusal, if it was refused."""
+    piece, times = vector.get("then_repeat", ["", 0])
+    try:
+        if "hex" in vector:
+            codec(vector["vsn"]).decode_binary(bytes.fromhex(vector["hex"]))
+        else:
+            codec(vector["vsn"]).decode_text(vector["text"] + piece * times)
+    except UnreadableFrame as refused:
+        return refused
+    return None
+
+
+def check_answerable(vsn: str, refused: UnreadableFrame | None) -> None:
+    if refused is not None:
+        assert refused.error.code in CODES
+        response = {"status": "error", "response": refused.error.response()}
+        frame = Frame(refused.join_ref, refused.ref, refused.topic, "phx_reply", response)
+        json.loads(CODECS[vsn].encode(frame))
+
+
+@pytest.mark.parametrize("vector", VECTORS["text"], ids=lambda v: v["name"])
+def test_a_text_vector_is_read(vector: dict[str, Any]) -> None:
+    assert codec(vector["vsn"]).decode_text(vector["text"]) == Frame(**vector["frame"])
+
+
+@pytest.mark.parametrize(
+    "vector", [v for v in VECTORS["text"] if "join_ref" in v["text"] or v["vsn"] == "2.0.0"],
+    ids=lambda v: v["name"],
+)  # fmt: skip
+def test_a_text_vector_is_written_with_the_same_value(vector: dict[str, Any]) -> None:
+    written = codec(vector["vsn"]).encode(Frame(**vector["frame"]))
+    assert json.loads(written) == json.loads(vector["text"])
+
+
+@pytest.mark.parametrize("vector", VECTORS["unreadable"], ids=lambda v: v["name"])
+def test_an_unreadable_vector_is_refused_with_its_head(vector: dict[str, Any]) -> None:
+    error = unreadable(vector)
+    assert error is not None
+    assert error.error.code == vector["code"]
+    assert (error.join_ref, error.ref, error.topic) == (
+        vector["join_ref"], vector["ref"], vector["topic"],
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("vector", VECTORS["binary"], ids=lambda v: v["name"])
+def test_a_binary_vector_is_read_or_written(vector: dict[str, Any]) -> None:
+    v2, data, payload = V2(), bytes.fromhex(vector["hex"]), bytes.fromhex(vector["payload_hex"])
+    head = Frame(vector["join_ref"], vector["ref"], vector["topic"], vector.get("event", ""), {})
+    match vector["kind"]:
+        case "client_push":
+            assert v2.decode_binary(data) == head._replace(payload=payload)
+        case "push":
+            assert v2.encode_binary_push(head, payload) == data
+        case "reply":
+            assert v2.encode_binary_reply(head, vector["status"], payload) == data
+        case "broadcast":
+            assert v2.encode_binary_broadcast(head.topic, head.event, payload) == data
+
+
+@given(st.sampled_from("12"), refs, refs, names, names, values)
+def test_what_is_written_is_read_back(
+    vsn: str, join_ref: Any, ref: Any, topic: str, event: str, payload: Any
+) -> None:
+    frame = Frame(join_ref, ref, topic, event, payload)
+    back = CODECS[vsn].decode_text(CODECS[vsn].encode(frame).decode())
+    assert canonical(list(back)) == canonical(list(frame))
+
+
+@given(short, short, short, short, st.binary(max_size=2000))
+def test_a_binary_push_is_read_back(
+    join_ref: str, ref: str, topic: str, event: str, payload: bytes
+) -> None:
+    parts = [text.encode() for text in (join_ref, ref, topic, event)]
+    data = bytes([0, *map(len, parts)]) + b"".join(parts) + payload
+    assert V2().decode_binary(data) == Frame(
+        join_ref or None, ref or None, topic, event, payload
+    )  # fmt: skip
+
+
+@given(st.sampled_from("12"), st.text() | values.map(json.dumps))
+def test_any_text_is_a_frame_or_unreadable(vsn: str, text: str) -> None:
+    check_answerable(vsn, unreadable({"vsn": vsn, "text": text}))
+
+
+@given(st.binary(max_size=300))
+def test_any_bytes_are_a_push_or_unreadable(data: bytes) -> None:
+    check_answerable("2", unreadable({"vsn": "2", "hex": data.hex()}))
+
+
+@given(st.data())
+def test_a_damaged_frame_is_a_frame_or_unreadable(data: st.DataObject) -> None:
+    text = '["1","22","counter:ä","add",{"n":[1,{"a":null}]}]'
+    start = data.draw(st.integers(0, len(text)))
+    end = data.draw(st.integers(start, len(text)))
+    damaged = text[:start] + data.draw(st.text(max_size=3)) + text[end:]
+    check_answerable("2", unreadable({"vsn": "2", "text": damaged}))
+
+
+def test_the_largest_field_of_a_binary_frame_is_255_bytes() -> None:
+    head = Frame("1", "2", "ä" * 127 + "b", "e", {})
+    assert V2().encode_binary_reply(head, "ok", b"")[3] == 255
+    with pytest.raises(BridgeError) as refused:
+        V2().encode_binary_reply(head._replace(topic="ä" * 128), "ok", b"")
+    assert refused.value.code == "limit_exceeded"
+
+
+@pytest.mark.parametrize(
+    ("vsn", "version"), [("", "1.0.0"), ("1.0.0", "1.0.0"), ("2.0.0", "2.0.0"), ("2", "2.0.0")]
+)
+def test_a_version_has_its_codec(vsn: str, version: str) -> None:
+    assert codec_for(vsn).version == version
+
+
+@pytest.mark.parametrize("vsn", ["3.0.0", "x", "0"])
+def test_another_version_is_refused(vsn: str) -> None:
+    with pytest.raises(BridgeError) as refused:
+        codec_for(vsn)
+    assert refused.value.code == "invalid_frame"
+
+
+def test_an_error_in_the_payload_points_into_the_payload() -> None:
+    with pytest.raises(UnreadableFrame) as refused:
+        CODECS["2"].decode_text('["1","2","counter:a","add",{"a":[0,1e400]}]')
+    assert refused.value.error.detail["pointer"] == "/a/1"

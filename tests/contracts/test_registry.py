@@ -1,0 +1,177 @@
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bridge.canonical import canonical, parse
+from bridge.contracts.files import BUILT_IN
+from bridge.contracts.registry import Registry
+from bridge.errors import BridgeError, ContractBroken
+from tests.contracts.broken import NOTHING, SOUND, with_change, written
+
+INTEGER = {"type": "integer"}
+
+
+def loading(folder: Path, document: Any) -> ContractBroken:
+    file = written(folder, document)
+    with pytest.raises(ContractBroken) as caught:
+        Registry.load(folder)
+    assert caught.value.file == str(file)
+    return caught.value
+
+
+def test_the_built_in_contracts_load() -> None:
+    assert Registry.load(BUILT_IN).names() == ["heartbeat"]
+
+
+def test_a_sound_contract_loads_with_what_it_says_and_the_defaults(tmp_path: Path) -> None:
+    written(tmp_path, SOUND)
+    contract = Registry.load(tmp_path).get("sound")
+    assert (contract.name, contract.version, contract.owner) == ("sound", 1, "python")
+    assert (contract.fallback, contract.assign, contract.timeout_ms) == (None, "message", 5000)
+    assert contract.max_state_bytes == 100
+    assert contract.initial_state == {"n": 0}
+    assert list(contract.operations) == ["set", "timed", "get"]
+    assert contract.operations["set"].errors == ("no",)
+
+
+def test_the_digest_is_that_of_the_files_content_whatever_its_layout(tmp_path: Path) -> None:
+    file = written(tmp_path, SOUND)
+    content = canonical(parse(file.read_text()))
+    expected = hashlib.sha256(content).hexdigest()
+    assert Registry.load(tmp_path).digests() == {"sound": expected}
+    file.write_bytes(b"\n" + content + b"\n")
+    assert Registry.load(tmp_path).digests() == {"sound": expected}
+
+
+def test_a_folder_may_be_one_subsystems_own(tmp_path: Path) -> None:
+    written(tmp_path, SOUND)
+    assert Registry.load(tmp_path / "sound").names() == ["sound"]
+
+
+def test_an_unknown_subsystem_is_refused_with_those_there_are() -> None:
+    with pytest.raises(BridgeError) as caught:
+        Registry.load(BUILT_IN).get("hearbeat")
+    assert caught.value.code == "unknown_topic"
+    assert caught.value.detail["expected"] == ["heartbeat"]
+
+
+def test_the_same_name_in_two_folders_is_refused(tmp_path: Path) -> None:
+    written(tmp_path / "a", SOUND)
+    file = written(tmp_path / "b", SOUND)
+    with pytest.raises(ContractBroken) as caught:
+        Registry.load(tmp_path / "a", tmp_path / "b")
+    assert (caught.value.file, caught.value.rule) == (str(file), "unique")
+
+
+def test_a_folder_without_contracts_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ContractBroken, match=r"expected <name>/subsystem.json in it, found none"):
+        Registry.load(tmp_path)
+
+
+def test_a_missing_folder_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ContractBroken, match="expected a folder of subsystems"):
+        Registry.load(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize(
+    ("text", "rule"),
+    [
+        ("{", "json"),
+        ('{"name": "a", "name": "b"}', "invalid_text"),
+        ('{"version": 9007199254740992}', "invalid_number"),
+        ("[" * 65 + "]" * 65, "limit_exceeded"),
+    ],
+)
+def test_a_file_that_is_not_strict_json_is_refused(tmp_path: Path, text: str, rule: str) -> None:
+    assert loading(tmp_path, text).rule == rule
+
+
+@pytest.mark.parametrize(
+    ("pointer", "value", "at", "rule"),
+    [
+        # the file's own shape
+        ("/name", ..., "", "required"),
+        ("/name", "other", "/name", "name"),
+        ("/name", "Sound", "/name", "pattern"),
+        ("/version", 0, "/version", "minimum"),
+        ("/owner", "ruby", "/owner", "enum"),
+        ("/fallback", "ruby", "/fallback", "oneOf"),
+        ("/fallback", ..., "", "required"),
+        ("/surprise", 1, "/surprise", "additionalProperties"),
+        ("/operations", {}, "/operations", "minProperties"),
+        ("/operations/set/kind", "mutation", "/operations/set/kind", "enum"),
+        ("/operations/set/effects", ["fax"], "/operations/set/effects/0", "enum"),
+        ("/operations/set/idempotency", "token", "/operations/set/idempotency", "pattern"),
+        # what Channels and the bridge keep for themselves
+        ("/operations/phx_join", SOUND["operations"]["get"], "/operations/phx_join", "reserved"),
+        ("/events/phx_reply", {}, "/events/phx_reply", "reserved"),
+        ("/events/presence_diff", {}, "/events/presence_diff", "reserved"),
+        (
+            "/$defs/Set/properties/message_id",
+            {"type": "string"},
+            "/$defs/Set/properties/message_id",
+            "reserved",
+        ),
+        # schemas that are none
+        ("/$defs/State/type", "obj", "/$defs/State/type", "anyOf"),
+        ("/$defs/State/required", "n", "/$defs/State/required", "type"),
+        ("/$defs/Set/properties/token/maxLength", "x",
+         "/$defs/Set/properties/token/maxLength", "type"),
+        ("/$defs/Set/properties/token/pattern", "(",
+         "/$defs/Set/properties/token/pattern", "format"),
+        # references
+        ("/state", {"$ref": "#/$defs/Missing"}, "/state/$ref", "ref"),
+        ("/state", {"$ref": "other.json#/$defs/State"}, "/state/$ref", "ref"),
+        ("/state", {"$ref": "https://example.com/s.json"}, "/state/$ref", "ref"),
+        ("/$defs/Loop", {"$ref": "#/$defs/Loop"}, "/$defs/Loop/$ref", "ref_cycle"),
+        ("/$defs/Loop", {"anyOf": [INTEGER, {"$ref": "#/$defs/Loop"}]},
+         "/$defs/Loop/anyOf/1/$ref", "ref_cycle"),
+        # outside the subset
+        ("/$defs/Set/properties/token/format", "uuid",
+         "/$defs/Set/properties/token/format", "format"),
+        ("/$defs/State/additionalProperties", ..., "/$defs/State", "additionalProperties"),
+        ("/events/was.set", {"type": "number"}, "/events/was.set", "number"),
+        ("/$defs/State/properties/n", {"type": "number"}, "/$defs/State/properties/n", "number"),
+        ("/$defs/State/properties/n/default", 1, "/$defs/State/properties/n/default", "default"),
+        ("/$defs/Set/properties/meta/additionalProperties", {**INTEGER, "default": 1},
+         "/$defs/Set/properties/meta/additionalProperties/default", "default"),
+        # values that break their own schema
+        ("/initial_state", {}, "/initial_state", "required"),
+        ("/initial_state", {"n": "0"}, "/initial_state/n", "type"),
+        ("/initial_state", {"n": 0, "text": "x" * 90}, "/initial_state", "max_state_bytes"),
+        ("/$defs/Set/properties/n/default", 101, "/$defs/Set/properties/n/default", "maximum"),
+        # operations
+        ("/operations/get/effects", ["emit"], "/operations/get/effects", "query"),
+        ("/operations/get/idempotency", "/n", "/operations/get/idempotency", "query"),
+        ("/operations/set/idempotency", "/nothing", "/operations/set/idempotency", "pointer"),
+        ("/operations/get/request", {}, "/operations/get/request/type", "request"),
+        ("/operations/get/request", INTEGER, "/operations/get/request/type", "request"),
+        ("/operations/get/content_type", "image/png",
+         "/operations/get/content_type/base64", "additionalProperties"),
+        ("/events", {}, "/operations/set/effects", "events"),
+    ],
+)  # fmt: skip
+def test_a_broken_contract_stops_the_start_with_file_pointer_and_rule(
+    tmp_path: Path, pointer: str, value: Any, at: str, rule: str
+) -> None:
+    fault = loading(tmp_path, with_change(pointer, value))
+    assert (fault.pointer, fault.rule) == (at, rule)
+    assert str(fault) == f"{fault.file}: {at or '(whole file)'}: {rule}: {fault.message}"
+
+
+def test_floats_are_taken_in_requests_but_not_where_they_could_be_stored(tmp_path: Path) -> None:
+    number = {**NOTHING, "properties": {"x": {"type": "number"}}}
+    written(tmp_path, with_change("/operations/get/request", number))
+    Registry.load(tmp_path)
+    fault = loading(tmp_path, with_change("/operations/get/reply", number))
+    assert (fault.pointer, fault.rule) == ("/operations/get/reply/properties/x", "number")
+
+
+def test_a_recursive_definition_is_taken_if_a_member_stands_between(tmp_path: Path) -> None:
+    tree = {**NOTHING, "properties": {"left": {"$ref": "#/$defs/Tree"}}}
+    written(tmp_path, with_change("/$defs/Tree", tree))
+    Registry.load(tmp_path)
