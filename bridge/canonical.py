@@ -37,7 +37,7 @@ def decode(text: str | bytes, *, what: str = "text") -> Any:
             actual=f"byte 0x{error.object[error.start]:02x} at {error.start}",
         ) from None
     except RecursionError:
-        raise _too_deep("") from None
+        raise _too_deep() from None
     except ValueError as error:
         raise BridgeError(
             "invalid_frame", f"{what} is not JSON: {error}", expected="JSON", actual=str(error)
@@ -45,50 +45,86 @@ def decode(text: str | bytes, *, what: str = "text") -> Any:
     return value
 
 
-def normalise(value: Any, pointer: str = "", depth: int = 0) -> Any:
+def normalise(value: Any, pointer: str = "") -> Any:
     """Return the value every runtime would read: integral floats and -0 become integers.
 
     Refuses what the three languages do not share: integers beyond 2^53-1, NaN, infinities
     (`invalid_number`), lone surrogates and `__proto__` (`invalid_text`), more than 64 levels
-    (`limit_exceeded`), and anything that is not JSON (`invalid_text`).
+    (`limit_exceeded`), and anything that is not JSON (`invalid_text`). `pointer` is where the
+    value stands in what the error is about.
     """
+    try:
+        return _normalise(value, 0)
+    except _Odd as odd:
+        raise odd.error(pointer) from None
+
+
+class _Odd(Exception):
+    """A value to refuse; the way to it is collected while it passes up."""
+
+    def __init__(self, code: str, expected: str, actual: str) -> None:
+        super().__init__(code)
+        self.code = code
+        self.expected = expected
+        self.actual = actual
+        self.path: list[str] = []
+
+    def error(self, pointer: str) -> BridgeError:
+        if self.code == "limit_exceeded":
+            return _too_deep()
+        pointer += "".join(f"/{escape(token)}" for token in reversed(self.path))
+        return _bad(self.code, pointer, self.expected, self.actual)
+
+
+def _normalise(value: Any, depth: int) -> Any:
     kind = type(value)
     if kind is str:
         if not value.isascii():
-            _check_text(value, pointer)
+            _check_text(value)
         return value
     if kind is int:
         if -MAX_SAFE_INTEGER <= value <= MAX_SAFE_INTEGER:
             return value
-        raise _bad_number(pointer, "an integer within ±(2^53-1)", str(value)[:32])
+        raise _Odd(
+            "invalid_number", "an integer within ±(2^53-1)", f"one of {value.bit_length()} bits"
+        )
     if value is None or kind is bool:
         return value
-    if depth >= MAX_DEPTH and kind in (dict, list):
-        raise _too_deep(pointer)
-    if kind is dict:
-        out = {}
-        for key, member in value.items():
-            if type(key) is not str:
-                raise _bad_text(pointer, "string keys", type(key).__name__)
-            if key == "__proto__":
-                raise _bad_text(pointer, "a key other than __proto__", "__proto__")
-            if not key.isascii():
-                _check_text(key, pointer)
-            out[key] = (
-                member
-                if type(member) is str and member.isascii()
-                else normalise(member, f"{pointer}/{escape(key)}", depth + 1)
-            )
-        return out
-    if kind is list:
-        return [normalise(item, f"{pointer}/{n}", depth + 1) for n, item in enumerate(value)]
     if kind is float:
         if not math.isfinite(value):
-            raise _bad_number(pointer, "a finite number", str(value))
-        if value.is_integer():
-            return normalise(int(value), pointer, depth)
-        return value
-    raise _bad_text(pointer, "a JSON value", kind.__name__)
+            raise _Odd("invalid_number", "a finite number", str(value))
+        return _normalise(int(value), depth) if value.is_integer() else value
+    if kind is not dict and kind is not list:
+        raise _Odd("invalid_text", "a JSON value", kind.__name__)
+    if depth >= MAX_DEPTH:
+        raise _Odd("limit_exceeded", "", "")
+    if kind is list:
+        items: list[Any] = []
+        try:
+            for item in value:
+                items.append(_normalise(item, depth + 1))
+        except _Odd as odd:
+            odd.path.append(str(len(items)))
+            raise
+        return items
+    members = {}
+    for key, member in value.items():
+        _check_key(key)
+        try:
+            members[key] = _normalise(member, depth + 1)
+        except _Odd as odd:
+            odd.path.append(key)
+            raise
+    return members
+
+
+def _check_key(key: Any) -> None:
+    if type(key) is not str:
+        raise _Odd("invalid_text", "string keys", type(key).__name__)
+    if key == "__proto__":
+        raise _Odd("invalid_text", "a key other than __proto__", "__proto__")
+    if not key.isascii():
+        _check_text(key)
 
 
 def canonical(value: Any) -> bytes:
@@ -134,34 +170,29 @@ def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(members) != len(pairs):
         keys = [key for key, _ in pairs]
         twice = next(key for key in keys if keys.count(key) > 1)
-        raise _bad_text("", "each key once", f"{twice!r} twice")
+        raise _bad("invalid_text", "", "each key once", f"{twice!a} twice")
     return members
 
 
 def _constant(name: str) -> NoReturn:
-    raise _bad_number("", "a finite number", name)
+    raise _bad("invalid_number", "", "a finite number", name)
 
 
-def _check_text(text: str, pointer: str) -> None:
+def _check_text(text: str) -> None:
     try:
         text.encode()
     except UnicodeEncodeError:
-        raise _bad_text(pointer, "Unicode text", "a lone surrogate") from None
+        raise _Odd("invalid_text", "Unicode text", "a lone surrogate") from None
 
 
-def _bad_number(pointer: str, expected: str, actual: str) -> BridgeError:
+def _bad(code: str, pointer: str, expected: str, actual: str) -> BridgeError:
+    # A key that is itself no text must not travel in the answer about it.
+    pointer = pointer.encode(errors="replace").decode()
     message = f"{pointer or '(whole value)'}: expected {expected}, got {actual}"
-    return BridgeError(
-        "invalid_number", message, pointer=pointer, expected=expected, actual=actual
-    )
+    return BridgeError(code, message, pointer=pointer, expected=expected, actual=actual)
 
 
-def _bad_text(pointer: str, expected: str, actual: str) -> BridgeError:
-    message = f"{pointer or '(whole value)'}: expected {expected}, got {actual}"
-    return BridgeError("invalid_text", message, pointer=pointer, expected=expected, actual=actual)
-
-
-def _too_deep(pointer: str) -> BridgeError:
+def _too_deep() -> BridgeError:
     return BridgeError(
         "limit_exceeded", f"more than {MAX_DEPTH} levels of nesting", limit="depth", max=MAX_DEPTH
     )

@@ -24,8 +24,9 @@ PAGE = 500
 LIMIT = 100
 FOLLOW_S = 0.5
 COLUMNS = {
-    "position": "position", "at_ms": "committed", "subsystem": "subsystem", "key": "key", "seq": "seq",
-    "operation": "operation", "runtime": "runtime", "reason": "reason", "message_id": "message",
+    "position": "position", "at_ms": "committed", "subsystem": "subsystem", "key": "key",
+    "seq": "seq", "operation": "operation", "runtime": "runtime", "reason": "reason",
+    "message_id": "message",
 }  # fmt: skip
 
 

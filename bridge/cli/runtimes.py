@@ -11,6 +11,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from bridge.contracts.files import BUILT_IN
 from bridge.contracts.implementations import load_all, python_handlers
 from bridge.contracts.registry import Registry
 from bridge.link.session import SessionLimits
@@ -53,9 +54,11 @@ async def present(settings: Settings, registry: Registry) -> AsyncIterator[Prese
         alone = replace(settings, dir=str(folder), link_dir=str(folder), redis_url="")
         await _typescript(stack, alone, registry, found)
         await _elixir(stack, alone, registry, found)
+        built_in = Registry.load(BUILT_IN).names()
         deadline = time.monotonic() + START_TIMEOUT_S
         for name, runtime in list(found.runtimes.items()):
-            wanted = [s for s, entries in implementations.items() if name in entries]
+            # The built-in ones are compiled into service and node.
+            wanted = [s for s, by in implementations.items() if name in by or s in built_in]
             known = [s for s in wanted if s in registry.names()]
             if not await _serves(runtime, known, deadline):
                 del found.runtimes[name]

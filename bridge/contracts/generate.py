@@ -14,6 +14,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -44,6 +45,12 @@ _OPTIONS = [
     "--use-schema-description",
     "--strict-nullable",
 ]
+
+
+def missing() -> str:
+    """Say what generating needs and is not there; empty if nothing is."""
+    absent = [name for name in ("datamodel_code_generator", "ruff") if find_spec(name) is None]
+    return f"it needs {' and '.join(absent)}: install the `dev` extra" if absent else ""
 
 
 def python_models() -> dict[Path, bytes]:
@@ -128,6 +135,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m bridge.contracts.generate")
     parser.add_argument("--check", action="store_true", help="write nothing, fail on drift")
     check = parser.parse_args(arguments).check
+    if absent := missing():
+        print(absent)
+        return 1
     if check:
         stale = drifted()
         for path in stale:

@@ -23,6 +23,7 @@ from bridge.telemetry import Telemetry
 PAGE = 500
 RECENT = 256  # events a follower keeps for clients that come back soon
 CATCH_UPS = 16  # clients that read older events from the journal at once, per subsystem
+LEAST_KEPT = 100  # the least that setting events_keep takes
 WAIT_MS = 5_000
 FIRST_RETRY_S = 0.05
 LONGEST_RETRY_S = 2.0
@@ -55,7 +56,6 @@ class Follower:
         self._oldest = position  # the position before the first of `_recent`
         self._recent: deque[Event] = deque()
         self._attached: dict[str, set[Subscription]] = {}
-        self._catching_up = 0
         self._places = asyncio.Semaphore(CATCH_UPS)
         self._advanced = asyncio.Event()
 
@@ -99,7 +99,7 @@ class Follower:
                 if channel.state != "joined":
                     return
                 self._push(event, [subscription])
-            if not waited:
+            if True:
                 self.attach(subscription)
                 return
 
@@ -110,14 +110,11 @@ class Follower:
         while True:
             try:
                 async with self._places:
-                    page = await self._journal.events_after(self._subsystem, position, PAGE)
-                    trimmed = bool(page) and await self._journal.has_gap(
-                        self._subsystem, position
-                    )
+                    page = await self._read(position)
                 break
             except BridgeError as error:
                 retry_s = await self._back_off("catch_up_failed", error, retry_s)
-        if trimmed:
+        if page is None:
             subscription.expel(subscription.channel)  # the next join is told of the gap
             return []
         if not page and self.position == known:  # it has yet to read what we have already read
@@ -126,28 +123,29 @@ class Follower:
 
     async def follow(self) -> None:
         """Read and push until cancelled, through any trouble of the journal's."""
-        loop = asyncio.get_running_loop()
         retry_s = FIRST_RETRY_S
-        read_at = loop.time()
         while True:
             try:
-                events = await self._journal.events_after(
-                    self._subsystem, self.position, PAGE, WAIT_MS
-                )
-                # After a pause of Redis's or of ours the stream may have been trimmed past us.
-                late = loop.time() - read_at > WAIT_MS / 1000 + 1 or len(events) == PAGE
-                if late and events and await self._journal.has_gap(
-                    self._subsystem, self.position
-                ):  # fmt: skip
+                events = await self._read(self.position, WAIT_MS)
+                if events is None:
                     self._telemetry.emit("events_missed", subsystem=self._subsystem)
-                    self._start_over()
+                    self._start_over(await self._journal.last_position(self._subsystem))
             except BridgeError as error:
                 retry_s = await self._back_off("follower_failed", error, retry_s)
                 continue
-            read_at = loop.time()
             retry_s = FIRST_RETRY_S
             if events:
                 self._publish(events)
+
+    async def _read(self, position: str, wait_ms: int = 0) -> list[Event] | None:
+        """Return one page of events, None if some after `position` were trimmed before it.
+
+        That can only be when as many were left as are always kept.
+        """
+        page = await self._journal.events_after(self._subsystem, position, PAGE, wait_ms)
+        if len(page) >= LEAST_KEPT and await self._journal.has_gap(self._subsystem, position):
+            return None
+        return page
 
     async def _back_off(self, name: str, error: BridgeError, retry_s: float) -> float:
         self._telemetry.emit(name, subsystem=self._subsystem, code=error.code, text=str(error))
@@ -164,6 +162,9 @@ class Follower:
         while len(self._recent) > RECENT:
             self._oldest = self._recent.popleft().position
         self.position = events[-1].position
+        self._wake()
+
+    def _wake(self) -> None:
         advanced, self._advanced = self._advanced, asyncio.Event()
         advanced.set()
 
@@ -190,10 +191,11 @@ class Follower:
                 return list(self._recent)[n + 1 :]
         return None
 
-    def _start_over(self) -> None:
-        """Expel everyone: on the next join each is told of the gap."""
+    def _start_over(self, position: str) -> None:
+        """Expel everyone and go on from `position`: on the next join each is told of the gap."""
         self._recent.clear()
-        self._oldest = ""
+        self._oldest = self.position = position
+        self._wake()
         for attached in list(self._attached.values()):
             for subscription in list(attached):
                 subscription.expel(subscription.channel)

@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from bisect import bisect_right
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from bridge.canonical import canonical, normalise
-from bridge.history.evidence import Entry, Evidence, Finding
+from bridge.history.evidence import Evidence, Finding
 from bridge.history.records import History, Joined, Left, Pushed
+from bridge.message import JSON
 
 Place = tuple[int, int]  # (seq of the commit, index of the effect)
+
+
+@dataclass(slots=True)
+class _Emitted:
+    """One key's events: places in order, and by place message id and effect.
+
+    A broken journal may have a place twice.
+    """
+
+    places: list[Place] = field(default_factory=list)
+    effects: dict[Place, list[tuple[str, Mapping[str, JSON]]]] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -30,12 +43,7 @@ def check_events(history: History, evidence: Evidence, *, settled: bool) -> Iter
     `settled` the recording ended when nothing moved any more: whoever is still joined has
     every event of the commits it caused itself, and every one after the first it got.
     """
-    entries = {(entry["key"], entry["seq"]): entry for entry in evidence.entries}
-    places = {
-        key: [(entry["seq"], n) for entry in own for n, effect in enumerate(entry["effects"])
-              if effect["effect"] == "emit"]
-        for key, own in evidence.by_key().items()
-    }  # fmt: skip
+    emitted, nothing = _emitted(evidence), _Emitted()
     readers: dict[tuple[str, str], _Reader] = {}
     for record in history.received:
         name = (record.client, record.key)
@@ -48,38 +56,45 @@ def check_events(history: History, evidence: Evidence, *, settled: bool) -> Iter
             case Left():
                 reader.joined = False
             case Pushed():
-                yield from _check_pushed(record, reader, entries, places.get(record.key, []))
+                yield from _check_pushed(record, reader, emitted.get(record.key, nothing))
     if settled:
         for (client, key), reader in readers.items():
             if reader.joined:
                 own = _own_seqs(history, evidence, client, key, reader.joined_at)
-                yield from _check_complete(client, key, reader, places.get(key, []), own)
+                places = emitted.get(key, nothing).places
+                yield from _check_complete(client, key, reader, places, own)
 
 
-def _check_pushed(
-    event: Pushed,
-    reader: _Reader,
-    entries: dict[tuple[str, int], Entry],
-    places: list[Place],
-) -> Iterator[Finding]:
+def _emitted(evidence: Evidence) -> dict[str, _Emitted]:
+    keys: dict[str, _Emitted] = {}
+    for entry in evidence.entries:
+        emitted = keys.setdefault(entry["key"], _Emitted())
+        for n, effect in enumerate(entry["effects"]):
+            if effect["effect"] == "emit":
+                emitted.effects.setdefault((entry["seq"], n), []).append((entry["id"], effect))
+    for emitted in keys.values():
+        emitted.places = sorted(emitted.effects)
+    return keys
+
+
+def _check_pushed(event: Pushed, reader: _Reader, emitted: _Emitted) -> Iterator[Finding]:
     place = (event.seq, event.n)
-    entry = entries.get((event.key, event.seq))
-    if entry is None or place not in places:
+    if place not in emitted.effects:
         text = f"{event.client} got {event.type} {place}, the journal does not have it"
         yield Finding("phantom", event.key, "", text)
         return
-    effect = entry["effects"][event.n]
-    if event.type != effect["type"] or _bytes(event.payload) != _bytes(effect["payload"]):
+    message_id, effect = emitted.effects[place][0]
+    if not any(_same(event, each) for _, each in emitted.effects[place]):
         text = f"{event.client} got {event.type} {event.payload!r}, the journal has {effect!r}"
-        yield Finding("phantom", event.key, entry["id"], text)
+        yield Finding("phantom", event.key, message_id, text)
     if reader.last is not None and place <= reader.last:
         text = f"{event.client} got event {place} after {reader.last}"
-        yield Finding("reordered", event.key, entry["id"], text)
+        yield Finding("reordered", event.key, message_id, text)
     elif reader.furthest is not None:
-        missed = [p for p in places if reader.furthest < p < place and p not in reader.got]
-        if missed:
-            text = f"{event.client} got event {place} without {missed[0]} before it"
-            yield Finding("lost", event.key, entry["id"], text)
+        n = bisect_right(emitted.places, reader.furthest)
+        if n < len(emitted.places) and emitted.places[n] < place:
+            text = f"{event.client} got event {place} without {emitted.places[n]} before it"
+            yield Finding("lost", event.key, message_id, text)
     reader.last = place
     reader.furthest = max(place, reader.furthest or place)
     reader.got.add(place)
@@ -108,5 +123,7 @@ def _own_seqs(
     }
 
 
-def _bytes(value: object) -> bytes:
-    return canonical(normalise(value))
+def _same(event: Pushed, effect: Mapping[str, JSON]) -> bool:
+    return event.type == effect["type"] and canonical(normalise(event.payload)) == canonical(
+        normalise(effect["payload"])
+    )

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import copy
+import math
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Mapping
+from itertools import accumulate
 from typing import Any
 
 from bridge.canonical import canonical, normalise
@@ -43,14 +45,14 @@ def check_queries(
     that of the last commit whose message was sent before the reply came. Only for queries
     that do not look at the clock.
     """
-    keys = evidence.by_key()
+    windows = {key: _Window(entries, history) for key, entries in evidence.by_key().items()}
     for message_id, attempts in history.asked.items():
         for attempt in attempts:
             told = attempt.told
             if told is None or not told.ok or attempt.operation not in evidence.queries:
                 continue
-            entries = keys.get(attempt.key, [])
-            states = _visible(history, evidence, entries, attempt, told.at)
+            window = windows.get(attempt.key) or _Window([], history)
+            states = window.states(attempt.at, told.at, evidence.initial_state)
             if not any(_answers(handler, state, attempt, told.reply, zone) for state in states):
                 text = f"{attempt.operation} was told {told.reply!r}, a state not to be seen then"
                 yield Finding("wrong_reply", attempt.key, message_id, text)
@@ -60,18 +62,28 @@ def context_of(recorded: Mapping[str, Any]) -> Context:
     return Context(**{name: recorded[name] for name in Context.__slots__})
 
 
-def _visible(
-    history: History, evidence: Evidence, entries: list[Entry], attempt: Attempt, told_at: float
-) -> Iterator[JSON]:
-    oldest = newest = 0
-    for place, entry in enumerate(entries, start=1):
-        asked = history.asked.get(entry["id"])
-        if not asked or min(a.at for a in asked) < told_at:
-            newest = place
-        if any(a.told and a.told.ok and a.told.at < attempt.at for a in asked or ()):
-            oldest = place
-    for place in range(oldest, newest + 1):
-        yield entries[place - 1]["state"] if place else evidence.initial_state
+class _Window:
+    """Say which of a key's states could be seen between two times.
+
+    `_sent[n]` is the earliest time at which entry n or a later one was first sent, `_told[n]`
+    at which it was acknowledged: both only grow, so places are found by bisection.
+    """
+
+    def __init__(self, entries: list[Entry], history: History) -> None:
+        self._entries = entries
+        sent, told = [], []
+        for entry in entries:
+            asked = history.asked.get(entry["id"], [])
+            sent.append(min((a.at for a in asked), default=-math.inf))  # a timer's: any time
+            told.append(min((a.told.at for a in asked if a.told and a.told.ok), default=math.inf))
+        self._sent = list(accumulate(reversed(sent), min))[::-1]
+        self._told = list(accumulate(reversed(told), min))[::-1]
+
+    def states(self, begin: float, end: float, initial: JSON) -> Iterator[JSON]:
+        oldest = bisect_left(self._told, begin)
+        newest = max(oldest, bisect_left(self._sent, end))
+        for place in range(oldest, newest + 1):
+            yield self._entries[place - 1]["state"] if place else initial
 
 
 def _answers(handler: Handler, state: JSON, attempt: Attempt, reply: JSON, zone: str) -> bool:

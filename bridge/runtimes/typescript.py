@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
@@ -38,15 +38,21 @@ local t = redis.call('TIME')
 local now = t[1] * 1000 + math.floor(t[2] / 1000)
 return redis.call('ZRANGEBYSCORE', KEYS[1], '(' .. now, '+inf', 'WITHSCORES')
 """
-# Keeps the reply stream while its worker lives, drops what was read, tells its newest id.
+# Keeps the reply stream while its worker lives, drops what was read, tells where to read on:
+# from the beginning of a stream whose ids are lower, for it was flushed and made again.
 KEEP = """
 if redis.call('EXISTS', KEYS[1]) == 0 then return '0-0' end
 redis.call('PEXPIRE', KEYS[1], 60000)
-redis.call('XTRIM', KEYS[1], 'MINID', ARGV[1])
-local info = redis.call('XINFO', 'STREAM', KEYS[1])
+local info, newest = redis.call('XINFO', 'STREAM', KEYS[1]), nil
 for i = 1, #info, 2 do
-  if info[i] == 'last-generated-id' then return info[i + 1] end
+  if info[i] == 'last-generated-id' then newest = info[i + 1] end
 end
+local ms, n = string.match(newest, '(%d+)-(%d+)')
+local read_ms, read_n = string.match(ARGV[1], '(%d+)-(%d+)')
+ms, n, read_ms, read_n = tonumber(ms), tonumber(n), tonumber(read_ms), tonumber(read_n)
+if ms < read_ms or (ms == read_ms and n < read_n) then return '0-0' end
+redis.call('XTRIM', KEYS[1], 'MINID', ARGV[1])
+return ARGV[1]
 """
 
 Leases = Mapping[str, int]  # consumer -> end of its lease in ms, by Redis's clock
@@ -54,13 +60,14 @@ Leases = Mapping[str, int]  # consumer -> end of its lease in ms, by Redis's clo
 
 @dataclass(slots=True, eq=False)
 class _Attempt:
-    """One request under way. `sent_to` are the leases when it was written last."""
+    """One request under way. `event` and `sent_to`, the leases, are of its last sending."""
 
     id: str
     invocation: Invocation
     answer: asyncio.Future[Mapping[str, Any]]
     expires: float  # on the loop's clock
-    sent_to: Leases
+    event: bytes = b""
+    sent_to: Leases = field(default_factory=dict)
 
 
 class TypeScriptRuntime:
@@ -93,6 +100,8 @@ class TypeScriptRuntime:
         self._unsent: list[_Attempt] = []
         self._unsent_some = asyncio.Event()
         self._running: asyncio.Task[None] | None = None
+        # Beside the cancellation: redis-py may turn one into an error of the connection.
+        self._closing = False
 
     async def start(self) -> None:
         """Write the contracts' digests, see who is there, and keep doing so until `close`."""
@@ -108,6 +117,7 @@ class TypeScriptRuntime:
         self._running = asyncio.create_task(self._run(), name="typescript runtime")
 
     async def close(self) -> None:
+        self._closing = True
         if self._running is not None:
             self._running.cancel()
             await asyncio.gather(self._running, return_exceptions=True)
@@ -133,7 +143,7 @@ class TypeScriptRuntime:
             )
         loop = asyncio.get_running_loop()
         expires = loop.time() + invocation.timeout_ms / 1000
-        attempt = _Attempt(str(uuid.uuid4()), invocation, loop.create_future(), expires, {})
+        attempt = _Attempt(str(uuid.uuid4()), invocation, loop.create_future(), expires)
         self._attempts[attempt.id] = attempt
         try:
             self._send(attempt)
@@ -164,13 +174,14 @@ class TypeScriptRuntime:
             group.create_task(self._poll())
 
     def _send(self, attempt: _Attempt) -> None:
+        attempt.event = self._event(attempt)
         attempt.sent_to = self._live.get(attempt.invocation.subsystem, {})
         self._unsent.append(attempt)
         self._unsent_some.set()
 
     async def _write(self) -> None:
         """Join what was asked since the last write into one pipeline."""
-        while True:
+        while not self._closing:
             await self._unsent_some.wait()
             self._unsent_some.clear()
             asked, self._unsent = self._unsent, []
@@ -185,29 +196,27 @@ class TypeScriptRuntime:
                     self._lose([attempt], f"Redis refused the request: {result}")
 
     async def _write_batch(self, batch: list[_Attempt]) -> list[Any]:
-        now = asyncio.get_running_loop().time()
-        entries = [
-            (
-                f"{PREFIX}{{{attempt.invocation.subsystem}}}:requests:typescript",
-                self._event(attempt, max(1, int((attempt.expires - now) * 1000))),
-            )
-            for attempt in batch
-        ]
         try:
-            return await self._add(entries)
+            return await self._add(batch)
         except RedisConnectionError:
             # The pool's connection may be of a Redis that has restarted since. Handlers are
             # functions: to ask twice is harmless.
-            return await self._add(entries)
+            return await self._add(batch)
 
-    async def _add(self, entries: list[tuple[str, bytes]]) -> list[Any]:
+    async def _add(self, batch: list[_Attempt]) -> list[Any]:
         pipeline = self._redis.pipeline(transaction=False)
-        for stream, event in entries:
-            pipeline.xadd(stream, {"event": event}, maxlen=MAX_ENTRIES, approximate=True)
+        for attempt in batch:
+            pipeline.xadd(
+                f"{PREFIX}{{{attempt.invocation.subsystem}}}:requests:typescript",
+                {"event": attempt.event},
+                maxlen=MAX_ENTRIES,
+                approximate=True,
+            )
         return await pipeline.execute(raise_on_error=False)
 
-    def _event(self, attempt: _Attempt, timeout_ms: int) -> bytes:
+    def _event(self, attempt: _Attempt) -> bytes:
         invocation = attempt.invocation
+        left_s = attempt.expires - asyncio.get_running_loop().time()
         return orjson.dumps(
             {
                 "specversion": "1.0",
@@ -218,7 +227,7 @@ class TypeScriptRuntime:
                 "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
                 "datacontenttype": "application/json",
                 "replyto": self._replies,
-                "timeoutms": timeout_ms,
+                "timeoutms": max(1, int(left_s * 1000)),
                 "data": {
                     "subsystem": invocation.subsystem,
                     "key": invocation.key,
@@ -234,7 +243,7 @@ class TypeScriptRuntime:
 
     async def _read(self) -> None:
         backoff_s = 0.05
-        while True:
+        while not self._closing:
             try:
                 found: Any = await self._blocking.xread(
                     {self._replies: self._read_to}, count=500, block=int(POLL_S * 1000)
@@ -262,7 +271,7 @@ class TypeScriptRuntime:
             attempt.answer.set_result(data)
 
     async def _poll(self) -> None:
-        while True:
+        while not self._closing:
             await asyncio.sleep(POLL_S)
             await self._poll_once()
 
@@ -274,13 +283,12 @@ class TypeScriptRuntime:
             pipeline.eval(LIVE, 2, _presence(name), _contract(name), digest)
         pipeline.eval(KEEP, 1, self._replies, read_to)
         try:
-            *leases, newest = await pipeline.execute()
+            *leases, read_on = await pipeline.execute()
         except (RedisError, OSError):
             return
         self._polled_at = asyncio.get_running_loop().time()
-        # After a flush, or a restart that lost the stream, ids may begin lower than before.
-        if _order(newest) < _order(self._read_to.encode()) and read_to == self._read_to:
-            self._read_to = "0-0"
+        if read_to == self._read_to:
+            self._read_to = read_on.decode()
         for (name, digest), flat in zip(self._digests.items(), leases, strict=True):
             self._live[name] = _leases(flat, digest)
         for attempt in list(self._attempts.values()):
@@ -318,15 +326,10 @@ def _leases(flat: list[bytes], digest: str) -> Leases:
     """Keep the consumers whose contract is ours; members are `<consumer> <digest>`."""
     leases = {}
     for member, end in zip(flat[::2], flat[1::2], strict=True):
-        consumer, _, theirs = member.decode().rpartition(" ")
+        consumer, _, theirs = member.decode(errors="replace").rpartition(" ")
         if theirs == digest:
             leases[consumer] = int(float(end))
     return leases
-
-
-def _order(entry_id: bytes) -> tuple[int, int]:
-    ms, _, n = entry_id.partition(b"-")
-    return int(ms), int(n)
 
 
 def _gone(error: Exception) -> str:

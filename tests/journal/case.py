@@ -8,10 +8,12 @@ from typing import Any
 
 from bridge.journal.store import Commit, Committed, Journal, OutboxEntry
 from bridge.message import JSON, Version
+from tests.deadline import DEADLINE_S
 
 SUBSYSTEM = "counter"
 KINDS = ("inngest", "system_event", "call")
 LEASE_MS = 60_000
+SHORT_MS = int(DEADLINE_S * 20)  # what a test lets pass: long against a slow machine's round trip
 
 
 class JournalCase(unittest.IsolatedAsyncioTestCase):

@@ -11,6 +11,7 @@ from bridge.journal.rebuild import rebuild
 from bridge.journal.store import Done
 from bridge.message import JSON, Version
 from tests.journal.case import (
+    SHORT_MS,
     SUBSYSTEM,
     JournalCase,
     emit,
@@ -133,10 +134,10 @@ class CommitSuite(JournalCase):
         assert caught.value.code == "storage_unavailable"
 
     async def test_a_done_record_is_forgotten_after_its_time(self) -> None:
-        self.journal = await self.open_journal(done_ttl_ms=50)
+        self.journal = await self.open_journal(done_ttl_ms=SHORT_MS)
         await self.put("m1", idempotency="digest")
         assert (await self.journal.read(SUBSYSTEM, "k", "m1", "digest")).done is not None
-        await self.pass_time(60)
+        await self.pass_time(SHORT_MS)
         assert (await self.journal.read(SUBSYSTEM, "k", "m1", "digest")).done is None
         assert await self.put("m1", idempotency="digest") == Version(2, "m1")
 

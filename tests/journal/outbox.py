@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from tests.journal.case import SUBSYSTEM, JournalCase, ids, inngest, system_event
+from tests.journal.case import SHORT_MS, SUBSYSTEM, JournalCase, ids, inngest, system_event
 
 
 class OutboxSuite(JournalCase):
@@ -54,9 +54,9 @@ class OutboxSuite(JournalCase):
     async def test_a_failed_effect_comes_again_before_what_is_behind_it(self) -> None:
         await self.put("m1", inngest("a"), inngest("b"))
         (entry,) = await self.claim()
-        assert await self.journal.fail(entry, "refused", 30, 3) == "retried"
+        assert await self.journal.fail(entry, "refused", SHORT_MS, 3) == "retried"
         assert await self.claim() == []
-        await self.pass_time(40)
+        await self.pass_time(SHORT_MS)
         (again,) = await self.claim()
         assert (again.id, again.attempts, again.error) == ("m1/0", 1, "refused")
         assert await self.journal.complete(again)
@@ -140,9 +140,9 @@ class OutboxSuite(JournalCase):
 
     async def test_a_lease_that_ran_out_lets_another_claim_and_shuts_the_first_out(self) -> None:
         await self.put("m1", inngest("a"), inngest("b"))
-        (first,) = await self.journal.claim(SUBSYSTEM, ["inngest"], 10, 30)
+        (first,) = await self.journal.claim(SUBSYSTEM, ["inngest"], 10, SHORT_MS)
         assert await self.claim() == []
-        await self.pass_time(40)
+        await self.pass_time(SHORT_MS)
         (second,) = await self.claim()
         assert (second.id, second.attempts) == ("m1/0", 0)
         assert second.token != first.token

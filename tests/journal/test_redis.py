@@ -32,7 +32,10 @@ class TestRedisJournal(suite.JournalSuite):
         return journal
 
     async def pass_time(self, ms: int) -> None:
-        start_s, start_us = self.control.time()
-        end_us = start_s * 1_000_000 + start_us + ms * 1000
-        while (now := self.control.time()) and now[0] * 1_000_000 + now[1] < end_us:
-            pass
+        start_ms = self.now_ms()
+        while (left_ms := start_ms + ms + 1 - self.now_ms()) > 0:
+            self.control.blpop(["nothing comes here"], timeout=left_ms / 1000)
+
+    def now_ms(self) -> int:
+        seconds, microseconds = self.control.time()
+        return int(seconds) * 1000 + int(microseconds) // 1000

@@ -14,11 +14,9 @@ from bridge.journal.redis import RedisJournal
 from bridge.journal.store import Commit, OutboxEntry, Timer
 from bridge.message import Version
 from tests.deadline import DEADLINE_S, eventually
-from tests.journal.case import SUBSYSTEM, JournalCase, emit, inngest
+from tests.journal.case import SHORT_MS, SUBSYSTEM, JournalCase, emit, inngest
 from tests.proxy import DroppyProxy
 from tests.redis_server import RedisServer
-
-TIMEOUT_MS = 300
 
 
 class TestRedisFailures(JournalCase):
@@ -39,7 +37,7 @@ class TestRedisFailures(JournalCase):
         await super().asyncSetUp()
 
     async def open_journal(self, **options: Any) -> RedisJournal:
-        journal = RedisJournal(self.proxy.url, timeout_ms=TIMEOUT_MS, **options)
+        journal = RedisJournal(self.proxy.url, **options)
         self.addAsyncCleanup(journal.close)
         return journal
 
@@ -179,8 +177,10 @@ class TestRedisFailures(JournalCase):
 
     async def test_a_redis_that_hangs_makes_no_method_hang(self) -> None:
         commit = await self.prepare("m1")
+        self.journal = await self.open_journal(timeout_ms=SHORT_MS)
+        await self.until_it_answers(lambda: self.journal.read(SUBSYSTEM, "k"))
         waiting = asyncio.create_task(
-            self.journal.events_after(SUBSYSTEM, "0-0", wait_ms=TIMEOUT_MS)
+            self.journal.events_after(SUBSYSTEM, "0-0", wait_ms=SHORT_MS)
         )
         self.server.stop()
         try:

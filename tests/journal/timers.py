@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bridge.journal.store import Timer
 from bridge.message import Version
-from tests.journal.case import LEASE_MS, SUBSYSTEM, JournalCase, cancel, ids, schedule
+from tests.journal.case import LEASE_MS, SHORT_MS, SUBSYSTEM, JournalCase, cancel, ids, schedule
 
 FAR_MS = 4_000_000_000_000
 
@@ -29,16 +29,16 @@ class TimerSuite(JournalCase):
         await self.put("m1", schedule("first", 1))
         await self.journal.set_route(SUBSYSTEM, "python", None)  # its changed_ms is the clock's
         now_ms = (await self.journal.routes())[0].changed_ms
-        await self.put("m2", schedule("soon", now_ms + 400), key="other")
+        await self.put("m2", schedule("soon", now_ms + SHORT_MS), key="other")
         assert ids(await self.due()) == ["first"]
-        await self.pass_time(410)
+        await self.pass_time(SHORT_MS)
         assert ids(await self.due()) == ["soon"]
 
     async def test_a_leased_timer_comes_again_when_it_was_not_fired(self) -> None:
         await self.put("m1", schedule("later", 7))
-        assert ids(await self.due(lease_ms=30)) == ["later"]
+        assert ids(await self.due(lease_ms=SHORT_MS)) == ["later"]
         assert await self.due() == []
-        await self.pass_time(40)
+        await self.pass_time(SHORT_MS)
         (again,) = await self.due()
         assert (again.id, again.due_ms) == ("later", 7)
 
@@ -89,9 +89,9 @@ class TimerSuite(JournalCase):
     async def test_a_failed_timer_comes_again_later_with_its_true_due_time(self) -> None:
         await self.put("m1", schedule("later", 7))
         (timer,) = await self.due()
-        assert await self.journal.fail_timer(timer, "refused", 30, 3) == "retried"
+        assert await self.journal.fail_timer(timer, "refused", SHORT_MS, 3) == "retried"
         assert await self.due() == []
-        await self.pass_time(40)
+        await self.pass_time(SHORT_MS)
         (again,) = await self.due()
         assert (again.due_ms, again.attempts, again.error) == (7, 1, "refused")
 

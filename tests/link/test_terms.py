@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from bridge.link.errors import BadTerm, BadValue
 from bridge.link.term_reader import TermReader, decode, decode_json
-from bridge.link.terms import Atom, Limits, Opaque, encode
+from bridge.link.terms import Atom, Limits, Opaque, encode, put_integer
 from bridge.link.vectors import term_file
 from tests.link.values import json_values, terms
 from tests.link.vectors import TERM_FILE, documents, vectors
@@ -64,8 +64,6 @@ def test_a_compressed_term_reads_like_the_plain_one(term: Any, level: int) -> No
 
 @given(st.integers())
 def test_an_integer_of_any_size_is_read_for_an_id(number: int) -> None:
-    from bridge.link.terms import put_integer
-
     parts = [b"\x83"]
     put_integer(number, parts)
     reader = TermReader(b"".join(parts))

@@ -93,11 +93,9 @@ class TestTypeScriptRuntime(unittest.IsolatedAsyncioTestCase):
         runtime, _ = await self.both()
         outcome = await runtime.handle(counter("add", {"n": 2, "tag": "é😀"}))
         added = {"n": 2, "total": 2, "tag": "é😀"}
-        assert outcome == Outcome(
-            {"total": 2},
-            [{"effect": "emit", "type": "counter.added", "payload": added}],
-            {"total": 2, "log": ["é😀"], "pad": ""},
-        )
+        effects = [{"effect": "emit", "type": "counter.added", "payload": added}]
+        state = {"total": 2, "log": ["é😀"], "pad": ""}
+        assert outcome == Outcome({"total": 2}, effects, state)
 
     async def test_many_calls_at_once_are_all_answered(self) -> None:
         runtime, _ = await self.both()
@@ -155,7 +153,8 @@ class TestTypeScriptRuntime(unittest.IsolatedAsyncioTestCase):
         group = "joelclaw:bridge:{counter}:requests:typescript"
         await until(lambda: self.control.exists(group), "the requests are there")
         service.kill()
-        assert [o.reply["total"] for o in await asyncio.gather(*calls)] == list(range(1, 9))  # fmt: skip
+        outcomes = await asyncio.gather(*calls)
+        assert [outcome.reply["total"] for outcome in outcomes] == list(range(1, 9))
 
     async def test_a_service_that_stands_still_is_unavailable_not_faulty(self) -> None:
         runtime, service = await self.both()

@@ -23,12 +23,14 @@ return {now, digest or ''}
 
 /** Delete consumers from the group; one with pending entries stays, for those would be lost. */
 const FORGET = `
+local consumers = redis.pcall('XINFO', 'CONSUMERS', KEYS[1], ARGV[1])
+if consumers.err then return 0 end -- no stream, or no group
 local live = {}
 for _, member in ipairs(redis.call('ZRANGE', KEYS[2], 0, -1)) do
   live[string.match(member, '^(%S+)')] = true
 end
 local forgotten = 0
-for _, flat in ipairs(redis.call('XINFO', 'CONSUMERS', KEYS[1], ARGV[1])) do
+for _, flat in ipairs(consumers) do
   local consumer = {}
   for i = 1, #flat, 2 do consumer[flat[i]] = flat[i + 1] end
   local mine = consumer.name == ARGV[3]
@@ -80,9 +82,13 @@ export async function leave(
 }
 
 /** Delete what dead consumers left of themselves in the group; return how many. */
-export async function forgetDead(redis: Redis, keys: Keys, group: string): Promise<number> {
-  const { requests, presence } = keys;
-  return Number(await redis.eval(FORGET, 2, requests, presence, group, FORGET_MS, ""));
+export async function forgetDead(
+  redis: Redis,
+  keys: Keys,
+  group: string,
+  idleMs = FORGET_MS,
+): Promise<number> {
+  return Number(await redis.eval(FORGET, 2, keys.requests, keys.presence, group, idleMs, ""));
 }
 
 /** Delete one consumer from the group, if it has nothing pending. */

@@ -1,8 +1,10 @@
 import assert from "node:assert/strict";
 import { after, afterEach, before, describe, test } from "node:test";
+import { setTimeout as pause } from "node:timers/promises";
 
 import { contracts } from "../src/generated/contracts.ts";
 import { digest, type Json } from "../src/json.ts";
+import { forgetDead, keysOf } from "../src/presence.ts";
 import { eventually } from "./deadline.ts";
 import { Gateway, requestsOf, type Question } from "./gateway.ts";
 import { readJson, TEST_SUBSYSTEMS } from "./paths.ts";
@@ -13,6 +15,7 @@ const COUNTER = digest(readJson<Json>(TEST_SUBSYSTEMS, "counter", "subsystem.jso
 const HEARTBEAT = contracts["heartbeat"]?.digest as string;
 const EMPTY = { total: 0, log: [], pad: "" };
 const GROUP = "typescript";
+const LEASE_MS = 3000;
 
 function counter(operation: string, request = {}, more: Partial<Question> = {}): Question {
   return { subsystem: "counter", operation, request, state: EMPTY, digest: COUNTER, ...more };
@@ -45,7 +48,7 @@ for (const runtime of Object.keys(COMMANDS)) {
     });
 
     test("answers a command with reply, effects and state", async () => {
-      start();
+      const service = start();
       assert.deepEqual(
         await gateway.ask(counter("add", { n: 2, tag: "a" })).then(({ invocation: _, ...t }) => t),
         {
@@ -62,6 +65,8 @@ for (const runtime of Object.keys(COMMANDS)) {
           },
         },
       );
+      const { host } = new URL(redis.url);
+      assert.deepEqual(service.lines, [`bridge-typescript: Redis at ${host} answers`]);
     });
 
     test("leaves nothing in the stream of what it answered", async () => {
@@ -179,6 +184,23 @@ for (const runtime of Object.keys(COMMANDS)) {
       );
     });
 
+    test("forgets dead consumers that have nothing pending, and no others", async () => {
+      await readBy("pending", [await gateway.send(counter("total"))]);
+      const stream = requestsOf("counter");
+      await gateway.redis.xgroup("CREATECONSUMER", stream, GROUP, "idle");
+      const keys = keysOf("counter");
+      const left = async (): Promise<unknown[]> => {
+        const consumers = (await gateway.redis.xinfo("CONSUMERS", stream, GROUP)) as unknown[][];
+        return consumers.map((consumer) => consumer[1]);
+      };
+      assert.equal(await forgetDead(gateway.redis, keys, GROUP, 60_000), 0);
+      await gateway.redis.zadd(keys.presence, "+inf", `idle ${COUNTER}`);
+      assert.equal(await forgetDead(gateway.redis, keys, GROUP, 0), 0);
+      await gateway.redis.del(keys.presence);
+      assert.equal(await forgetDead(gateway.redis, keys, GROUP, 0), 1);
+      assert.deepEqual(await left(), ["pending"]);
+    });
+
     test("faults a request that three consumers have died of", async () => {
       const ids = await readBy("dead", [await gateway.send(counter("total"))]);
       const stream = requestsOf("counter");
@@ -218,7 +240,7 @@ for (const runtime of Object.keys(COMMANDS)) {
       await gateway.ask(counter("total"));
       redis.stop();
       const asked = gateway.send(counter("total"));
-      await new Promise((resolve) => setTimeout(resolve, 3500)); // longer than a lease
+      await pause(LEASE_MS + 500); // nothing happens meanwhile that could be waited for
       redis.cont();
       assert.ok("ok" in ((await gateway.answers([await asked]))[0] as object));
       await gateway.joined("counter", 1);

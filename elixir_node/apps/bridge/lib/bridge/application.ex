@@ -22,6 +22,7 @@ defmodule Bridge.Application do
 
       {:error, text} ->
         Telemetry.emit(:not_started, %{reason: text})
+        Telemetry.flush()
         System.halt(1)
     end
   end

@@ -29,6 +29,13 @@ defmodule Bridge.Telemetry do
     end
   end
 
+  @doc "Wait until everything reported so far is written."
+  @spec flush() :: :ok
+  def flush do
+    _ = :logger_std_h.filesync(@handler)
+    :ok
+  end
+
   @doc "Report a fact; its text is built here, and only when its level is logged."
   @spec emit(atom, map) :: :ok
   def emit(fact, data) do
@@ -41,7 +48,9 @@ defmodule Bridge.Telemetry do
       :started ->
         {:info, fn -> "up, serves #{list(d.subsystems)}" end}
 
-      :not_started -> {:error, fn -> d.reason end}
+      :not_started ->
+        {:error, fn -> d.reason end}
+
       :stopping ->
         {:info, fn -> "stops: #{d.reason}" end}
 

@@ -1,7 +1,7 @@
 defmodule Bridge.ApplicationTest do
   use ExUnit.Case, async: true
 
-  import Bridge.Test.Node, only: [call_map: 1]
+  import Bridge.Test.Node, only: [await: 1, call_map: 1]
 
   alias Bridge.Test.{OsNode, Peer}
 
@@ -35,7 +35,7 @@ defmodule Bridge.ApplicationTest do
 
     Peer.signal(node.os_pid, "TERM")
     assert {0, log} = OsNode.await_end(node)
-    for peer <- [a, b], do: refute(OsNode.alive?(peer.os_pid))
+    for peer <- [a, b], do: assert(await(fn -> not OsNode.alive?(peer.os_pid) end))
     assert log =~ "node info up, serves counter, heartbeat\n"
     assert log =~ "node info worker 1: worker peer-"
     refute log =~ "killed"
@@ -49,8 +49,8 @@ defmodule Bridge.ApplicationTest do
     assert {:r, _, :pong} = Peer.call(peer, :ping, [])
     Port.close(node.port)
     Peer.await_end(peer)
-    Bridge.Test.Node.await(fn -> not OsNode.alive?(node.os_pid) end)
-    refute OsNode.alive?(peer.os_pid)
+    assert await(fn -> not OsNode.alive?(node.os_pid) end)
+    assert await(fn -> not OsNode.alive?(peer.os_pid) end)
   end
 
   test "SIGINT opens no menu and stops nothing", %{listener: listener} do
@@ -71,7 +71,7 @@ defmodule Bridge.ApplicationTest do
     assert {137, _log} = OsNode.await_end(node)
   end
 
-  test "a node that was stopped for long does not blame its workers", %{listener: listener} do
+  test "a node that was stopped and continued keeps its workers", %{listener: listener} do
     node = OsNode.start(OsNode.environment(listener, 1))
     peer = Peer.accept(listener)
     Peer.signal(node.os_pid, "STOP")

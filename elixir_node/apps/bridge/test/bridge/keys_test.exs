@@ -25,8 +25,19 @@ defmodule Bridge.KeysTest do
     :erlang.binary_to_term(outcome)
   end
 
+  # As a link does it: a key's process that was idle may end before it has read the call.
   defp run(keys, operation, changes \\ %{}) do
-    keys |> dispatch(Map.put(changes, "operation", operation)) |> await()
+    ref = dispatch(keys, Map.put(changes, "operation", operation))
+
+    receive do
+      {^ref, outcome} ->
+        :erlang.binary_to_term(outcome)
+
+      {:DOWN, ^ref, _, _, reason} when reason in [:normal, :noproc] ->
+        run(keys, operation, changes)
+    after
+      @deadline_ms -> flunk("no outcome of #{operation}")
+    end
   end
 
   # A run that holds its key until it is sent :go.

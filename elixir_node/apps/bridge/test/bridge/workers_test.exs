@@ -4,7 +4,7 @@ defmodule Bridge.WorkersTest do
   import Bridge.Test.Node, only: [await: 1, call_map: 0, call_map: 1]
 
   alias Bridge.Link.Connection
-  alias Bridge.Test.{Echo, Node, Peer}
+  alias Bridge.Test.{Echo, Node, OsNode, Peer}
   alias Bridge.Workers
 
   @modules %{"echo" => Echo}
@@ -21,10 +21,6 @@ defmodule Bridge.WorkersTest do
     {time_us, value} = :timer.tc(function)
     assert time_us < ms * 1_000, "took #{div(time_us, 1_000)} ms"
     value
-  end
-
-  defp alive?(os_pid) do
-    match?({_, 0}, System.cmd("kill", ["-0", "#{os_pid}"], stderr_to_stdout: true))
   end
 
   test "a worker is told hello first, with the node's digests", context do
@@ -75,7 +71,7 @@ defmodule Bridge.WorkersTest do
     second = Peer.accept(node.listener)
     assert second.os_pid != first.os_pid
     assert %{"ok" => _} = handle_echo(second, %{})
-    refute alive?(first.os_pid)
+    assert await(fn -> not OsNode.alive?(first.os_pid) end)
   end
 
   test "workers are ready once all have said hello", context do
@@ -111,10 +107,10 @@ defmodule Bridge.WorkersTest do
     first = Peer.accept(node.listener)
     Peer.signal(first.os_pid, "STOP")
     second = Peer.accept(node.listener)
-    refute alive?(first.os_pid)
+    assert await(fn -> not OsNode.alive?(first.os_pid) end)
     assert :ok = Peer.tell(second, {:hush, true})
     third = Peer.accept(node.listener)
-    refute alive?(second.os_pid)
+    assert await(fn -> not OsNode.alive?(second.os_pid) end)
     assert %{"ok" => _} = handle_echo(third, %{})
   end
 
@@ -163,7 +159,7 @@ defmodule Bridge.WorkersTest do
     peers = for _ <- 1..2, do: Peer.accept(node.listener)
     assert await(fn -> Workers.ready?(node.workers) end)
     within(3_000, fn -> stop_supervised!(Workers) end)
-    for peer <- peers, do: refute(alive?(peer.os_pid))
+    for peer <- peers, do: assert(await(fn -> not OsNode.alive?(peer.os_pid) end))
   end
 
   test "a worker that does not leave is killed in the end", context do
@@ -171,7 +167,7 @@ defmodule Bridge.WorkersTest do
     peer = Peer.accept(node.listener)
     assert await(fn -> Workers.ready?(node.workers) end)
     within(6_000, fn -> stop_supervised!(Workers) end)
-    refute alive?(peer.os_pid)
+    assert await(fn -> not OsNode.alive?(peer.os_pid) end)
   end
 
   test "an interpreter that is not there is tried again and again", context do

@@ -17,8 +17,10 @@ defmodule Bridge.Test.Peer do
 
   @doc "Return the interpreter itself: a wrapper found on the path may take longer to start."
   def python do
-    case System.cmd("python3", ["-c", "import sys; print(sys.executable)"]) do
-      {path, 0} -> String.trim(path)
+    with nil <- :persistent_term.get(__MODULE__, nil) do
+      {path, 0} = System.cmd("python3", ["-c", "import sys; print(sys.executable)"])
+      :ok = :persistent_term.put(__MODULE__, String.trim(path))
+      String.trim(path)
     end
   end
 

@@ -11,7 +11,7 @@ defmodule Bridge.Link.Connection do
   use GenServer, restart: :temporary
 
   alias Bridge.{Keys, Telemetry}
-  alias Bridge.Link.{Session, Writer}
+  alias Bridge.Link.{Liveness, Session, Writer}
 
   @tick_ms 1_000
 
@@ -78,15 +78,13 @@ defmodule Bridge.Link.Connection do
       unsent: [],
       unsent_bytes: 0,
       writing?: false,
-      ping_sent?: false,
-      ticked_ms: now_ms(),
-      silent_ms: 0
+      liveness: Liveness.new(@tick_ms, state.pong_ms, now_ms())
     })
   end
 
   defp hello(state) do
     {:ok, session, actions} =
-      Session.call(state.session, :hello, [state.identity], :hello, deadline(state.hello_ms))
+      Session.hello(state.session, state.identity, deadline(state.hello_ms))
 
     expire_in(state.hello_ms)
     {:noreply, state} = carry_out(actions, %{state | session: session})
@@ -135,7 +133,7 @@ defmodule Bridge.Link.Connection do
   end
 
   def handle_info(:expire, state), do: session(state, &Session.expire(&1, now_ms()))
-  def handle_info(:tick, state), do: tick(state, now_ms())
+  def handle_info(:tick, state), do: tick(state)
 
   def handle_info(message, state) do
     case state.transport.received(state.open, message) do
@@ -190,9 +188,33 @@ defmodule Bridge.Link.Connection do
     end
   end
 
-  defp act({:answered, :hello, answer}, state), do: welcome(answer, state)
-  defp act({:answered, :ping, {:ok, _}}, state), do: %{state | ping_sent?: false, silent_ms: 0}
-  defp act({:answered, :ping, {:error, _}}, state), do: %{state | ping_sent?: false}
+  defp act({:greeted, hello}, state) do
+    %{"worker" => worker, "pid" => pid} = hello
+    Telemetry.emit(:link_up, %{peer: state.name, worker: worker, pid: pid})
+
+    for {subsystem, reason} <- Map.get(hello, "refused", %{}) do
+      data = %{worker: worker, subsystem: subsystem, reason: reason}
+      Telemetry.emit(:subsystem_refused, data)
+    end
+
+    send(state.owner, {:link_up, self(), hello})
+    state
+  end
+
+  defp act({:refused, :deadline}, state) do
+    kill_peer("no answer to hello within #{state.hello_ms} ms", state)
+  end
+
+  defp act({:refused, reason}, state) do
+    Telemetry.emit(:link_refused, %{peer: state.name, reason: reason})
+    {:stop, {:shutdown, {:refused, reason}}, state}
+  end
+
+  # An error counts too: the ping was not sent because too many calls wait, the next one may be.
+  defp act({:answered, :ping, _answer}, state) do
+    %{state | liveness: Liveness.pong(state.liveness)}
+  end
+
   defp act({:answered, :request, _answer}, state), do: state
 
   defp act({:answered, {:caller, from}, answer}, state) do
@@ -208,52 +230,21 @@ defmodule Bridge.Link.Connection do
   defp act({:superseded}, state), do: {:stop, {:shutdown, :superseded}, state}
   defp act({:close, text}, state), do: down(text, state)
 
-  defp welcome({:ok, %{"protocol" => 1, "worker" => worker, "pid" => pid} = hello}, state) do
-    Telemetry.emit(:link_up, %{peer: state.name, worker: worker, pid: pid})
-
-    for {subsystem, reason} <- Map.get(hello, "refused", %{}) do
-      data = %{worker: worker, subsystem: subsystem, reason: reason}
-      Telemetry.emit(:subsystem_refused, data)
-    end
-
-    send(state.owner, {:link_up, self(), hello})
-    %{state | session: Session.open(state.session)}
-  end
-
-  defp welcome({:ok, _other}, state) do
-    refused("hello: expected protocol #{Session.protocol()} and a worker", state)
-  end
-
-  defp welcome({:error, :deadline}, state) do
-    kill_peer("no answer to hello within #{state.hello_ms} ms", state)
-  end
-
-  defp welcome({:error, reason}, state), do: refused(reason, state)
-
-  defp refused(reason, state) do
-    Telemetry.emit(:link_refused, %{peer: state.name, reason: reason})
-    {:stop, {:shutdown, {:refused, reason}}, state}
-  end
-
-  # A tick that comes late says that this node was stopped, not the peer: it is not counted.
-  defp tick(state, now_ms) do
+  defp tick(%{session: %{open?: false}} = state) do
     schedule_tick()
-    late? = now_ms - state.ticked_ms > 2 * @tick_ms
-    silent_ms = if late?, do: 0, else: state.silent_ms + now_ms - state.ticked_ms
-    state = %{state | ticked_ms: now_ms, silent_ms: silent_ms}
-
-    cond do
-      not state.session.open? -> {:noreply, state}
-      silent_ms > state.pong_ms -> kill_peer("no pong for #{silent_ms} ms", state)
-      state.ping_sent? -> {:noreply, state}
-      true -> ping(state, now_ms)
-    end
+    {:noreply, %{state | liveness: Liveness.new(@tick_ms, state.pong_ms, now_ms())}}
   end
 
-  defp ping(state, now_ms) do
-    # Never over by itself: what counts is the silence.
-    deadline_ms = now_ms + 86_400_000
-    session(%{state | ping_sent?: true}, &Session.call(&1, :ping, [], :ping, deadline_ms))
+  defp tick(state) do
+    schedule_tick()
+    {what, liveness} = Liveness.tick(state.liveness, now_ms())
+    state = %{state | liveness: liveness}
+
+    case what do
+      :ping -> session(state, &Session.call(&1, :ping, [], :ping, :never))
+      :wait -> {:noreply, state}
+      :silent -> kill_peer("no pong for #{liveness.silent_ms} ms", state)
+    end
   end
 
   defp flush(%{writing?: false, unsent_bytes: bytes} = state) when bytes > 0 do

@@ -28,9 +28,10 @@ defmodule Bridge.Link.Framing do
   @doc """
   Return the complete frames, without their lengths.
 
-  An announced length beyond the limit is an error as soon as it is read: the stream is lost.
+  An announced length beyond the limit is an error as soon as it is read: the stream is lost
+  after the frames before it.
   """
-  @spec take(t) :: {:ok, [binary], t} | {:error, String.t()}
+  @spec take(t) :: {:ok, [binary], t} | {:error, String.t(), [binary]}
   def take(%__MODULE__{size: size, need: need} = reader) when size < need, do: {:ok, [], reader}
 
   def take(%__MODULE__{} = reader) do
@@ -41,8 +42,8 @@ defmodule Bridge.Link.Framing do
   @spec frame(iodata) :: iodata
   def frame(body), do: [<<IO.iodata_length(body)::32>> | body]
 
-  defp cut(<<length::32, _::binary>>, _frames, %{max_frame_bytes: limit}) when length > limit do
-    {:error, "frame of #{length} bytes announced, limit is #{limit}"}
+  defp cut(<<length::32, _::binary>>, frames, %{max_frame_bytes: limit}) when length > limit do
+    {:error, "frame of #{length} bytes announced, limit is #{limit}", Enum.reverse(frames)}
   end
 
   defp cut(<<length::32, frame::binary-size(length), rest::binary>>, frames, reader) do

@@ -54,29 +54,46 @@ defmodule Bridge.Link.Messages do
   @doc """
   Read one frame.
 
-  `max_bytes` limits what a compressed frame may become. `{:undecodable, kind, id, text}` is a
-  frame with a term this side does not take; `kind` and `id` are `nil` when they cannot be read.
+  `{:undecodable, kind, id, text}` is a frame with a term this side does not take; `kind` and
+  `id` are `nil` when nobody can be told.
   """
   @spec decode(binary, pos_integer) ::
           {:ok, message}
           | {:error, {:undecodable, :call | :answer | nil, id | nil, String.t()}}
-  def decode(<<131, 80, size::32, _::binary>>, max_bytes) when size > max_bytes do
-    undecodable(nil, nil, "compressed frame of #{size} bytes, limit is #{max_bytes}")
+  def decode(frame, max_bytes) do
+    case term(frame, max_bytes) do
+      {:ok, term} -> read(term)
+      {:error, text} -> salvage(frame, text)
+    end
   end
 
-  def decode(frame, _max_bytes) do
+  @doc """
+  Read the one term of a frame; `max_bytes` limits what a compressed one may become.
+  """
+  @spec term(binary, pos_integer) :: {:ok, term} | {:error, String.t()}
+  def term(<<131, 80, size::32, _::binary>>, max_bytes) when size > max_bytes do
+    {:error, "compressed frame of #{size} bytes, limit is #{max_bytes}"}
+  end
+
+  def term(frame, _max_bytes) do
     case :erlang.binary_to_term(frame, [:safe, :used]) do
-      {term, used} when used == byte_size(frame) -> read(term)
-      {_term, used} -> salvage(frame, "#{byte_size(frame) - used} bytes after the term")
+      {term, used} when used == byte_size(frame) -> {:ok, term}
+      {_term, used} -> {:error, "#{byte_size(frame) - used} bytes after the term"}
     end
   rescue
-    ArgumentError -> salvage(frame, "a term that is malformed or has an unknown atom")
+    ArgumentError -> {:error, "a term that is malformed or has an unknown atom"}
   end
 
-  defp read({:C, id, module, function, args, context})
-       when is_integer(id) and is_atom(module) and is_atom(function) and is_list(args) and
-              context in [:N, :L],
+  defp read({:C, id, module, function, args, context}) when context in [:N, :L],
+    do: read({:C, id, module, function, args})
+
+  # length/1 in a guard is false for what is not a proper list.
+  defp read({:C, id, module, function, args})
+       when is_integer(id) and is_atom(module) and is_atom(function) and length(args) >= 0,
        do: {:ok, {:call, id, module, function, args}}
+
+  defp read({:C, id, _module, _function, _args}) when is_integer(id),
+    do: undecodable(:call, id, "a call without function or arguments")
 
   defp read({:r, id, result}) when is_integer(id), do: {:ok, {:result, id, result}}
   defp read({:e, id, error}) when is_integer(id), do: {:ok, {:error, id, error}}
@@ -102,7 +119,7 @@ defmodule Bridge.Link.Messages do
   defp salvage_kind(_other), do: nil
 
   defp kind(?C, rest), do: {:call, rest}
-  defp kind(letter, rest) when letter in 're', do: {:answer, rest}
+  defp kind(letter, rest) when letter in [?r, ?e], do: {:answer, rest}
   defp kind(_letter, _rest), do: nil
 
   defp salvage_id(<<97, id, _::binary>>), do: id

@@ -5,18 +5,22 @@ defmodule Bridge.Link.Session do
   Every function returns `{:ok, session, actions}`; the owner carries the actions out, in order:
 
     * `{:send, iodata}`: a frame for the peer;
+    * `{:greeted, answer}`: the peer has answered hello, and its calls are served from now on;
+    * `{:refused, reason}`: it has not, or not as agreed; the link is of no use;
     * `{:handle, id, call}`: run an implementation, then hand its outcome to `answer/3`;
     * `{:answered, tag, {:ok, result} | {:error, reason}}`: a call of ours has ended;
     * `{:superseded}`: a newer node has the peer;
     * `{:defect, text}`: the peer sent what it should not have, nothing else came of it;
     * `{:close, text}`: the stream is beyond repair.
 
-  The first call must be `hello`; the peer's calls are refused until it has answered that.
+  `hello/3` comes first; the peer's calls are refused until it has answered that.
   """
 
   alias Bridge.Link.{Framing, Messages}
 
   @protocol 1
+  # The tag of the call of hello: no caller's.
+  @hello {__MODULE__, :hello}
 
   @enforce_keys [:reader, :max_frame_bytes, :max_in_flight]
   defstruct reader: nil,
@@ -30,6 +34,8 @@ defmodule Bridge.Link.Session do
   @type tag :: term
   @type action ::
           {:send, iodata}
+          | {:greeted, map}
+          | {:refused, term}
           | {:handle, Messages.id(), map}
           | {:answered, tag, {:ok, term} | {:error, term}}
           | {:superseded}
@@ -41,7 +47,7 @@ defmodule Bridge.Link.Session do
           max_in_flight: pos_integer,
           open?: boolean,
           next_id: pos_integer,
-          calls: %{Messages.id() => {tag, deadline_ms :: integer}},
+          calls: %{Messages.id() => {tag, deadline_ms :: integer | :never}},
           handling: non_neg_integer
         }
   @type result :: {:ok, t, [action]}
@@ -62,8 +68,14 @@ defmodule Bridge.Link.Session do
     }
   end
 
+  @doc "Say hello; `{:greeted, ...}` or `{:refused, ...}` follows."
+  @spec hello(t, identity :: map, deadline_ms :: integer) :: result
+  def hello(%__MODULE__{} = session, identity, deadline_ms) do
+    call(session, :hello, [identity], @hello, deadline_ms)
+  end
+
   @doc "Ask the peer; `{:answered, tag, ...}` follows at the latest from `expire/2` at its time."
-  @spec call(t, atom, list, tag, deadline_ms :: integer) :: result
+  @spec call(t, atom, list, tag, deadline_ms :: integer | :never) :: result
   def call(%__MODULE__{} = session, function, args, tag, deadline_ms) do
     if map_size(session.calls) < session.max_in_flight do
       id = session.next_id
@@ -75,20 +87,17 @@ defmodule Bridge.Link.Session do
     end
   end
 
-  @doc "Take the peer's answer to hello as agreed: its calls are served from now on."
-  @spec open(t) :: t
-  def open(%__MODULE__{} = session), do: %{session | open?: true}
-
   @doc "Feed what was read."
   @spec feed(t, binary) :: result
   def feed(%__MODULE__{} = session, data) do
     case session.reader |> Framing.feed(data) |> Framing.take() do
       {:ok, frames, reader} ->
-        {session, actions} = Enum.reduce(frames, {%{session | reader: reader}, []}, &frame/2)
+        {session, actions} = frames(frames, %{session | reader: reader})
         {:ok, session, Enum.reverse(actions)}
 
-      {:error, text} ->
-        {:ok, session, [{:close, text}]}
+      {:error, text, frames} ->
+        {session, actions} = frames(frames, session)
+        {:ok, session, Enum.reverse([{:close, text} | actions])}
     end
   end
 
@@ -102,10 +111,16 @@ defmodule Bridge.Link.Session do
   @doc "End the calls whose time is over; a late answer to one is dropped."
   @spec expire(t, now_ms :: integer) :: result
   def expire(%__MODULE__{} = session, now_ms) do
-    over = for {id, {tag, at_ms}} <- session.calls, at_ms <= now_ms, do: {id, tag}
-    actions = for {_, tag} <- Enum.sort(over), do: {:answered, tag, {:error, :deadline}}
-    {:ok, %{session | calls: Map.drop(session.calls, Enum.map(over, &elem(&1, 0)))}, actions}
+    # As an atom, :never is greater than every number.
+    over = for {id, {_tag, at_ms}} <- session.calls, at_ms <= now_ms, do: id
+
+    {session, actions} =
+      over |> Enum.sort() |> Enum.reduce({session, []}, &settle(&1, {:error, :deadline}, &2))
+
+    {:ok, session, Enum.reverse(actions)}
   end
+
+  defp frames(frames, session), do: Enum.reduce(frames, {session, []}, &frame/2)
 
   defp frame(frame, {session, actions}) do
     case Messages.decode(frame, session.max_frame_bytes) do
@@ -149,11 +164,11 @@ defmodule Bridge.Link.Session do
   end
 
   defp receive_message({:result, id, result}, session, actions) do
-    answered(id, {:ok, result}, session, actions)
+    settle(id, {:ok, result}, {session, actions})
   end
 
   defp receive_message({:error, id, error}, session, actions) do
-    answered(id, {:error, error}, session, actions)
+    settle(id, {:error, error}, {session, actions})
   end
 
   defp receive_message({:cast, :superseded}, session, actions) do
@@ -175,19 +190,42 @@ defmodule Bridge.Link.Session do
   end
 
   defp receive_undecodable({:undecodable, :answer, id, text}, session, actions) do
-    answered(id, {:error, {:undecodable, text}}, session, actions)
+    settle(id, {:error, {:undecodable, text}}, {session, actions})
   end
 
   defp receive_undecodable({:undecodable, nil, nil, text}, session, actions) do
-    {session, [{:defect, text} | actions]}
+    {session, [{:close, text} | actions]}
   end
 
-  # An id that is not waited for is a late answer: its call has expired.
-  defp answered(id, answer, session, actions) do
+  defp settle(id, answer, {session, actions}) do
     case Map.pop(session.calls, id) do
-      {nil, _calls} -> {session, actions}
-      {{tag, _}, calls} -> {%{session | calls: calls}, [{:answered, tag, answer} | actions]}
+      # A late answer: its call has expired.
+      {nil, _calls} ->
+        {session, actions}
+
+      {{@hello, _}, calls} ->
+        greet(answer, %{session | calls: calls}, actions)
+
+      {{tag, _}, calls} ->
+        {%{session | calls: calls}, [{:answered, tag, answer} | actions]}
     end
+  end
+
+  # Here and not by the owner: the peer's first call may be in the same read as its answer.
+  defp greet(
+         {:ok, %{"protocol" => @protocol, "worker" => _, "pid" => _} = hello},
+         session,
+         actions
+       ) do
+    {%{session | open?: true}, [{:greeted, hello} | actions]}
+  end
+
+  defp greet({:ok, _other}, session, actions) do
+    {session, [{:refused, "hello: expected protocol #{@protocol} and a worker"} | actions]}
+  end
+
+  defp greet({:error, reason}, session, actions) do
+    {session, [{:refused, reason} | actions]}
   end
 
   defp refuse(id, class, text, session, actions) do

@@ -54,9 +54,9 @@ defmodule Bridge.Link.FramingTest do
     assert {["12345678"], _} = feed(Framing.new(8), [<<8::32, "12345678">>])
 
     assert Framing.new(8) |> Framing.feed(<<9::32>>) |> Framing.take() ==
-             {:error, "frame of 9 bytes announced, limit is 8"}
+             {:error, "frame of 9 bytes announced, limit is 8", []}
 
-    assert {:error, _} = Framing.new(8) |> Framing.feed(<<0x7FFFFFFF::32>>) |> Framing.take()
+    assert {:error, _, []} = Framing.new(8) |> Framing.feed(<<0x7FFFFFFF::32>>) |> Framing.take()
   end
 
   test "a large frame in small chunks is joined once" do

@@ -5,6 +5,8 @@ defmodule Bridge.Link.SessionTest do
 
   alias Bridge.Link.{Framing, Messages, Session}
 
+  @hello %{"protocol" => 1, "worker" => "w", "pid" => 7}
+
   defp session(limits \\ []) do
     Session.new(Keyword.merge([max_frame_bytes: 10_000, max_in_flight: 2], limits))
   end
@@ -27,14 +29,18 @@ defmodule Bridge.Link.SessionTest do
 
   defp readable(other), do: other
 
-  defp greeted(limits \\ []), do: limits |> session() |> Session.open()
+  defp greeted(limits \\ []) do
+    {:ok, session, _} = Session.hello(session(limits), %{}, 10)
+    {session, [{:greeted, _}]} = feed(session, [{:r, 1, @hello}])
+    session
+  end
 
   defp fault(kind, message), do: %{"fault" => %{"kind" => kind, "message" => message}}
 
   test "a call is paired with its answer, in whatever order they come" do
-    {:ok, session, [send_a]} = Session.call(session(), :hello, [%{}], :a, 10)
+    {:ok, session, [send_a]} = Session.call(session(), :drain, [%{}], :a, 10)
     {:ok, session, [send_b]} = Session.call(session, :drain, [], :b, 10)
-    assert readable(send_a) == {:send, {:C, 1, :bridge, :hello, [%{}]}}
+    assert readable(send_a) == {:send, {:C, 1, :bridge, :drain, [%{}]}}
     assert readable(send_b) == {:send, {:C, 2, :bridge, :drain, []}}
     {session, actions} = feed(session, [{:r, 2, :ok}, {:e, 1, {:python, :crashed, "x", []}}])
 
@@ -71,13 +77,32 @@ defmodule Bridge.Link.SessionTest do
     assert {_, [{:send, {:r, 5, :pong}}]} = feed(session(), [{:C, 5, :bridge, :ping, [], :N}])
   end
 
-  test "the worker's calls are refused until it has answered hello" do
-    call = {:C, 1, :bridge, :handle, [call_map()], :N}
+  test "the worker's calls are refused until it has answered hello, not one longer" do
+    call = &{:C, &1, :bridge, :handle, [call_map()], :N}
+    {:ok, session, [hello]} = Session.hello(session(), %{"node" => "n"}, 10)
+    assert readable(hello) == {:send, {:C, 1, :bridge, :hello, [%{"node" => "n"}]}}
 
-    assert {session, [{:send, {:e, 1, {:elixir, :no_hello, text, []}}}]} = feed(session(), [call])
+    assert {_, actions} = feed(session, [call.(8), {:r, 1, @hello}, call.(9)])
 
-    assert text == "handle before hello was answered"
-    assert {_, [{:handle, 1, %{"key" => "k"}}]} = feed(Session.open(session), [call])
+    assert [
+             {:send, {:e, 8, {:elixir, :no_hello, "handle before hello was answered", []}}},
+             {:greeted, @hello},
+             {:handle, 9, %{"key" => "k"}}
+           ] = actions
+  end
+
+  test "an answer to hello that is not as agreed refuses the link" do
+    for {answer, reason} <- [
+          {{:r, 1, %{@hello | "protocol" => 2}}, "hello: expected protocol 1 and a worker"},
+          {{:r, 1, nil}, "hello: expected protocol 1 and a worker"},
+          {{:e, 1, "no"}, "no"}
+        ] do
+      {:ok, session, _} = Session.hello(session(), %{}, 10)
+      assert {%{open?: false}, [{:refused, ^reason}]} = feed(session, [answer])
+    end
+
+    {:ok, session, _} = Session.hello(session(), %{}, 10)
+    assert {:ok, %{open?: false}, [{:refused, :deadline}]} = Session.expire(session, 10)
   end
 
   test "an outcome is the answer to its call, as a term or as its bytes" do
@@ -133,7 +158,7 @@ defmodule Bridge.Link.SessionTest do
     end
   end
 
-  test "a frame that cannot be read fails the call it belongs to, and no other" do
+  test "a frame that cannot be read fails its call, or the link where it names none" do
     {:ok, session, _} = Session.call(greeted(), :ping, [], :mine, 10)
     unknown = <<119, 12, "unknown_atom">>
     call = <<131, 104, 6, 119, 1, ?C, 97, 8>> <> unknown
@@ -149,10 +174,10 @@ defmodule Bridge.Link.SessionTest do
     assert [
              {:send, {:e, 8, {:elixir, :bad_term, _, []}}},
              {:answered, :mine, {:error, {:undecodable, _}}},
-             {:defect, _}
+             {:close, _}
            ] = Enum.map(actions, &readable/1)
 
-    assert {_, [{:send, {:r, 9, :pong}}]} = feed(session, [{:C, 9, :bridge, :ping, [], :N}])
+    assert session.calls == %{}
   end
 
   test "a newer node is told of, other messages are dropped" do

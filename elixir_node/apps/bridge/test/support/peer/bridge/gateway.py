@@ -110,10 +110,11 @@ class Peer:
             answer = Atom("pong")
         self.leaving = function in ("shutdown", "drain") and "PEER_STAYS" not in os.environ
         self.link.send((Atom("r"), call_id, answer))
+        if function == "hello":
+            self.control.send((Atom("hello"), os.getpid(), args[0]))
         return None
 
     def hello(self, node: dict[str, Any]) -> dict[str, Any]:
-        self.control.send((Atom("hello"), os.getpid(), node))
         return {
             "protocol": int(os.environ.get("PEER_PROTOCOL", "1")),
             "worker": f"peer-{os.getpid()}",

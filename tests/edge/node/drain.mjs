@@ -1,0 +1,36 @@
+// Push without a pause while the worker is replaced: none may fail, no event may be missing.
+import { connect, line, nextLine, outcome, until } from "./world.mjs"
+
+const socket = connect({ reconnectAfterMs: () => 10, rejoinAfterMs: () => 1000 })
+let since
+const channel = socket.channel("counter:a", () => (since === undefined ? {} : { since }))
+const totals = []
+channel.on("counter.added", (event) => {
+  since = event.position
+  totals.push(event.payload.total)
+})
+let joins = 0
+channel.join().receive("ok", ({ position }) => {
+  joins++
+  since ??= position
+})
+await until(() => joins === 1)
+
+const outcomes = []
+let stop = false
+nextLine().then(() => (stop = true))
+while (!stop) {
+  outcomes.push(outcome(channel.push("add", { n: 1, message_id: `m${outcomes.length}` })))
+  if (outcomes.length === 50) line({ pushing: true })
+  await new Promise((resolve) => setTimeout(resolve, 2))
+}
+const done = await Promise.all(outcomes)
+await until(() => totals.length >= done.length)
+line({
+  pushes: done.length,
+  failed: done.filter((one) => one.status !== "ok"),
+  joins,
+  in_order: totals.every((total, n) => total === n + 1),
+  events: totals.length,
+})
+socket.disconnect(() => process.exit(0))

@@ -1,0 +1,197 @@
+"""`bridge up` whole: what it starts, keeps alive, shows and leaves behind."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+import signal
+import socket
+from pathlib import Path
+
+import pytest
+
+from bridge.up import programs
+from bridge.up.programs import Command
+from tests.running import ALONE, Up, bridge, processes_of
+from tests.waiting import until
+
+CALL = ("call", "heartbeat:main", "status")
+
+
+def test_every_runtime_of_this_machine_answers_one_real_message(tmp_path: Path) -> None:
+    path = programs.search_path()
+    done = bridge(tmp_path, "up", "--check", "--port", "0")
+    assert done.returncode == 0, done.stdout + done.stderr
+    for name, found in (
+        ("python", programs.worker()),
+        ("typescript", programs.typescript(path)),
+        ("elixir", programs.elixir(path)),
+    ):
+        line = re.search(rf"^{name} .*$", done.stdout, re.MULTILINE)
+        assert line is not None, done.stdout
+        if isinstance(found, programs.Missing):
+            assert line[0].endswith(found.reason)
+        else:
+            assert re.fullmatch(rf"{name} +heartbeat +\d+\.\d ms +ok", line[0])
+    assert processes_of(tmp_path) == {}
+    assert not (tmp_path / "run.json").exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_drains_and_leaves_no_process_behind(
+    tmp_path: Path, number: signal.Signals
+) -> None:
+    with Up(tmp_path, **ALONE) as up:
+        sockets = Path(up.run["listener"]).parent
+        assert len(up.children()) == 3  # Redis and two workers
+        assert up.end(number) == 0
+        assert processes_of(tmp_path) == {}
+        assert not (tmp_path / "run.json").exists()
+        assert not sockets.exists()
+        assert "killed" not in up.output
+
+
+def test_a_second_signal_waits_for_nobody(tmp_path: Path) -> None:
+    with Up(tmp_path, **ALONE, BRIDGE_DRAIN_MS="60000") as up:
+        workers = [pid for pid, text in up.children().items() if "bridge.gateway" in text]
+        for pid in workers:
+            os.kill(pid, signal.SIGSTOP)
+        up.process.send_signal(signal.SIGINT)
+        asyncio.run(until(lambda: not Path(up.run["listener"]).exists(), "it is stopping"))
+        assert up.end(signal.SIGINT) == 0
+        assert processes_of(tmp_path) == {}
+
+
+def test_a_stopped_worker_is_killed_after_the_drain(tmp_path: Path) -> None:
+    with Up(tmp_path, **ALONE, BRIDGE_DRAIN_MS="0") as up:
+        worker = next(pid for pid, text in up.children().items() if "bridge.gateway" in text)
+        os.kill(worker, signal.SIGSTOP)
+        assert up.end() == 0
+        assert "killed, as they did not leave by themselves: worker-" in up.output
+        assert processes_of(tmp_path) == {}
+
+
+def test_a_killed_worker_is_replaced_and_the_address_stays(tmp_path: Path) -> None:
+    with Up(tmp_path, **ALONE) as up:
+        url = up.run["url"]
+        for pid, text in up.children().items():
+            if "bridge.gateway" in text:
+                os.kill(pid, signal.SIGKILL)
+        done = bridge(tmp_path, *CALL)
+        assert done.returncode == 0, done.stderr
+        asyncio.run(until(lambda: len(up.children()) == 3, "both are there again"))
+        assert up.run["url"] == url
+        assert re.search(r"^worker-1 ended by signal 9, started again", up.output, re.MULTILINE)
+
+
+def test_a_second_up_names_the_pid_of_the_first(tmp_path: Path) -> None:
+    with Up(tmp_path, **ALONE) as up:
+        second = bridge(tmp_path, "up", **ALONE)
+        assert second.returncode == 1
+        assert f"already, as pid {up.process.pid}: stop it with `kill" in second.stderr
+        assert second.stderr.count("\n") == 1
+
+
+def test_of_a_killed_up_only_redis_stays_and_the_next_takes_it_over(tmp_path: Path) -> None:
+    with Up(tmp_path, **ALONE) as first:
+        assert bridge(tmp_path, "call", "heartbeat:main", "tick").returncode == 0
+        sockets = Path(first.run["listener"]).parent
+        assert first.end(signal.SIGKILL) == -signal.SIGKILL
+        asyncio.run(until(lambda: len(processes_of(tmp_path)) == 1, "the workers left"))
+        (redis,) = processes_of(tmp_path)
+        assert bridge(tmp_path, *CALL).returncode == 1
+        with Up(tmp_path, **ALONE) as second:
+            assert f"took over pid {redis} of an earlier run" in second.output
+            assert json.loads(bridge(tmp_path, *CALL).stdout)["runs"] == 1
+            assert not sockets.exists()
+    assert processes_of(tmp_path) == {}
+
+
+def test_a_taken_port_is_replaced_by_a_free_one_and_printed(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = str(other.getsockname()[1])
+        done = bridge(tmp_path, "up", "--check", "--port", port, **ALONE)
+    assert done.returncode == 0, done.stderr
+    assert re.search(rf"^port {port} is taken: using \d+$", done.stdout, re.MULTILINE)
+
+
+def test_everysec_is_told_to_be_a_window_of_loss(tmp_path: Path) -> None:
+    env = {**ALONE, "BRIDGE_APPENDFSYNC": "everysec"}
+    done = bridge(tmp_path, "up", "--check", "--port", "0", **env)
+    assert "redis: appendfsync everysec: a crash of the machine may lose" in done.stdout
+
+
+def test_what_is_switched_off_is_one_line(tmp_path: Path) -> None:
+    done = bridge(tmp_path, "up", "--check", "--port", "0", **ALONE)
+    assert done.returncode == 0
+    assert re.search(
+        r"^typescript +- +- +switched off by BRIDGE_TYPESCRIPT=off$", done.stdout, re.MULTILINE
+    )
+    assert re.search(
+        r"^elixir +- +- +switched off by BRIDGE_NODE=off$", done.stdout, re.MULTILINE
+    )
+
+
+def test_a_broken_contract_stops_the_start_with_file_pointer_and_rule(tmp_path: Path) -> None:
+    folder = tmp_path / "contracts" / "mine"
+    folder.mkdir(parents=True)
+    (folder / "subsystem.json").write_text('{"name": 1}')
+    done = bridge(tmp_path, "up", "--contracts", str(folder.parent), **ALONE)
+    assert done.returncode == 1
+    assert f"{folder}/subsystem.json: " in done.stderr
+    assert processes_of(tmp_path) == {}
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "text"),
+    [
+        ("BRIDGE_HOST", "0.0.0.0", "set BRIDGE_TOKEN"),
+        ("BRIDGE_PORT", "many", "BRIDGE_PORT: expected a whole number"),
+        ("BRIDGE_COLOUR", "red", "BRIDGE_COLOUR: no such setting"),
+    ],
+)
+def test_a_wrong_setting_stops_the_start(
+    tmp_path: Path, name: str, value: str, text: str
+) -> None:
+    done = bridge(tmp_path, "up", **{**ALONE, name: value})
+    assert done.returncode == 2
+    assert text in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_workers_outlive_their_node_and_a_new_one_takes_over(tmp_path: Path) -> None:
+    if not isinstance(programs.elixir(programs.search_path()), Command):
+        pytest.skip("there is no Elixir on this machine")
+    with Up(tmp_path, BRIDGE_TYPESCRIPT="off") as up:
+        before = {pid for pid, text in up.children().items() if "bridge.gateway" in text}
+        node = next(pid for pid, text in up.children().items() if "beam.smp" in text)
+        os.kill(node, signal.SIGKILL)
+        assert bridge(tmp_path, *CALL).returncode == 0
+
+        def replaced() -> bool:
+            now = {pid for pid, text in up.children().items() if "bridge.gateway" in text}
+            return len(now) == 2 and not now & before
+
+        asyncio.run(until(replaced, "the new node's workers took over"))
+        assert bridge(tmp_path, *CALL).returncode == 0
+        assert up.end() == 0
+        assert processes_of(tmp_path) == {}
+
+
+def test_without_a_working_node_a_worker_stands_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not isinstance(programs.elixir(programs.search_path()), Command):
+        pytest.skip("there is no Elixir on this machine")
+    broken = tmp_path / "bin" / "elixir"
+    broken.parent.mkdir()
+    broken.write_text("#!/bin/sh\nexit 3\n")
+    broken.chmod(0o755)
+    monkeypatch.setenv("PATH", str(broken.parent), prepend=os.pathsep)
+    done = bridge(tmp_path, "up", "--check", "--port", "0", BRIDGE_TYPESCRIPT="off")
+    assert done.returncode == 1
+    assert re.search(r"^python +heartbeat .* ok$", done.stdout, re.MULTILINE), done.stdout
+    assert re.search(r"^elixir .* runtime_unavailable: ", done.stdout, re.MULTILINE)
+    assert processes_of(tmp_path) == {}
