@@ -7,7 +7,7 @@ import random
 import time
 from collections.abc import Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from bridge import __version__
@@ -100,7 +100,16 @@ class Dispatcher:
         contract.check_key(message.key)
         operation = contract.operation(message.operation, internal=internal)
         request = operation.check_request(message.request)
-        message = replace(message, request=request)
+        message = Message(
+            message.id,
+            message.subsystem,
+            message.key,
+            message.operation,
+            request,
+            message.due_ms,
+            message.timer,
+            message.set_by,
+        )
         if operation.kind == "query":
             snapshot = await self._journal.read(message.subsystem, message.key)
             attempt = await self._compute(

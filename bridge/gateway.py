@@ -16,8 +16,8 @@ from pathlib import Path
 
 import uvloop
 
-from bridge.contracts.implementations import load_all, python_handlers
 from bridge.contracts.files import BUILT_IN
+from bridge.contracts.implementations import load_all, python_handlers
 from bridge.contracts.registry import Registry
 from bridge.dispatch import Dispatcher
 from bridge.edge.access import check_exposure

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import uuid
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Literal
 from zoneinfo import ZoneInfo
 
@@ -54,11 +55,11 @@ class Context:
     """All a handler may know of the world. Times are integer milliseconds since 1970."""
 
     message_id: str
+    key: str
     now_ms: int
     local: dict[str, str]  # date YYYY-MM-DD, time HH:MM:SS, zone (IANA name)
     seed: str  # 64 hex digits
     deadline_ms: int
-    key: str = ""
 
     def as_json(self) -> dict[str, JSON]:
         return {
@@ -98,23 +99,22 @@ class Outcome:
     state: JSON = None
 
 
-def context_for(
-    message_id: str, now_ms: int, deadline_ms: int, zone: str, key: str = ""
-) -> Context:
+def context_for(message_id: str, now_ms: int, deadline_ms: int, zone: str, key: str) -> Context:
     """Build the context of one attempt; the seed depends on the message alone."""
-    moment = datetime.fromtimestamp(now_ms / 1000, UTC).astimezone(ZoneInfo(zone))
     return Context(
         message_id=message_id,
+        key=key,
         now_ms=now_ms,
-        local={
-            "date": moment.strftime("%Y-%m-%d"),
-            "time": moment.strftime("%H:%M:%S"),
-            "zone": zone,
-        },
+        local=dict(_local(now_ms // 1000, zone)),
         seed=hashlib.sha256(f"{message_id}/seed".encode()).hexdigest(),
         deadline_ms=deadline_ms,
-        key=key,
     )
+
+
+@functools.lru_cache(maxsize=64)
+def _local(now_s: int, zone: str) -> dict[str, str]:
+    date, time = datetime.fromtimestamp(now_s, ZoneInfo(zone)).isoformat().split("T")
+    return {"date": date, "time": time[:8], "zone": zone}
 
 
 def derived_id(message_id: str, name: str | int) -> str:

@@ -91,8 +91,9 @@ def processes_of(directory: Path) -> dict[int, str]:
     Redis writes its title over both, so its pid file is asked.
     """
     listing = subprocess.run(
-        ["ps", "axeww", "-o", "pid=,command="], capture_output=True, text=True, check=True
-    )
+        ["ps", "axeww", "-o", "pid=,command="], env={"PATH": os.defpath},
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
     kept = directory / "redis" / "server.pid"
     redis = kept.read_text().strip() if kept.exists() else ""
     found = {}

@@ -1,6 +1,6 @@
 # The BEAM's end of `bridge bench link`: PYTHON ECHO_FOLDER TURNS TURN_MS CALLERS...
 #
-# Prints `subject callers calls-per-second` for each turn, subjects taking turns. ErlPort is one
+# Prints `rate subject callers calls-per-second` for each turn, subjects taking turns. ErlPort is one
 # of them if its beams are on the path.
 
 defmodule LinkBench do
@@ -24,7 +24,7 @@ defmodule LinkBench do
       for {_, call} <- subjects, do: rate(call, callers, turn_ms)
 
       for _ <- Enum.to_list(1..String.to_integer(turns)), {name, call} <- subjects do
-        IO.puts("#{name} #{callers} #{Float.round(rate(call, callers, turn_ms), 1)}")
+        IO.puts("rate #{name} #{callers} #{Float.round(rate(call, callers, turn_ms), 1)}")
       end
     end
   end

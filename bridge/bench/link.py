@@ -43,8 +43,9 @@ async def link() -> list[Figure]:
         raise CannotMeasure(f"{SCRIPT.name} ended with {process.returncode}, see above")
     rates: dict[tuple[str, int], list[float]] = {}
     for line in output.decode().splitlines():
-        name, callers, rate = line.split()
-        rates.setdefault((name, int(callers)), []).append(float(rate))
+        match line.split():  # the node's own log is between
+            case ["rate", name, callers, rate]:
+                rates.setdefault((name, int(callers)), []).append(float(rate))
     return [_figure(callers, goal, rates) for callers, goal in GOALS.items()]
 
 

@@ -187,7 +187,7 @@ def _frame(
 ) -> Frame:  # fmt: skip
     head: tuple[Ref, Ref, str] = (None, None, "phoenix")
     try:
-        if _plain(join_ref) and _plain(ref) and _plain(topic) and _plain(event):
+        if _plain(join_ref, ref, topic, event):
             head = (join_ref, ref, topic)
             return Frame(join_ref, ref, topic, event, normalise(payload))
         join_ref, ref = _ref(join_ref, pointers[0]), _ref(ref, pointers[1])
@@ -199,9 +199,12 @@ def _frame(
         raise UnreadableFrame(error, *head) from None
 
 
-def _plain(value: JSON) -> bool:
-    """Say whether a member of the head is short ASCII text, as nearly every one is."""
-    return type(value) is str and len(value) <= MAX_REF_CHARACTERS and value.isascii()
+def _plain(join_ref: JSON, ref: JSON, topic: JSON, event: JSON) -> bool:
+    """Say whether a head is short ASCII text throughout, as nearly every one is."""
+    if type(join_ref) is type(ref) is type(topic) is type(event) is str:
+        text = join_ref + ref + topic + event
+        return len(text) <= MAX_REF_CHARACTERS and text.isascii()
+    return False
 
 
 def _ref(value: JSON, pointer: str) -> Ref:

@@ -44,8 +44,9 @@ CHECKS = {
 
 def add(commands: Commands) -> None:
     group = add_group(
-        commands, "contracts", "list, show and check the contracts; alone: list", _list
-    )
+        commands, "contracts", "list, show and check the contracts; alone: list", _list,
+        contracts=None, implementations=None,
+    )  # fmt: skip
     add_folders(add_command(group, "list", "list every subsystem's contract", _list))
     parser = add_command(group, "show", "show the operations of a contract", _show)
     add_subsystem(parser, required=True)

@@ -185,4 +185,4 @@ def _before(position: str) -> str:
     ms, _, n = position.partition("-")
     if not (ms.isdecimal() and n.isdecimal()):
         raise CommandFailed(f"{position!r} is no position, `bridge journal list` shows them")
-    return f"{ms}-{int(n) - 1}" if int(n) else f"{int(ms) - 1}-{2**64 - 1}"
+    return f"{ms}-{int(n) - 1}" if int(n) else f"{int(ms) - 1}-{2**63 - 1}"

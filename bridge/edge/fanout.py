@@ -99,7 +99,7 @@ class Follower:
                 if channel.state != "joined":
                     return
                 self._push(event, [subscription])
-            if True:
+            if not waited:
                 self.attach(subscription)
                 return
 

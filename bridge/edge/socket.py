@@ -129,10 +129,10 @@ class Socket:
             if self.closed:
                 return
             match action:
-                case Send(frame):
-                    self.outlet.send(frame)
                 case Dispatch(push):
                     self._dispatch(push, now)
+                case Send(frame):
+                    self.outlet.send(frame)
                 case Join(channel, since):
                     self._join(channel, since)
                 case Part(channel):
@@ -156,7 +156,7 @@ class Socket:
             self._carry_out([self.session.failed(push, error)], now)
             return
         if operation.kind == "query":
-            self._services.start(self._handle(push, now))
+            self._services.start(self._handle(push, self._services.settings.timeout_ms))
             return
         if self._lanes is None:
             self._lanes = {}
@@ -169,17 +169,18 @@ class Socket:
 
     async def _work(self, topic: str, lane: deque[tuple[Push, float]]) -> None:
         """Handle the commands of one topic until there are none."""
+        loop = asyncio.get_running_loop()
         while lane and not self.closed:
-            await self._handle(*lane[0])
+            push, arrived = lane[0]
+            waited_ms = int((loop.time() - arrived) * 1000)
+            await self._handle(push, self._services.settings.timeout_ms - waited_ms)
             lane.popleft()
         if self._lanes is not None:
             del self._lanes[topic]
 
-    async def _handle(self, push: Push, arrived: float) -> None:
+    async def _handle(self, push: Push, timeout_ms: int) -> None:
         services = self._services
         channel = push.channel
-        waited_ms = int((asyncio.get_running_loop().time() - arrived) * 1000)
-        timeout_ms = services.settings.timeout_ms - waited_ms
         message = Message(
             push.message_id or services.new_id(),
             channel.subsystem, channel.key, push.operation, push.request,

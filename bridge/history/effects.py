@@ -57,7 +57,7 @@ def check_executed(
         for item in items:
             if name not in counts and item.id not in waiting:
                 text = f"{kind} effect {item.n} was neither executed, waiting nor dead"
-                _ = Finding("lost", item.key, item.message_id, text)
+                yield Finding("lost", item.key, item.message_id, text)
         if exactly_once and counts[name] > len(items):
             text = f"{kind} effect {name} was executed {counts[name]} times"
             yield Finding("repeated", items[0].key, items[0].message_id, text)

@@ -12,7 +12,7 @@ from typing import Any
 from bridge.canonical import canonical, normalise
 from bridge.history.evidence import Entry, Evidence, Finding
 from bridge.history.records import Attempt, History
-from bridge.message import JSON, Context
+from bridge.message import JSON, Context, context_for
 
 Handler = Callable[[JSON, str, JSON, Context], tuple[JSON, list[dict[str, JSON]], JSON]]
 
@@ -87,7 +87,7 @@ class _Window:
 
 
 def _answers(handler: Handler, state: JSON, attempt: Attempt, reply: JSON, zone: str) -> bool:
-    context = Context("", 0, {"date": "1970-01-01", "time": "00:00:00", "zone": zone}, "", 0)
+    context = context_for("", 0, 0, zone, "")
     got, _, _ = _run(handler, state, attempt.operation, attempt.request, context)
     return canonical(normalise(got)) == canonical(normalise(reply))
 

@@ -58,5 +58,5 @@ def _number(name: str, text: str, allowed: Sequence[int]) -> int:
     number = int(text) if text.isascii() and text.isdecimal() and len(text) < 12 else -1
     if number in allowed:
         return number
-    expected = f"{min(allowed)} to {max(allowed)}" if isinstance(allowed, range) else "1, 2 or 4"
+    expected = f"{allowed[0]} to {allowed[-1]}" if isinstance(allowed, range) else "1, 2 or 4"
     raise BadArgument(f"{name}: expected {expected}, got {text!r}")

@@ -152,8 +152,8 @@ class Link:
                     self._settle(event.waiter, event.value, event.error)
                 elif isinstance(event, Call):
                     self._start(event)
-                elif self._on_cast is not None:
-                    self._on_cast(event.message)
+                else:
+                    self._hear(event.message)
         except LinkError as error:
             self.close(f"{error.code}: {error.message}")
         self._flush()
@@ -171,6 +171,14 @@ class Link:
 
     def _now_ms(self) -> int:
         return int(self._loop.time() * 1000)
+
+    def _hear(self, message: Any) -> None:
+        if self._on_cast is None:
+            return
+        try:
+            self._on_cast(message)
+        except Exception:  # a cast has no answer to put it in, and must not end the link
+            self._session.counters.failed_casts += 1
 
     def _start(self, call: Call) -> None:
         try:

@@ -51,7 +51,10 @@ class SessionLimits:
 
 @dataclass(slots=True)
 class Counters:
-    """What was dropped or refused since the link came up."""
+    """What was asked, dropped or refused since the link came up.
+
+    `lost_failures` are failures the peer reported without an id, `failed_casts` our own.
+    """
 
     calls: int = 0
     timeouts: int = 0
@@ -60,6 +63,7 @@ class Counters:
     refused_calls: int = 0
     malformed: int = 0
     lost_failures: int = 0
+    failed_casts: int = 0
 
 
 @dataclass(slots=True)

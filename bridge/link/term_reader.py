@@ -41,9 +41,6 @@ _CONSTANTS = {b"true": True, b"false": False, b"nil": None, b"undefined": None}
 # Lets tag and length be read in one step anywhere; 0 is no tag.
 _AFTER_END = bytes(8)
 
-# What reading over the end, or a text that is not UTF-8, raises.
-_CUT_SHORT = (IndexError, StructError, UnicodeDecodeError)
-
 _u16 = Struct(">H").unpack_from
 _u32 = Struct(">I").unpack_from
 _tag_u32 = Struct(">BI").unpack_from
@@ -73,39 +70,29 @@ class TermReader:
         self.at = 1
 
     def tuple_size(self) -> int:
-        """Read the head of a tuple."""
+        """Read the head of a tuple, the first thing in a frame."""
         data, at = self.data, self.at
-        try:
-            if data[at] == SMALL_TUPLE:
-                self.at = at + 2
-                return data[at + 1]
-            if data[at] == LARGE_TUPLE:
-                self.at = at + 5
-                return int(_u32(data, at + 1)[0])
-        except _CUT_SHORT as error:
-            raise _bad_term(error) from None
+        if data[at] == SMALL_TUPLE:
+            self.at = at + 2
+            return data[at + 1]
+        if data[at] == LARGE_TUPLE:
+            self.at = at + 5
+            return int(_u32(data, at + 1)[0])
         raise BadTerm("a tuple", describe(data[at]))
 
     def atom(self) -> str:
         """Read an atom's text."""
         data, at = self.data, self.at
-        try:
-            if data[at] == SMALL_ATOM_UTF8:
-                self.at = end = at + 2 + data[at + 1]
-                return data[at + 2 : end].decode()
-        except _CUT_SHORT as error:
-            raise _bad_term(error) from None
+        if data[at : at + 1] == b"w":  # SMALL_ATOM_UTF8, as most are
+            end = at + 2 + data[at + 1]
+            name = data[at + 2 : end]
+            if name.isascii() and end <= self._end:
+                self.at = end
+                return name.decode()
         return str(self._read(_ATOMS))
 
     def integer(self) -> int:
         """Read an integer of any size."""
-        data, at = self.data, self.at
-        try:
-            if data[at] == SMALL_INTEGER:
-                self.at = at + 2
-                return data[at + 1]
-        except _CUT_SHORT as error:
-            raise _bad_term(error) from None
         return int(self._read(_INTEGERS))
 
     def json(self) -> Any:
@@ -139,8 +126,10 @@ class TermReader:
         data, at = self.data, self.at
         try:
             value, self.at = table[data[at]](data, at + 1, 0, self)
-        except _CUT_SHORT as error:
-            raise _bad_term(error) from None
+        except UnicodeDecodeError as error:
+            raise BadTerm("UTF-8", f"byte 0x{error.object[error.start]:02x}") from None
+        except (IndexError, StructError):
+            raise _truncated() from None
         # A slice over the end is short, not an error; so the end is looked at once, here.
         if self.at > self._end:
             raise _truncated()
@@ -384,12 +373,6 @@ def _atom_text(tag: int) -> Any:
 
 def _truncated() -> BadTerm:
     return BadTerm("more bytes", "the end of the frame")
-
-
-def _bad_term(error: Exception) -> BadTerm:
-    if isinstance(error, UnicodeDecodeError):
-        return BadTerm("UTF-8", f"byte 0x{error.object[error.start]:02x}")
-    return _truncated()
 
 
 # Whatever the tag of the atom, its text follows one or two bytes of length.

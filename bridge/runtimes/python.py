@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import time
 from collections.abc import Callable, Mapping
 from types import FrameType
 from typing import Any
@@ -15,15 +16,20 @@ from bridge.message import JSON, Context, Invocation, Outcome, RuntimeName
 Handler = Callable[[JSON, str, JSON, Context], tuple[JSON, list[dict[str, JSON]], JSON]]
 
 
+TICK_S = 0.02
+IDLE_S = 1.0
+
+
 class _OutOfTime(BaseException):
     """Not an Exception: a handler's own `except Exception` must not swallow it."""
 
 
 class PythonRuntime:
-    """Runs handlers on the event loop's thread; `ITIMER_REAL` interrupts one that loops.
+    """Runs handlers on the event loop's thread; a ticking signal interrupts one that loops.
 
-    Must be made on the main thread: signals are delivered there. A handler stuck inside C code
-    is interrupted only when it returns to Python.
+    Must be made and used on the main thread: signals are delivered there. A handler stuck inside
+    C code is interrupted only when it returns to Python. The timer ticks only while there is
+    something to do; a call itself costs no system call.
     """
 
     name: RuntimeName = "python"
@@ -31,8 +37,10 @@ class PythonRuntime:
     def __init__(self, handlers: Mapping[str, Handler], budget_ms: int) -> None:
         self._handlers = handlers
         self._budget_ms = budget_ms
-        self._armed = False
-        signal.signal(signal.SIGALRM, self._alarm)
+        self._ends = 0.0  # of the running handler's budget, 0 while none runs
+        self._used = 0.0
+        self._ticking = False
+        signal.signal(signal.SIGALRM, self._tick)
 
     def available(self, subsystem: str) -> bool:
         return subsystem in self._handlers
@@ -59,20 +67,27 @@ class PythonRuntime:
             raise RuntimeFault("python", "off_contract", text)
         return Outcome(*answer)
 
-    def _run(self, handler: Handler, state: JSON, request: JSON, invocation: Invocation,
-             budget: float) -> Any:  # fmt: skip
+    def _run(
+        self, handler: Handler, state: JSON, request: JSON, invocation: Invocation, budget: float
+    ) -> Any:
+        if not self._ticking:
+            self._ticking = True
+            signal.setitimer(signal.ITIMER_REAL, TICK_S, TICK_S)
+        self._used = time.monotonic()
         try:
-            self._armed = True
-            # The interval makes it ring again, should the handler have swallowed the first.
-            signal.setitimer(signal.ITIMER_REAL, budget, 0.01)
+            self._ends = self._used + budget
             return handler(state, invocation.operation, request, invocation.context)
         finally:
-            self._armed = False
-            signal.setitimer(signal.ITIMER_REAL, 0)
+            self._ends = 0.0
 
-    def _alarm(self, _signal: int, _frame: FrameType | None) -> None:
-        if self._armed:
-            raise _OutOfTime
+    def _tick(self, _signal: int, _frame: FrameType | None) -> None:
+        now = time.monotonic()
+        if self._ends:
+            if now > self._ends:
+                raise _OutOfTime
+        elif now > self._used + IDLE_S:
+            self._ticking = False
+            signal.setitimer(signal.ITIMER_REAL, 0)
 
 
 def _where(invocation: Invocation) -> str:

@@ -6,6 +6,7 @@ import fcntl
 import json
 import os
 import shutil
+import socket
 import tempfile
 import time
 from dataclasses import asdict, dataclass
@@ -133,6 +134,19 @@ def remove_leftovers(directory: Path) -> None:
     if sockets.name.startswith(SOCKETS_PREFIX):
         shutil.rmtree(sockets, ignore_errors=True)
     path.unlink(missing_ok=True)
+
+
+def remove_dead_sockets(link_dir: Path) -> None:
+    """Make the directory of link sockets; remove those of workers that were killed."""
+    link_dir.mkdir(parents=True, exist_ok=True)
+    for path in link_dir.glob("*.sock"):
+        with socket.socket(socket.AF_UNIX) as probe:
+            try:
+                probe.connect(os.fspath(path))
+            except ConnectionRefusedError:
+                path.unlink(missing_ok=True)
+            except OSError:
+                continue  # no socket of ours, or one that is going away
 
 
 def open_log(path: Path) -> int:

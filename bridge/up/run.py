@@ -20,7 +20,14 @@ from bridge.table import table
 from bridge.up import environment, programs
 from bridge.up.address import listen, url_of
 from bridge.up.listener import Listener
-from bridge.up.place import Lock, RunFile, StartFailed, remove_leftovers, sockets_directory
+from bridge.up.place import (
+    Lock,
+    RunFile,
+    StartFailed,
+    remove_dead_sockets,
+    remove_leftovers,
+    sockets_directory,
+)
 from bridge.up.probe import Finding, probe
 from bridge.up.programs import Command, Missing
 from bridge.up.redis_server import HOW_TO_GET, RedisServer, check_configured, find_binary
@@ -126,7 +133,7 @@ class _Run:
             listener=self._settings.listener or str(sockets / "listener"),
             link_dir=self._settings.link_dir or str(sockets / "link"),
         )
-        Path(self._settings.link_dir).mkdir(parents=True, exist_ok=True)
+        remove_dead_sockets(Path(self._settings.link_dir))
 
     async def _start_redis(self, stack: AsyncExitStack) -> None:
         if self._settings.redis_url:

@@ -17,7 +17,7 @@ from bridge.edge.listener import NoListener, bind, obtain
 from bridge.edge.serve import serve
 from bridge.settings import Settings
 from tests.deadline import DEADLINE_S, eventually
-from tests.edge.rig import rig, run
+from tests.edge.rig import Client, rig, run
 
 
 def test_a_drain_tells_each_topic_and_closes_with_1012() -> None:
@@ -76,23 +76,29 @@ def test_a_draining_edge_is_unhealthy_and_takes_no_socket() -> None:
     run(main())
 
 
-def test_a_worker_that_stops_accepting_leaves_the_address_to_the_others() -> None:
+def test_a_draining_worker_leaves_new_connections_to_the_others() -> None:
     async def main() -> None:
         async with rig() as first, rig() as second:
             shared = bind("127.0.0.1", 0)
             port = shared.getsockname()[1]
-            serving = [
-                asyncio.create_task(serve(r.edge, r.edge.settings, socket.socket(
-                    fileno=os.dup(shared.fileno()))))
-                for r in (first, second)
-            ]  # fmt: skip
             url = f"ws://127.0.0.1:{port}/socket/websocket?vsn=2.0.0"
-            async with connect(url, proxy=None):
-                pass
-            await first.edge.drain()
-            for _ in range(20):
-                async with connect(url, proxy=None):
-                    assert not first.edge.sockets
+            copies = [socket.socket(fileno=os.dup(shared.fileno())) for _ in range(2)]
+            serving = [asyncio.create_task(serve(first.edge, first.edge.settings, copies[0]))]
+            async with connect(url, proxy=None) as connection:
+                client = Client(connection)
+                await client.join("counter:a")
+                await client.send("1", "h", "counter:a", "hold", {})
+                draining = asyncio.create_task(first.edge.drain())
+                await eventually(lambda: first.edge.draining)
+                serving.append(
+                    asyncio.create_task(serve(second.edge, second.edge.settings, copies[1]))
+                )
+                for _ in range(50):
+                    async with connect(url, proxy=None):
+                        assert len(first.edge.sockets) == 1
+                first.dispatcher.gate.set()
+                assert await client.closed() == 1012
+            await draining
             await second.edge.drain()
             await asyncio.gather(*serving)
             shared.close()

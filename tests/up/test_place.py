@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +17,7 @@ from bridge.up.place import (
     Lock,
     NotRunning,
     RunFile,
+    remove_dead_sockets,
     remove_leftovers,
     sockets_directory,
 )
@@ -86,6 +89,18 @@ def test_leftovers_never_reach_a_directory_that_is_not_ours(tmp_path: Path) -> N
     remove_leftovers(tmp_path)
     assert (shared / "kept").exists()
     assert not (tmp_path / "run.json").exists()
+
+
+def test_sockets_of_killed_workers_are_removed_and_living_ones_stay() -> None:
+    folder = sockets_directory()
+    with socket.socket(socket.AF_UNIX) as dead, socket.socket(socket.AF_UNIX) as living:
+        dead.bind(str(folder / "dead.sock"))
+        living.bind(str(folder / "living.sock"))
+        living.listen()
+        (folder / "other").touch()
+        remove_dead_sockets(folder)
+        assert sorted(path.name for path in folder.iterdir()) == ["living.sock", "other"]
+    shutil.rmtree(folder)
 
 
 def test_sockets_have_short_paths_wherever_temporary_files_go(

@@ -55,11 +55,12 @@ def test_a_signal_drains_and_leaves_no_process_behind(
 
 def test_a_second_signal_waits_for_nobody(tmp_path: Path) -> None:
     with Up(tmp_path, **ALONE, BRIDGE_DRAIN_MS="60000") as up:
-        workers = [pid for pid, text in up.children().items() if "bridge.gateway" in text]
-        for pid in workers:
-            os.kill(pid, signal.SIGSTOP)
+        for pid, text in up.children().items():
+            if "bridge.gateway" in text:
+                os.kill(pid, signal.SIGSTOP)
+        listener = Path(up.run["listener"])
         up.process.send_signal(signal.SIGINT)
-        asyncio.run(until(lambda: not Path(up.run["listener"]).exists(), "it is stopping"))
+        asyncio.run(until(lambda: not listener.exists(), "it is stopping"))
         assert up.end(signal.SIGINT) == 0
         assert processes_of(tmp_path) == {}
 
@@ -180,17 +181,15 @@ def test_workers_outlive_their_node_and_a_new_one_takes_over(tmp_path: Path) -> 
         assert processes_of(tmp_path) == {}
 
 
-def test_without_a_working_node_a_worker_stands_in(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_a_working_node_a_worker_stands_in(tmp_path: Path) -> None:
     if not isinstance(programs.elixir(programs.search_path()), Command):
         pytest.skip("there is no Elixir on this machine")
     broken = tmp_path / "bin" / "elixir"
     broken.parent.mkdir()
     broken.write_text("#!/bin/sh\nexit 3\n")
     broken.chmod(0o755)
-    monkeypatch.setenv("PATH", str(broken.parent), prepend=os.pathsep)
-    done = bridge(tmp_path, "up", "--check", "--port", "0", BRIDGE_TYPESCRIPT="off")
+    path = os.pathsep.join([str(broken.parent), os.environ["PATH"]])
+    done = bridge(tmp_path, "up", "--check", "--port", "0", BRIDGE_TYPESCRIPT="off", PATH=path)
     assert done.returncode == 1
     assert re.search(r"^python +heartbeat .* ok$", done.stdout, re.MULTILINE), done.stdout
     assert re.search(r"^elixir .* runtime_unavailable: ", done.stdout, re.MULTILINE)

@@ -14,7 +14,7 @@ import {
   type Invocation,
 } from "./invocation.ts";
 import { forget, forgetDead, keysOf, leave, renew, type Keys } from "./presence.ts";
-import { usable, type Log } from "./redis.ts";
+import { isDisconnect, usable, type Log } from "./redis.ts";
 
 const GROUP = "typescript";
 const BATCH = 64;
@@ -23,6 +23,7 @@ const MAX_DELIVERIES = 3;
 const MAX_REPLIES = 10_000;
 const REPLIES_TTL_MS = 60_000;
 const COMPLAIN_MS = 60_000;
+const RECOVER_MS = 250;
 
 export interface IntakeOptions {
   consumer: string;
@@ -147,9 +148,9 @@ export class Intake {
       await this.#quietly(this.#createGroup());
       return;
     }
-    if (this.#blocking.status !== "ready") return; // the connection says so itself
     this.#complain(error);
-    await pause(BLOCK_MS, this.#stop.signal);
+    // Connections may break one after the other: this one may still be there.
+    if (this.#blocking.status === "ready") await pause(RECOVER_MS, this.#stop.signal);
   }
 
   async #createGroup(): Promise<void> {
@@ -256,12 +257,14 @@ export class Intake {
     try {
       await work;
     } catch (error) {
-      if (this.#commands.status === "ready") this.#complain(error as Error);
+      this.#complain(error as Error);
     }
   }
 
-  /** Say what is wrong, the same thing at most once a minute. */
-  #complain({ message }: Error): void {
+  /** Say what is wrong, the same thing at most once a minute; connections say it themselves. */
+  #complain(error: Error): void {
+    if (isDisconnect(error)) return;
+    const { message } = error;
     const { text, atMs } = this.#complaint;
     if (text === message && performance.now() - atMs < COMPLAIN_MS) return;
     this.#options.log(`${this.#contract.name}: ${message}`);

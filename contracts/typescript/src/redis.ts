@@ -44,6 +44,15 @@ export function connect(url: string, name: string, log?: Log): Redis {
   return redis;
 }
 
+/** Say whether a command failed for want of a connection, not by Redis's word. */
+export function isDisconnect(error: Error): boolean {
+  return (
+    error.name === "MaxRetriesPerRequestError" ||
+    typeof (error as NodeJS.ErrnoException).code === "string" ||
+    /^(Connection is closed|Stream isn't writeable)/.test(error.message)
+  );
+}
+
 /** Wait until the connection can be used, or the signal says to stop waiting. */
 export async function usable(redis: Redis, signal: AbortSignal): Promise<boolean> {
   if (redis.status === "ready" || signal.aborted) return !signal.aborted;

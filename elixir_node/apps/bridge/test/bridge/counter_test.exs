@@ -1,5 +1,6 @@
 defmodule Bridge.CounterTest do
-  use ExUnit.Case, async: true
+  # One module is compiled from one file by one test at a time.
+  use ExUnit.Case, async: false
 
   alias Bridge.Keys.Run
 

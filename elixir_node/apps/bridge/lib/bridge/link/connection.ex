@@ -27,7 +27,7 @@ defmodule Bridge.Link.Connection do
           | {:hello_ms, pos_integer}
           | {:pong_ms, pos_integer}
 
-  @defaults %{hello_ms: 30_000, pong_ms: 15_000, max_unsent_bytes: 67_108_864}
+  @defaults %{hello_ms: 60_000, pong_ms: 15_000, max_unsent_bytes: 67_108_864}
 
   @doc "Open a link; `identity` is what hello says of this node."
   @spec start_link([option]) :: GenServer.on_start()

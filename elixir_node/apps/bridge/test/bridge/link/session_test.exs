@@ -162,7 +162,7 @@ defmodule Bridge.Link.SessionTest do
     {:ok, session, _} = Session.call(greeted(), :ping, [], :mine, 10)
     unknown = <<119, 12, "unknown_atom">>
     call = <<131, 104, 6, 119, 1, ?C, 97, 8>> <> unknown
-    answer = <<131, 104, 3, 119, 1, ?r, 97, 1>> <> unknown
+    answer = <<131, 104, 3, 119, 1, ?r, 97, 2>> <> unknown
 
     bytes =
       for frame <- [call, answer, "nothing"],

@@ -1,0 +1,312 @@
+"""Sessions: pairing, deadlines, limits, what the peer may do."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from bridge.link.errors import (
+    BadFrame,
+    BadMessage,
+    BadTerm,
+    BadValue,
+    LinkBusy,
+    LinkClosed,
+    LinkFault,
+)
+from bridge.link.framing import FrameReader, FrameWriter
+from bridge.link.messages import (
+    Call,
+    Cast,
+    Failure,
+    Malformed,
+    Message,
+    Result,
+    decode_message,
+    encode_message,
+)
+from bridge.link.session import Session, SessionLimits, Settled
+from bridge.link.terms import Atom, encode
+
+LARGE = 1_000_000
+
+
+def frame(message: Message) -> bytes:
+    return FrameWriter(LARGE).frame(encode_message(message))
+
+
+def raw(term: Any) -> bytes:
+    return FrameWriter(LARGE).frame(encode(term))
+
+
+def sent(session: Session) -> list[Message | Malformed]:
+    """Take what a session queued, as the peer reads it."""
+    data = session.take()
+    session.sent(len(data))
+    reader = FrameReader(LARGE)
+    reader.feed(data)
+    return [decode_message(found) for found in reader.take()]
+
+
+def new(**limits: int) -> Session:
+    session = Session(SessionLimits(**limits))
+    session.register(["echo"])
+    return session
+
+
+def failure(id: int, kind: str, text: str) -> Failure:
+    return Failure(id, (Atom("python"), Atom(kind), text, []))
+
+
+def test_a_call_goes_out_as_erlport_writes_it() -> None:
+    session = new()
+    session.call("handle", [{"n": 1}], 1000, "w")
+    assert session.take().hex() == (
+        "0000002e" "83" "6806" "770143" "6101" "7706627269646765" "770668616e646c65"
+        "6c00000001" "7400000001" "6d000000016e" "6101" "6a" "77014e"
+    )  # fmt: skip
+
+
+def test_answers_find_their_calls_in_any_order() -> None:
+    session = new()
+    one, two = session.call("f", [], 1000, "one"), session.call("f", [], 1000, "two")
+    answers = frame(Result(two, "second")) + frame(Result(one, "first"))
+    assert list(session.receive(answers)) == [
+        Settled("two", "second", None),
+        Settled("one", "first", None),
+    ]
+    assert session.in_flight == 0
+
+
+def test_a_failure_ends_its_call() -> None:
+    session = new()
+    id = session.call("f", [], 1000, "w")
+    (event,) = session.receive(frame(Failure(id, (Atom("elixir"), Atom("crashed"), "no", []))))
+    assert isinstance(event, Settled)
+    assert isinstance(event.error, LinkFault)
+    assert (event.error.language, event.error.kind, event.error.value) == (
+        "elixir", "crashed", "no",
+    )  # fmt: skip
+
+
+def test_late_and_unknown_answers_are_counted_and_dropped() -> None:
+    session = new()
+    id = session.call("f", [], 1000, "w")
+    assert session.expire(999) == []
+    assert session.expire(1000) == ["w"]
+    answers: list[Message] = [
+        Result(id, 1),
+        Failure(id, "late"),
+        Result(77, 1),
+        Result(-1, 1),
+        Result(2**200, 1),
+    ]
+    assert list(session.receive(b"".join([frame(answer) for answer in answers]))) == []
+    counters = session.counters
+    assert (counters.timeouts, counters.late_answers, counters.unknown_answers) == (1, 2, 3)
+    assert session.in_flight == 0
+
+
+def test_deadlines_expire_in_their_own_order() -> None:
+    session = new()
+    session.call("f", [], 300, "late")
+    session.call("f", [], 100, "early")
+    answered = session.call("f", [], 50, "answered")
+    list(session.receive(frame(Result(answered, 1))))
+    assert session.next_deadline_ms() == 100
+    assert session.expire(200) == ["early"]
+    assert session.next_deadline_ms() == 300
+    assert session.expire(1000) == ["late"]
+    assert session.next_deadline_ms() is None
+
+
+def test_answered_calls_do_not_pile_up_until_their_deadline() -> None:
+    session = new()
+    for _ in range(10_000):
+        id = session.call("f", [], 10**9, "w")
+        list(session.receive(frame(Result(id, 1))))
+    assert len(session._deadlines) < 2000
+
+
+def test_calls_in_flight_are_bounded() -> None:
+    session = new(max_in_flight=2)
+    ids = [session.call("f", [], 1000, "w") for _ in range(2)]
+    with pytest.raises(LinkBusy, match="2 unanswered calls on the link, limit is 2"):
+        session.call("f", [], 1000, "w")
+    list(session.receive(frame(Result(ids[0], 1))))
+    session.call("f", [], 1000, "w")
+
+
+def test_unsent_bytes_are_bounded() -> None:
+    session = new(max_queued_bytes=1000)
+    while session.queued_bytes <= 1000:
+        session.call("f", ["x" * 100], 1000, "w")
+    with pytest.raises(LinkBusy, match="unsent bytes"):
+        session.call("f", [], 1000, "w")
+    with pytest.raises(LinkBusy, match="unsent bytes"):
+        session.cast("x")
+    session.sent(len(session.take()))
+    assert session.queued_bytes == 0
+    session.call("f", [], 1000, "w")
+
+
+def test_a_call_that_is_refused_leaves_nothing_behind() -> None:
+    session = new(max_frame_bytes=100)
+    for args in (["x" * 200], [Atom("a")], [2**53]):
+        with pytest.raises(BadValue):
+            session.call("f", args, 1000, "w")
+    assert (session.in_flight, session.queued_bytes, session.take()) == (0, 0, b"")
+
+
+def test_only_registered_functions_of_the_bridge_are_called() -> None:
+    session = new()
+    calls = [
+        Call(1, "os", "system", ["rm"]),
+        Call(2, "bridge", "exec", []),
+        Call(3, "builtins", "echo", []),
+        Call(4, "bridge", "echo", []),
+    ]
+    assert list(session.receive(b"".join([frame(call) for call in calls]))) == [
+        Call(4, "bridge", "echo", [])
+    ]
+    assert sent(session) == [
+        failure(1, "unknown_function", "os:system is not registered"),
+        failure(2, "unknown_function", "bridge:exec is not registered"),
+        failure(3, "unknown_function", "builtins:echo is not registered"),
+    ]
+
+
+def test_calls_of_ours_that_run_are_bounded() -> None:
+    session = new(max_in_flight=1)
+    (call,) = session.receive(frame(Call(1, "bridge", "echo", [])))
+    assert isinstance(call, Call)
+    assert list(session.receive(frame(Call(2, "bridge", "echo", [])))) == []
+    session.answer(call, "done")
+    assert list(session.receive(frame(Call(3, "bridge", "echo", [])))) != []
+    assert sent(session) == [
+        failure(2, "overloaded", "1 calls run, limit is 1"),
+        Result(1, "done"),
+    ]
+
+
+def test_a_ping_is_answered_whatever_else_runs() -> None:
+    session = new(max_in_flight=1)
+    list(session.receive(frame(Call(1, "bridge", "echo", []))))
+    assert list(session.receive(frame(Call(2**70, "bridge", "ping", [])))) == []
+    assert repr(sent(session)) == repr([Result(2**70, Atom("pong"))])
+
+
+def test_a_ping_of_ours_is_not_held_back() -> None:
+    session = new(max_in_flight=1)
+    session.call("f", [], 1000, "w")
+    session.ping("ping")
+    (_, ping) = sent(session)
+    assert isinstance(ping, Call)
+    assert ping.function == "ping"
+    assert list(session.receive(frame(Result(ping.id, Atom("pong"))))) == [
+        Settled("ping", Atom("pong"), None)
+    ]
+
+
+def test_nothing_passes_before_hello_was_answered() -> None:
+    session = new()
+    session.register(["hello"])
+    with pytest.raises(LinkClosed, match="has not said hello"):
+        session.call("f", [], 1000, "w")
+    assert list(session.receive(frame(Call(1, "bridge", "echo", [])))) == []
+    (hello,) = session.receive(frame(Call(2, "bridge", "hello", [{}])))
+    assert isinstance(hello, Call)
+    assert list(session.receive(frame(Call(3, "bridge", "echo", [])))) == []
+    session.answer(hello, {})
+    assert list(session.receive(frame(Call(4, "bridge", "echo", [])))) != []
+    session.call("f", [], 1000, "w")
+    refused = [failure(id, "no_hello", "echo before hello was answered") for id in (1, 3)]
+    assert sent(session)[:3] == [*refused, Result(2, {})]
+
+
+def test_a_hello_that_failed_is_no_hello() -> None:
+    session = new()
+    session.register(["hello"])
+    (hello,) = session.receive(frame(Call(2, "bridge", "hello", [{}])))
+    assert isinstance(hello, Call)
+    session.fail(hello, "another protocol")
+    assert not session.greeted
+
+
+def test_what_is_no_json_fails_its_call_and_nothing_else() -> None:
+    session = new()
+    id = session.call("f", [], 1000, "w")
+    other = session.call("f", [], 1000, "other")
+    session.take()
+    stream = (
+        raw((Atom("r"), id, (1,)))
+        + raw((Atom("C"), 9, Atom("bridge"), Atom("echo"), [Atom("ok")]))
+        + frame(Result(other, 1))
+    )
+    bad, good = session.receive(stream)
+    assert isinstance(bad, Settled)
+    assert isinstance(bad.error, BadTerm)
+    assert good == Settled("other", 1, None)
+    assert sent(session) == [failure(9, "bad_term", "expected a JSON value, got the atom 'ok'")]
+    assert session.counters.malformed == 2
+
+
+def test_a_value_that_is_no_json_becomes_a_failure() -> None:
+    session = new(max_frame_bytes=300)
+    for value, text in (
+        ((1,), "expected a JSON value, got tuple"),
+        ("x" * 400, "expected a frame of at most 300 bytes, got 413"),
+    ):
+        (call,) = session.receive(frame(Call(1, "bridge", "echo", [])))
+        assert isinstance(call, Call)
+        session.answer(call, value)
+        assert sent(session) == [failure(1, "bad_value", text)]
+    assert session.running == 0
+
+
+def test_answers_nobody_reads_are_dropped_and_then_the_peer_is_given_up() -> None:
+    session = new(max_queued_bytes=1000)
+    call = Call(1, "bridge", "echo", [])
+
+    def answer(times: int) -> None:
+        for _ in range(times):
+            list(session.receive(frame(call)))
+            session.answer(call, "x" * 1100)
+
+    answer(2)
+    with pytest.raises(LinkBusy, match="unsent bytes on the link, limit is 2000"):
+        answer(100)
+    first, second, *_ = sent(session)
+    assert first == Result(1, "x" * 1100)
+    assert second == failure(1, "overloaded", "answers wait unread, this one was dropped")
+
+
+@pytest.mark.parametrize(
+    ("data", "error"),
+    [
+        (b"\xff\xff\xff\xff", BadFrame),
+        (b"\0\0\0\0", BadMessage),
+        (b"\0\0\0\x06hello\n", BadMessage),
+        (raw((Atom("x"), 1, 2)), BadMessage),
+    ],
+)
+def test_a_stream_beyond_repair_is_an_error(data: bytes, error: type[Exception]) -> None:
+    with pytest.raises(error):
+        list(new().receive(data))
+
+
+def test_casts_and_lost_failures_have_no_answer() -> None:
+    session = new()
+    stream = frame(Cast(Atom("superseded"))) + frame(Failure(None, "a handler failed"))
+    assert repr(list(session.receive(stream))) == repr([Cast(Atom("superseded"))])
+    assert session.counters.lost_failures == 1
+    assert session.take() == b""
+
+
+def test_closing_gives_back_every_waiter() -> None:
+    session = new()
+    for name in ("one", "two"):
+        session.call("f", [], 1000, name)
+    assert session.close() == ["one", "two"]
+    assert (session.in_flight, session.take(), session.next_deadline_ms()) == (0, b"", None)
