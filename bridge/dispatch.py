@@ -191,7 +191,8 @@ class Dispatcher:
             invocation = Invocation(
                 subsystem=message.subsystem, key=message.key, operation=message.operation,
                 kind=operation.kind, request=message.request, state=state,
-                context=context_for(message.id, now_ms, now_ms + left_ms, self._zone, message.key),
+                context=context_for(
+                    message.id, now_ms, now_ms + left_ms, self._zone, message.key),
                 digest=contract.digest, timeout_ms=min(contract.timeout_ms, left_ms),
             )  # fmt: skip
             try:

@@ -7,6 +7,7 @@ arguments ErlPort gives). Settings come from the environment.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import secrets
@@ -28,6 +29,7 @@ from bridge.effects import Effects, Executor, Inngest
 from bridge.errors import BridgeError, ContractBroken
 from bridge.journal.redis import RedisJournal
 from bridge.journal.server import UnsafeServer, check_server
+from bridge.journal.store import Journal
 from bridge.link.arguments import BadArgument, PortArguments, parse_arguments
 from bridge.link.session import SessionLimits
 from bridge.link.transports.port import open_port
@@ -41,6 +43,7 @@ from bridge.settings import BadSetting, Settings, parse
 from bridge.telemetry import Telemetry, log_to
 
 REDIS_RETRY_S = 0.5
+ROUTES_S = 5.0
 
 
 def main() -> int:
@@ -86,15 +89,14 @@ class Worker:
         transport = open_port(self._port) if self._port else None
         registry, handlers = _load(settings)
         digests = registry.digests()
-        await self._redis_ready()
         journal = RedisJournal(
             settings.redis_url,
             done_ttl_ms=settings.done_ttl_ms,
             events_keep=settings.events_keep,
         )
-        for name in registry.names():
-            contract = registry.get(name)
-            await journal.ensure_route(name, contract.owner, contract.fallback)
+        if not await self._storage_ready(journal, registry):
+            await journal.close()
+            return
         elixir = ElixirRuntime()
         typescript = TypeScriptRuntime(settings.redis_url, self._name, digests)
         runtimes: dict[RuntimeName, Runtime] = {
@@ -142,7 +144,9 @@ class Worker:
             }
 
         edge = Edge(registry, dispatcher, journal, settings, telemetry, status=status)
+        routes = asyncio.create_task(self._keep_routes(journal, registry))
         await self._serve(edge, effects)
+        routes.cancel()
         await nodes.close()
         await typescript.close()
         if inngest is not None:
@@ -179,18 +183,44 @@ class Worker:
         for finished in done:
             finished.result()  # a defect that ended the worker is shown, not swallowed
 
-    async def _redis_ready(self) -> None:
-        """Wait for Redis as long as it is away; refuse one that would lose what it took."""
+    async def _storage_ready(self, journal: Journal, registry: Registry) -> bool:
+        """Wait for Redis as long as it is away; False when told to leave meanwhile.
+
+        Raises UnsafeServer for one that would lose what it took.
+        """
         said = ""
-        while True:
+        while not self._leaving.is_set():
             try:
                 await check_server(self._settings.redis_url, unsafe=self._settings.redis_unsafe)
-                return
+                await self._ensure_routes(journal, registry)
+                return True
             except BridgeError as error:
                 if str(error) != said:
                     said = str(error)
                     self._telemetry.emit("waiting_for_redis", text=said)
-                await asyncio.sleep(REDIS_RETRY_S)
+            await self._pause(REDIS_RETRY_S)
+        return False
+
+    async def _keep_routes(self, journal: Journal, registry: Registry) -> None:
+        """Write routes that are gone: of a Redis that was emptied, every subsystem would stop."""
+        while not self._leaving.is_set():
+            await self._pause(ROUTES_S)
+            with contextlib.suppress(BridgeError):  # reads and commits report it
+                await self._ensure_routes(journal, registry)
+
+    async def _ensure_routes(self, journal: Journal, registry: Registry) -> None:
+        there = {route.subsystem for route in await journal.routes()}
+        for name in registry.names():
+            if name not in there:
+                contract = registry.get(name)
+                await journal.ensure_route(name, contract.owner, contract.fallback)
+                self._telemetry.emit("route_made", subsystem=name, owner=contract.owner)
+
+    async def _pause(self, seconds: float) -> None:
+        """Sleep, but not longer than until told to leave."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._leaving.wait()
 
     def _leave(self, why: str) -> None:
         self._telemetry.emit("leaving", worker=self._name, text=why)

@@ -8,6 +8,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -90,16 +92,29 @@ def processes_of(directory: Path) -> dict[int, str]:
 
     Redis writes its title over both, so its pid file is asked.
     """
+    kept = directory / "redis" / "server.pid"
+    redis = kept.read_text().strip() if kept.exists() else ""
+    found = {}
+    for pid, text in _processes():
+        if str(directory) in text or (str(pid) == redis and "redis-server" in text):
+            found[pid] = text
+    found.pop(os.getpid(), None)
+    return found
+
+
+def _processes() -> Iterator[tuple[int, str]]:
+    """Yield every process that runs, with its command line and environment."""
+    if sys.platform == "linux":
+        for folder in Path("/proc").glob("[0-9]*"):
+            with suppress(OSError):  # gone, or another user's
+                text = (folder / "cmdline").read_bytes() + (folder / "environ").read_bytes()
+                if text:  # a zombie has none
+                    yield int(folder.name), text.replace(b"\0", b" ").decode(errors="replace")
+        return
     listing = subprocess.run(
         ["ps", "axeww", "-o", "pid=,command="], env={"PATH": os.defpath},
         capture_output=True, text=True, check=True,
     )  # fmt: skip
-    kept = directory / "redis" / "server.pid"
-    redis = kept.read_text().strip() if kept.exists() else ""
-    found = {}
     for line in listing.stdout.splitlines():
-        pid, _, command = line.strip().partition(" ")
-        ours = str(directory) in command or (pid == redis and "redis-server" in command)
-        if ours and int(pid) != os.getpid():
-            found[int(pid)] = command
-    return found
+        pid, _, text = line.strip().partition(" ")
+        yield int(pid), text

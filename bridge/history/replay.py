@@ -87,7 +87,7 @@ class _Window:
 
 
 def _answers(handler: Handler, state: JSON, attempt: Attempt, reply: JSON, zone: str) -> bool:
-    context = context_for("", 0, 0, zone, "")
+    context = context_for("", 0, 0, zone, attempt.key)
     got, _, _ = _run(handler, state, attempt.operation, attempt.request, context)
     return canonical(normalise(got)) == canonical(normalise(reply))
 

@@ -162,6 +162,25 @@ def test_a_full_queue_refuses_at_once_and_recovers() -> None:
     run(test, SessionLimits(max_queued_bytes=100_000))
 
 
+def test_what_was_queued_behind_a_blocked_write_leaves_after_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "PING_MS", HOUR)  # a ping would take it along
+
+    async def test(link: Link, peer: Link, one: Memory, other: Memory) -> None:
+        heard: list[Any] = []
+        peer._on_cast = heard.append
+        other.reads = False
+        link.cast("blocked")
+        await asyncio.sleep(0)
+        link.cast("behind")
+        await asyncio.sleep(0)
+        other.reads = True
+        await eventually(lambda: heard == ["blocked", "behind"])
+
+    run(test)
+
+
 def test_too_many_calls_in_flight_are_refused() -> None:
     async def test(link: Link, peer: Link, one: Memory, other: Memory) -> None:
         tasks = [asyncio.create_task(link.call("never", [], HOUR)) for _ in range(3)]

@@ -151,7 +151,7 @@ class TestTypeScriptRuntime(unittest.IsolatedAsyncioTestCase):
             asyncio.create_task(runtime.handle(counter("add", {"n": n, "tag": ""})))
             for n in range(1, 9)
         ]
-        await until(lambda: self.control.exists(REQUESTS), "the requests are there")
+        await until(lambda: self.control.xlen(REQUESTS), "it has some of them")
         service.kill()
         self.control.xtrim(REQUESTS, maxlen=0)  # nobody can take over what it had
         outcomes = await asyncio.gather(*calls)
@@ -173,10 +173,11 @@ class TestTypeScriptRuntime(unittest.IsolatedAsyncioTestCase):
         runtime, service = await self.both()
         service.send_signal(signal.SIGSTOP)
         call = asyncio.create_task(runtime.handle(counter("total", kind="query")))
-        await until(lambda: self.control.exists(REQUESTS), "the request is there")
+        await until(lambda: self.control.xlen(REQUESTS), "it has the request")
         self.server.kill9()
         with pytest.raises(RuntimeUnavailable):
-            await call
+            async with asyncio.timeout(DEADLINE_S / 2):  # long before its own timeout
+                await call
         with pytest.raises(RuntimeUnavailable):
             await runtime.handle(counter("total", kind="query"))
         self.server.restart()
@@ -189,7 +190,8 @@ class TestTypeScriptRuntime(unittest.IsolatedAsyncioTestCase):
         self.server.stop()
         try:
             calls = [runtime.handle(counter("total", kind="query")) for _ in range(3)]
-            answers = await asyncio.gather(*calls, return_exceptions=True)
+            async with asyncio.timeout(DEADLINE_S / 2):  # long before their own timeout
+                answers = await asyncio.gather(*calls, return_exceptions=True)
             assert [type(a) for a in answers] == [RuntimeUnavailable] * 3
         finally:
             self.server.cont()

@@ -59,10 +59,10 @@ defmodule Bridge.Link.Scanner do
     case reason do
       {:shutdown, :superseded} ->
         Telemetry.emit(:superseded, %{peer: link.name})
-        {:noreply, leave(state, path, link.inode, :always)}
+        {:noreply, leave(state, path, link.file, :always)}
 
       {:shutdown, {:refused, _}} ->
-        {:noreply, leave(state, path, link.inode, now_ms() + @refused_ms)}
+        {:noreply, leave(state, path, link.file, now_ms() + @refused_ms)}
 
       _ ->
         if link.hello, do: Telemetry.emit(:link_down, %{peer: link.name, reason: reason})
@@ -70,30 +70,30 @@ defmodule Bridge.Link.Scanner do
     end
   end
 
-  # The inode tells a worker's socket from that of a later one at the same path.
-  defp leave(state, path, inode, until), do: put_in(state.left[path], {inode, until})
+  defp leave(state, path, file, until), do: put_in(state.left[path], {file, until})
 
   defp connect(state) do
     found =
       for path <- Path.wildcard(Path.join(state.dir, "*.sock")),
-          {:ok, %File.Stat{inode: inode}} <- [File.stat(path)],
-          do: {path, inode}
+          {:ok, %File.Stat{inode: inode, mtime: mtime}} <- [File.stat(path)],
+          # They tell a worker's socket from that of a later one at the same path.
+          do: {path, {inode, mtime}}
 
     paths = Enum.map(found, &elem(&1, 0))
     state = %{state | left: Map.take(state.left, paths)}
 
-    Enum.reduce(found, state, fn {path, inode}, state ->
-      if Map.has_key?(state.open, path) or left?(state.left[path], inode, now_ms()),
+    Enum.reduce(found, state, fn {path, file}, state ->
+      if Map.has_key?(state.open, path) or left?(state.left[path], file, now_ms()),
         do: state,
-        else: open(state, path, inode)
+        else: open(state, path, file)
     end)
   end
 
-  defp left?({inode, :always}, inode, _now_ms), do: true
-  defp left?({inode, until_ms}, inode, now_ms), do: now_ms < until_ms
-  defp left?(_, _inode, _now_ms), do: false
+  defp left?({file, :always}, file, _now_ms), do: true
+  defp left?({file, until_ms}, file, now_ms), do: now_ms < until_ms
+  defp left?(_, _file, _now_ms), do: false
 
-  defp open(state, path, inode) do
+  defp open(state, path, file) do
     name = Path.basename(path, ".sock")
 
     options =
@@ -105,7 +105,7 @@ defmodule Bridge.Link.Scanner do
 
     {:ok, pid} = DynamicSupervisor.start_child(state.links, {Connection, options})
     Process.monitor(pid)
-    link = %{pid: pid, name: name, inode: inode, hello: nil, drained?: false}
+    link = %{pid: pid, name: name, file: file, hello: nil, drained?: false}
     put_in(state.open[path], link)
   end
 

@@ -3,7 +3,7 @@ defmodule Bridge.Link.ScannerTest do
 
   import Bridge.Test.Node, only: [await: 1, call_map: 0, call_map: 1]
 
-  alias Bridge.Link.{Connection, Scanner}
+  alias Bridge.Link.{Connection, Messages, Scanner}
   alias Bridge.Test.{Echo, Node, Peer}
 
   setup context do
@@ -19,6 +19,21 @@ defmodule Bridge.Link.ScannerTest do
 
   defp listen(%{node: node, dir: dir}, name, flags \\ []) do
     Peer.start_listening(node.python, node.listener, Path.join(dir, name <> ".sock"), flags)
+  end
+
+  defp listen_by_hand(path) do
+    options = [:binary, packet: 4, active: false, ifaddr: {:local, path}]
+    {:ok, listener} = :gen_tcp.listen(0, options)
+    listener
+  end
+
+  defp greet_by_hand(listener) do
+    {:ok, worker} = :gen_tcp.accept(listener, 20_000)
+    {:ok, hello} = :gen_tcp.recv(worker, 0, 20_000)
+    assert {:ok, {:call, id, :bridge, :hello, [_]}} = Messages.decode(hello, 10_000)
+    answer = %{"protocol" => 1, "worker" => "by hand", "pid" => 1, "orphan" => false}
+    :ok = :gen_tcp.send(worker, Messages.result(id, answer))
+    worker
   end
 
   defp links(scanner, count) do
@@ -72,21 +87,20 @@ defmodule Bridge.Link.ScannerTest do
     assert File.exists?(dead) and File.exists?(long)
   end
 
-  test "a worker that was superseded is left to the newer node",
-       %{node: node, dir: dir} = context do
-    scanner = Node.scan(node, dir)
-    listen(context, "a")
-    peer = Peer.accept(node.listener)
-    [_] = Map.values(links(scanner, 1))
-    cast = :erlang.term_to_binary({:M, :superseded})
-    assert :ok = Peer.tell(peer, {:write, <<byte_size(cast)::32>> <> cast})
-    Peer.await_end(peer)
+  test "a worker that was superseded is left to the newer node", %{node: node, dir: dir} do
     path = Path.join(dir, "a.sock")
-    await(fn -> match?({_, :always}, :sys.get_state(scanner).left[path]) end)
+    listener = listen_by_hand(path)
+    Node.scan(node, dir)
+    worker = greet_by_hand(listener)
+    :ok = :gen_tcp.send(worker, Messages.cast(:superseded))
+    assert {:error, :closed} = :gen_tcp.recv(worker, 0, 20_000)
+    # Fifteen scans later.
+    assert {:error, :timeout} = :gen_tcp.accept(listener, 300)
+
     # The same path with another socket is another worker.
-    File.rm!(path)
-    listen(context, "a")
-    assert %{"ok" => _} = Peer.handle(Peer.accept(node.listener), call_map())
+    other = listen_by_hand(path <> ".new")
+    File.rename!(path <> ".new", path)
+    greet_by_hand(other)
   end
 
   @tag node: [workers: 1]
