@@ -78,23 +78,26 @@ def decode_message(frame: bytes, limits: Limits = DEFAULT_LIMITS) -> Message | M
         reader = TermReader(frame, limits)
         size = reader.tuple_size()
         kind = reader.atom()
-        if (kind, size) in _WITHOUT_ID:
-            term = reader.term()
-            reader.finish()
-            return Cast(term) if kind == "M" else Failure(None, term)
-        if (kind, size) not in _WITH_ID:
-            raise BadMessage(
-                "a message of a link", f"a tuple of {size} that begins {kind[:32]!r}"
-            )
+        read = _WITH_ID.get((kind, size))
+        if read is None:
+            return _without_id(kind, size, reader)
         id = reader.integer()
     except BadTerm as error:
         raise BadMessage(error.detail["expected"], error.detail["actual"]) from None
     try:
-        message = _WITH_ID[kind, size](id, reader)
+        message = read(id, reader)
         reader.finish()
     except BadTerm as error:
         return Malformed(id, kind, error)
     return message
+
+
+def _without_id(kind: str, size: int, reader: TermReader) -> Message:
+    if (kind, size) not in (("M", 2), ("e", 2)):
+        raise BadMessage("a message of a link", f"a tuple of {size} that begins {kind[:32]!r}")
+    term = reader.term()
+    reader.finish()
+    return Cast(term) if kind == "M" else Failure(None, term)
 
 
 def _result(id: int, reader: TermReader) -> Result:
@@ -119,7 +122,6 @@ def _call_in_context(id: int, reader: TermReader) -> Call:
     return replace(call, context=reader.atom())
 
 
-_WITHOUT_ID = frozenset((("M", 2), ("e", 2)))
 _WITH_ID: dict[tuple[str, int], Callable[[int, TermReader], Message]] = {
     ("C", 5): _call,
     ("C", 6): _call_in_context,

@@ -111,7 +111,7 @@ class TermReader:
         """Refuse a term that is shorter or longer than its frame."""
         if self.at > self._end:
             raise _truncated()
-        if self.at != self._end:
+        if self.at < self._end:
             raise BadTerm("the end of the frame", f"{self._end - self.at} more bytes")
 
     def spend(self, elements: int, depth: int) -> None:
@@ -123,9 +123,8 @@ class TermReader:
             raise BadTerm(f"at most {self.depth} levels", "one more")
 
     def _read(self, table: _Table) -> Any:
-        data, at = self.data, self.at
         try:
-            value, self.at = table[data[at]](data, at + 1, 0, self)
+            value, self.at = table[self.data[self.at]](self.data, self.at + 1, 0, self)
         except UnicodeDecodeError as error:
             raise BadTerm("UTF-8", f"byte 0x{error.object[error.start]:02x}") from None
         except (IndexError, StructError):
@@ -195,7 +194,7 @@ def _small_big_json(data: bytes, at: int, depth: int, reader: TermReader) -> tup
 
 def _large_big_json(data: bytes, at: int, depth: int, reader: TermReader) -> tuple[int, int]:
     value, end = _large_big(data, at, depth, reader)
-    if not -MAX_SAFE_INTEGER <= value <= MAX_SAFE_INTEGER:
+    if abs(value) > MAX_SAFE_INTEGER:
         raise _too_long(value)
     return value, end
 

@@ -197,7 +197,7 @@ class _Run:
         assert self._workers is not None
         killed = await self._workers.stop(self._settings.drain_ms / 1000 + MARGIN_S)
         if killed:
-            self._say(f"killed, as they did not leave by themselves: {', '.join(killed)}")
+            self._say(f"killed, as they do not leave by themselves: {', '.join(killed)}")
 
     def _find(self, runtime: RuntimeName) -> Command | None:
         """Return how to start a runtime; None if it is missing or somebody else starts it."""

@@ -9,6 +9,7 @@ from random import Random
 from typing import Any
 
 from bridge.history import Evidence, Finding, check
+from bridge.history.evidence import FindingKind
 from bridge.journal.store import OutboxEntry, Route, Timer
 from bridge.message import JSON, Context, RuntimeName, Version, context_for, derived_id
 
@@ -254,3 +255,14 @@ class World:
             self.lines, evidence or self.evidence(), executed={"inngest": self.executed},
             **{"settled": True, "handler": handle, **options},
         )  # fmt: skip
+
+
+def kinds(findings: list[Finding]) -> set[FindingKind]:
+    return {finding.kind for finding in findings}
+
+
+def line(world: World, event: str, nth: int = 0, **members: Any) -> dict[str, Any]:
+    return [
+        each for each in world.lines
+        if each["event"] == event and all(each[name] == m for name, m in members.items())
+    ][nth]  # fmt: skip

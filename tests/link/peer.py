@@ -46,20 +46,14 @@ async def main() -> None:
     async def back(args: list[Any]) -> Any:
         return await link.call(args[0], args[1], 5000)
 
-    async def many(args: list[Any]) -> Any:
-        """Call `echo` of the peer from args[0] callers, args[1] times each; return seconds."""
-        callers, times, value = args
-
-        async def caller() -> None:
-            for _ in range(times):
-                assert await link.call("echo", [value], 5000) == value
-
-        began = asyncio.get_running_loop().time()
-        await asyncio.gather(*(caller() for _ in range(callers)))
-        return asyncio.get_running_loop().time() - began
-
     link.register(
-        {"echo": echo, "fail": fail, "stray": stray, "slow": slow, "back": back, "many": many}
+        {
+            "echo": echo,
+            "fail": fail,
+            "stray": stray,
+            "slow": slow,
+            "back": back,
+        }
     )
     link.start()
     await link.closed.wait()

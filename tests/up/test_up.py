@@ -20,6 +20,10 @@ from tests.waiting import until
 CALL = ("call", "heartbeat:main", "status")
 
 
+def workers_of(up: Up) -> set[int]:
+    return {pid for pid, text in up.children().items() if "-m bridge.gateway" in text}
+
+
 def test_every_runtime_of_this_machine_answers_one_real_message(tmp_path: Path) -> None:
     path = programs.search_path()
     done = bridge(tmp_path, "up", "--check", "--port", "0")
@@ -54,10 +58,9 @@ def test_a_signal_drains_and_leaves_no_process_behind(
 
 
 def test_a_second_signal_waits_for_nobody(tmp_path: Path) -> None:
-    with Up(tmp_path, **ALONE, BRIDGE_DRAIN_MS="60000") as up:
-        for pid, text in up.children().items():
-            if "bridge.gateway" in text:
-                os.kill(pid, signal.SIGSTOP)
+    with Up(tmp_path, **ALONE, BRIDGE_WORKERS="1", BRIDGE_DRAIN_MS="600000") as up:
+        (worker,) = workers_of(up)
+        os.kill(worker, signal.SIGSTOP)
         listener = Path(up.run["listener"])
         up.process.send_signal(signal.SIGINT)
         asyncio.run(until(lambda: not listener.exists(), "it is stopping"))
@@ -66,20 +69,19 @@ def test_a_second_signal_waits_for_nobody(tmp_path: Path) -> None:
 
 
 def test_a_stopped_worker_is_killed_after_the_drain(tmp_path: Path) -> None:
-    with Up(tmp_path, **ALONE, BRIDGE_DRAIN_MS="0") as up:
-        worker = next(pid for pid, text in up.children().items() if "bridge.gateway" in text)
+    with Up(tmp_path, **ALONE, BRIDGE_WORKERS="1", BRIDGE_DRAIN_MS="0") as up:
+        (worker,) = workers_of(up)
         os.kill(worker, signal.SIGSTOP)
         assert up.end() == 0
-        assert "killed, as they did not leave by themselves: worker-" in up.output
+        assert up.output.endswith("killed, as they do not leave by themselves: worker-1\n")
         assert processes_of(tmp_path) == {}
 
 
 def test_a_killed_worker_is_replaced_and_the_address_stays(tmp_path: Path) -> None:
     with Up(tmp_path, **ALONE) as up:
         url = up.run["url"]
-        for pid, text in up.children().items():
-            if "bridge.gateway" in text:
-                os.kill(pid, signal.SIGKILL)
+        for worker in workers_of(up):
+            os.kill(worker, signal.SIGKILL)
         done = bridge(tmp_path, *CALL)
         assert done.returncode == 0, done.stderr
         asyncio.run(until(lambda: len(up.children()) == 3, "both are there again"))
@@ -166,18 +168,29 @@ def test_workers_outlive_their_node_and_a_new_one_takes_over(tmp_path: Path) -> 
     if not isinstance(programs.elixir(programs.search_path()), Command):
         pytest.skip("there is no Elixir on this machine")
     with Up(tmp_path, BRIDGE_TYPESCRIPT="off") as up:
-        before = {pid for pid, text in up.children().items() if "bridge.gateway" in text}
+        before = workers_of(up)
         node = next(pid for pid, text in up.children().items() if "beam.smp" in text)
         os.kill(node, signal.SIGKILL)
         assert bridge(tmp_path, *CALL).returncode == 0
 
         def replaced() -> bool:
-            now = {pid for pid, text in up.children().items() if "bridge.gateway" in text}
+            now = workers_of(up)
             return len(now) == 2 and not now & before
 
         asyncio.run(until(replaced, "the new node's workers took over"))
         assert bridge(tmp_path, *CALL).returncode == 0
         assert up.end() == 0
+        assert processes_of(tmp_path) == {}
+
+
+def test_orphans_of_a_dead_node_leave_with_the_rest(tmp_path: Path) -> None:
+    if not isinstance(programs.elixir(programs.search_path()), Command):
+        pytest.skip("there is no Elixir on this machine")
+    with Up(tmp_path, BRIDGE_TYPESCRIPT="off") as up:
+        node = next(pid for pid, text in up.children().items() if "beam.smp" in text)
+        os.kill(node, signal.SIGKILL)
+        assert up.end() == 0
+        assert "killed, as" not in up.output
         assert processes_of(tmp_path) == {}
 
 

@@ -106,9 +106,9 @@ function validators() {
       const id = `check${Object.keys(names).length}`;
       ajv.addSchema({ ...schema, $id: id }, id);
       names[id] = id;
-      members.push(`  ${JSON.stringify(name)}: ${id},`);
+      members.push(`    ${JSON.stringify(name)}: ${id},`);
     }
-    tables.push(`  ${JSON.stringify(table)}: {\n${members.join("\n").replace(/^/gm, "  ")}\n  },`);
+    tables.push(`  ${JSON.stringify(table)}: {`, ...members, "  },");
   };
   add("effects", effectSchemasOf(effects));
   for (const file of subsystems) add(`subsystem ${file.name}`, schemasOf(file));
@@ -131,7 +131,9 @@ function validators() {
     ...[...imports].sort(),
     'import type { Check } from "../contract.ts";\n',
     code,
-    `\nexport const validators: Record<string, Record<string, Check>> = {\n${tables.join("\n")}\n};\n`,
+    "\nexport const validators: Record<string, Record<string, Check>> = {",
+    ...tables,
+    "};\n",
   ].join("\n");
 }
 
@@ -175,7 +177,7 @@ function check() {
     return !existsSync(path) || readFileSync(path, "utf8") !== text;
   });
   const extra = existing().filter((name) => !files.has(name));
-  for (const [name] of stale) console.error(`src/generated/${name} is not what the contracts give`);
+  for (const [name] of stale) console.error(`src/generated/${name} has drifted`);
   for (const name of extra) console.error(`src/generated/${name} belongs to no contract`);
   if (stale.length + extra.length > 0) {
     console.error("run `npm run generate` in contracts/typescript, and commit what it writes");

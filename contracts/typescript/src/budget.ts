@@ -28,7 +28,7 @@ const script = new vm.Script("run()");
 /** Run jobs in order, each for at most its budget; yield their results slice by slice. */
 export async function* runInSlices<T>(jobs: ReadonlyArray<Job<T>>): AsyncGenerator<Ran<T>[]> {
   let starts = 0;
-  for (let done = 0; done < jobs.length; ) {
+  for (let done = 0; done < jobs.length;) {
     const budgetMs = (jobs[done] as Job<T>).budgetMs;
     const busy = cpuMs();
     const [results, terminated] = runSlice(jobs.slice(done), budgetMs);

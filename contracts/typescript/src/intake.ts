@@ -131,7 +131,16 @@ export class Intake {
     while (this.#serving && (await usable(this.#blocking, this.#stop.signal))) {
       try {
         const found = (await this.#blocking.xreadgroup(
-          "GROUP", GROUP, consumer, "COUNT", BATCH, "BLOCK", BLOCK_MS, "STREAMS", requests, ">",
+          "GROUP",
+          GROUP,
+          consumer,
+          "COUNT",
+          BATCH,
+          "BLOCK",
+          BLOCK_MS,
+          "STREAMS",
+          requests,
+          ">",
         )) as Array<[string, StreamEntry[]]> | null;
         for (const [, entries] of found ?? []) {
           await this.#handleAll(entries.map((entry) => read(entry, 1)));
@@ -167,7 +176,13 @@ export class Intake {
     const { consumer, claimIdleMs } = this.#options;
     try {
       const [, claimed] = (await this.#commands.xautoclaim(
-        requests, GROUP, consumer, claimIdleMs, "0-0", "COUNT", BATCH,
+        requests,
+        GROUP,
+        consumer,
+        claimIdleMs,
+        "0-0",
+        "COUNT",
+        BATCH,
       )) as [string, StreamEntry[]];
       const ours = claimed.filter(([id]) => !this.#inHand.has(id));
       if (ours.length === 0) return;
@@ -217,8 +232,10 @@ export class Intake {
     return { budgetMs, run: () => fault("crashed", text) };
   }
 
-  async #reply(asked: Array<Job<Answer> & { id: string; invocation: Invocation }>,
-    results: Array<Ran<Answer>>): Promise<void> {
+  async #reply(
+    asked: Array<Job<Answer> & { id: string; invocation: Invocation }>,
+    results: Array<Ran<Answer>>,
+  ): Promise<void> {
     const source = `/typescript/${this.#options.consumer}`;
     const replies = this.#commands.pipeline();
     asked.forEach(({ invocation, budgetMs }, n) => {
@@ -243,7 +260,10 @@ export class Intake {
   /** What fails to be removed is given out again, and answered again: harmless. */
   #remove(ids: string[]): void {
     const { requests } = this.#keys;
-    const removing = this.#commands.pipeline().xack(requests, GROUP, ...ids).xdel(requests, ...ids);
+    const removing = this.#commands
+      .pipeline()
+      .xack(requests, GROUP, ...ids)
+      .xdel(requests, ...ids);
     void this.#quietly(removing.exec());
   }
 

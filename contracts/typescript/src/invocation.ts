@@ -29,11 +29,7 @@ export interface Invocation {
 }
 
 export type FaultKind =
-  | "crashed"
-  | "timeout"
-  | "off_contract"
-  | "not_serialisable"
-  | "digest_mismatch";
+  "crashed" | "timeout" | "off_contract" | "not_serialisable" | "digest_mismatch";
 
 /** `data` of the answer, but for the invocation's id. */
 export type Answer =

@@ -91,7 +91,8 @@ function checkKeys(text: string): void {
 function copy(value: unknown, path: string[]): Json {
   switch (typeof value) {
     case "string":
-      if (!value.isWellFormed()) throw new NotSerialisable(path, "Unicode text", "a lone surrogate");
+      if (!value.isWellFormed())
+        throw new NotSerialisable(path, "Unicode text", "a lone surrogate");
       return value;
     case "number":
       return copyNumber(value, path);

@@ -10,6 +10,11 @@ import type { Contract, ContractFile } from "./contract.ts";
 import { effects } from "./generated/contracts.ts";
 import type { Handler } from "./implementation.ts";
 
+// CommonJS packages inside the bundle require Node's own modules.
+const REQUIRE =
+  'import { createRequire } from "node:module";\n' +
+  "const require = createRequire(import.meta.url);";
+
 /** A file that cannot be served; the text names it. */
 export class LoadError extends Error {
   override readonly name = "LoadError";
@@ -73,9 +78,7 @@ async function importTypeScript(path: string): Promise<{ handle?: unknown }> {
       platform: "node",
       sourcemap: "inline",
       logLevel: "silent",
-      banner: {
-        js: 'import { createRequire } from "node:module";const require=createRequire(import.meta.url);',
-      },
+      banner: { js: REQUIRE },
     });
     return await import(pathToFileURL(outfile).href);
   } finally {

@@ -66,7 +66,13 @@ export async function renew(
   digest: string,
 ): Promise<{ nowMs: number; asked: string }> {
   const answer = await redis.eval(
-    RENEW, 2, keys.presence, keys.contract, consumer, digest, LEASE_MS,
+    RENEW,
+    2,
+    keys.presence,
+    keys.contract,
+    consumer,
+    digest,
+    LEASE_MS,
   );
   const [nowMs, asked] = answer as [number, string];
   return { nowMs, asked };

@@ -23,8 +23,10 @@ export function connect(url: string, name: string, log?: Log): Redis {
     autoResendUnfulfilledCommands: false,
     maxRetriesPerRequest: 0,
     socketTimeout: SILENCE_MS,
-    retryStrategy: (times) =>
-      Math.min(FIRST_RETRY_MS * 2 ** Math.min(times, 10), LAST_RETRY_MS) * (0.5 + Math.random() / 2),
+    retryStrategy: (times) => {
+      const longest = Math.min(FIRST_RETRY_MS * 2 ** times, LAST_RETRY_MS);
+      return longest * (0.5 + Math.random() / 2);
+    },
   });
   let said: "gone" | "here" | undefined;
   const say = (what: "gone" | "here", line: string): void => {

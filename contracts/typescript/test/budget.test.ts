@@ -49,7 +49,10 @@ test("an endless loop is ended, wherever it hides, and its neighbours are not", 
       }
     },
     () => /^(a+)+$/.test(`${"a".repeat(60)}b`),
-    () => [3, 1, 2].sort(() => { for (;;); }),
+    () =>
+      [3, 1, 2].sort(() => {
+        for (;;);
+      }),
   ];
   for (const loop of loops) {
     assert.deepEqual(await all([quick(1), endless(loop), quick(2)]), [

@@ -65,7 +65,9 @@ test("a handler may change what it was given", () => {
     state.runs = 5;
     return { reply: RAN, effects: [], state };
   };
-  assert.deepEqual(ask(handle), { ok: { reply: RAN, effects: [], state: { ...STATE, runs: 5 } } });
+  assert.deepEqual(ask(handle), {
+    ok: { reply: RAN, effects: [], state: { ...STATE, runs: 5 } },
+  });
   assert.equal(STATE.runs, 0);
 });
 

@@ -30,7 +30,10 @@ export class RedisServer {
 
   async restart(): Promise<void> {
     const settings = { port: this.port, dir: this.#folder, bind: "127.0.0.1", appendonly: "yes" };
-    const args = Object.entries({ ...settings, save: "" }).flatMap(([k, v]) => [`--${k}`, `${v}`]);
+    const args = Object.entries({ ...settings, save: "" }).flatMap(([k, v]) => [
+      `--${k}`,
+      `${v}`,
+    ]);
     this.#process = spawn("redis-server", args, { stdio: "ignore" });
     await eventually("Redis accepts connections", () => accepts(this.port));
   }

@@ -97,5 +97,8 @@ function defaults(file: File, operation: string): { [member: string]: Json } {
 
 /** contracts/README.md has the rule. */
 function slug(name: string): string {
-  return name.toLowerCase().replace(/[^a-z0-9]+/g, "-").replace(/^-|-$/g, "");
+  return name
+    .toLowerCase()
+    .replace(/[^a-z0-9]+/g, "-")
+    .replace(/^-|-$/g, "");
 }

@@ -6,7 +6,6 @@ import { join } from "node:path";
 
 import { PACKAGE, TEST_SUBSYSTEMS } from "./paths.ts";
 
-
 /** Start commands by runtime; Bun only where it is installed. */
 export const COMMANDS: Record<string, string[]> = {
   node: [process.execPath, join(PACKAGE, "dist", "main.js")],

@@ -65,7 +65,12 @@ defmodule Bridge.Application do
       drain_ms: settings.drain_ms
     ]
 
-    scanner = [dir: settings.link_dir, links: Bridge.Links, workers: Workers]
+    scanner = [
+      dir: settings.link_dir,
+      links: Bridge.Links,
+      workers: Workers,
+      connection: connection
+    ]
 
     # Stopped from the last to the first: workers need the links and keys to leave in order.
     [
@@ -73,7 +78,7 @@ defmodule Bridge.Application do
       {DynamicSupervisor, name: Bridge.Links, strategy: :one_for_one},
       {Workers, workers}
     ] ++
-      if(settings.link_dir == "", do: [], else: [{Scanner, scanner ++ [connection: connection]}]) ++
+      if(settings.link_dir == "", do: [], else: [{Scanner, scanner}]) ++
       if(settings.parent_stdin, do: [{Parent, &System.stop/0}], else: [])
   end
 

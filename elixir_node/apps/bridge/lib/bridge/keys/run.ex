@@ -45,7 +45,8 @@ defmodule Bridge.Keys.Run do
 
   @doc "Run an implementation and return its outcome, a fault if it has none."
   @spec outcome(module, map) :: map
-  def outcome(module, %{"state" => state, "operation" => operation, "request" => request} = call) do
+  def outcome(module, call) do
+    %{"state" => state, "operation" => operation, "request" => request} = call
     context = Map.put_new(call["context"], "key", call["key"])
 
     try do

@@ -18,7 +18,7 @@ defmodule Bridge.Keys.Server do
           sample_ms: pos_integer
         }
 
-  @doc "Return the limits of a key: idle time, waiting calls, memory of a run, how often it is read."
+  @doc "Return the limits of a key: idle time, waiting calls, memory of a run and its sampling."
   @spec default_limits() :: limits
   def default_limits do
     %{idle_ms: 60_000, max_queue: 1_024, max_memory_bytes: 134_217_728, sample_ms: 20}

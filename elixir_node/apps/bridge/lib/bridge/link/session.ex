@@ -101,7 +101,7 @@ defmodule Bridge.Link.Session do
     end
   end
 
-  @doc "Answer the peer's call `id` with an outcome, as a term or as bytes of `Messages.encode/1`."
+  @doc "Answer the peer's call `id` with an outcome: a term, or bytes of `Messages.encode/1`."
   @spec answer(t, Messages.id(), map | binary) :: result
   def answer(%__MODULE__{} = session, id, outcome) do
     session = %{session | handling: session.handling - 1}
@@ -133,7 +133,8 @@ defmodule Bridge.Link.Session do
     {session, [send_frame(Messages.result(id, :pong)) | actions]}
   end
 
-  defp receive_message({:call, id, :bridge, :handle, [call]}, %{open?: true} = session, actions) do
+  defp receive_message({:call, id, :bridge, :handle, [call]}, session, actions)
+       when session.open? do
     cond do
       not call?(call) ->
         refuse(

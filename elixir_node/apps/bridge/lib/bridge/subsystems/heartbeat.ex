@@ -19,7 +19,9 @@ defmodule Bridge.Subsystems.Heartbeat do
     {:ok, settings, [timer], Map.merge(state, settings)}
   end
 
-  def handle(%{"last_ms" => last_ms} = state, "tick", _request, %{"now_ms" => now_ms} = context) do
+  def handle(state, "tick", _request, context) do
+    %{"last_ms" => last_ms} = state
+    %{"now_ms" => now_ms} = context
     schedule = List.wrap(next_tick(state, context))
 
     if last_ms != nil and now_ms - last_ms < state["min_gap_ms"] do

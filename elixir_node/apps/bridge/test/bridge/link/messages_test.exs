@@ -53,7 +53,7 @@ defmodule Bridge.Link.MessagesTest do
   end
 
   test "anything else is undecodable" do
-    for term <- [1, {}, {:C, 1}, {:C, 1, :bridge, :ping, [], :X}, {:C, :id, :bridge, :ping, []}] do
+    for term <- [1, {}, {:C, 1}, {:C, 1, :bridge, :ping, [], :X}, {:C, :a, :bridge, :ping, []}] do
       assert {:error, {:undecodable, nil, nil, _}} = decode(term)
     end
 

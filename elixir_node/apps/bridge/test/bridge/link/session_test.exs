@@ -147,7 +147,9 @@ defmodule Bridge.Link.SessionTest do
   end
 
   test "a call with a member missing or of another type is refused" do
-    for changes <- [%{"key" => 1}, %{"timeout_ms" => 0}, %{"context" => nil}, %{"digest" => nil}] do
+    for {name, value} <- [{"key", 1}, {"timeout_ms", 0}, {"context", nil}, {"digest", nil}] do
+      changes = %{name => value}
+
       assert {_, [{:send, {:e, 1, {:elixir, :bad_value, _, []}}}]} =
                feed(greeted(), [{:C, 1, :bridge, :handle, [call_map(changes)], :N}])
     end

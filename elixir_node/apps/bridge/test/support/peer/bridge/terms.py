@@ -25,7 +25,7 @@ def _write(term: Any) -> bytes:
         case Atom():
             return b"w" + bytes([len(term)]) + term.encode()
         case True | False | None:
-            return _write(Atom({True: "true", False: "false"}.get(term, "nil")))
+            return _write(Atom("nil" if term is None else str(term).lower()))
         case int() if 0 <= term < 256:
             return bytes([97, term])
         case int() if -(2**31) <= term < 2**31:
