@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Protocol
 
 from bridge.errors import BridgeError, Refusal, RuntimeFault, RuntimeUnavailable
-from bridge.link.errors import LinkBusy, LinkClosed, LinkFault, LinkTimeout
+from bridge.link.errors import BadTerm, LinkBusy, LinkClosed, LinkError, LinkTimeout
 from bridge.message import Invocation, Outcome, RuntimeName
 
 
@@ -58,7 +58,9 @@ class ElixirRuntime:
                 raise RuntimeUnavailable("elixir", "the node stopped answering") from error
             text = f"no answer within {invocation.timeout_ms} ms"
             raise RuntimeFault("elixir", "timeout", text) from error
-        except LinkFault as error:
+        except BadTerm as error:
+            raise RuntimeFault("elixir", "not_serialisable", str(error)) from error
+        except LinkError as error:
             raise RuntimeFault("elixir", "crashed", str(error)) from error
         return outcome_of("elixir", answer)
 
