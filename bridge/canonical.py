@@ -26,7 +26,21 @@ def parse(text: str | bytes, *, what: str = "text") -> Any:
 
 
 def decode(text: str | bytes, *, what: str = "text") -> Any:
-    """Read JSON as `parse` does, but leave it to the caller to normalise the parts it keeps."""
+    """Read JSON as `parse` does, but leave it to the caller to normalise the parts it keeps.
+
+    A text that orjson writes back byte for byte has each key once and nothing in it that the
+    strict decoder refuses; what compact writers send is nearly always such a text.
+    """
+    try:
+        value = orjson.loads(text)
+        if orjson.dumps(value) == (text.encode() if isinstance(text, str) else text):
+            return value
+    except (orjson.JSONDecodeError, orjson.JSONEncodeError):
+        pass  # the strict decoder says what is wrong, or takes what orjson does not
+    return _decode_strictly(text, what)
+
+
+def _decode_strictly(text: str | bytes, what: str) -> Any:
     try:
         value = _decoder.decode(text if isinstance(text, str) else text.decode("utf-8"))
     except UnicodeDecodeError as error:

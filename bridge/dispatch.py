@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from bridge import __version__
 from bridge.canonical import digest
@@ -45,8 +45,7 @@ class _Lane:
     users: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class _Attempt:
+class _Attempt(NamedTuple):
     """One computation of one message, held to its contract, not yet committed."""
 
     runtime: RuntimeName

@@ -73,14 +73,23 @@ class Effects:
     async def _repeat(self, subsystem: str, once: Callable[[str], Awaitable[int]]) -> None:
         wake = self._wake[subsystem]
         outbox = once == self._outbox_once
+        waiting = ""  # for what; said once, however long it lasts
         while True:
             if outbox:
                 wake.clear()
             try:
                 if await once(subsystem):
                     continue
+                waiting = ""
             except BridgeError as error:
-                self._telemetry.emit("effects_wait", subsystem=subsystem, text=str(error))
+                if waiting != error.code:
+                    waiting = error.code
+                    self._telemetry.emit("effects_wait", subsystem=subsystem, text=str(error))
+                await asyncio.sleep(random.uniform(0.2, SWEEP_S))
+            except Exception as error:  # a record that cannot be read must not end the worker
+                if waiting != repr(error):
+                    waiting = repr(error)
+                    self._telemetry.emit("defect", where="effects", text=waiting)
                 await asyncio.sleep(random.uniform(0.2, SWEEP_S))
             if not outbox:
                 await asyncio.sleep(random.uniform(0.5, 1) * SWEEP_S)
@@ -99,12 +108,17 @@ class Effects:
         return len(entries)
 
     async def _execute(self, entry: OutboxEntry) -> None:
+        text = ""
         try:
             # Half the lease: an effect is not begun again while it may still be under way.
             async with asyncio.timeout(self._lease_ms / 2000):
                 await self._executors[entry.kind](entry)
         except (EffectFailed, TimeoutError) as error:
             text = str(error) or "no answer in time"
+        except Exception as error:  # a defect of one executor holds up its own lane only
+            text = f"{type(error).__name__}: {error}"
+            self._telemetry.emit("defect", where="effect", text=f"{entry.id}: {text}")
+        if text:
             after_ms = backoff_ms(entry.attempts)
             fate = await self._journal.fail(entry, text, after_ms, self._attempts)
             self._telemetry.emit(

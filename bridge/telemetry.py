@@ -35,7 +35,7 @@ class Telemetry:
 
 
 # Events that happen too often to be worth a line each.
-QUIET = frozenset({"dispatched", "committed", "stale", "duplicate", "effect_done"})
+QUIET = frozenset({"committed", "stale", "duplicate", "effect_done"})
 
 
 def log_to(logger: logging.Logger) -> Listener:

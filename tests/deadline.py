@@ -9,10 +9,14 @@ from collections.abc import Callable
 DEADLINE_S = 15 * float(os.environ.get("TEST_DEADLINE_SCALE", "1"))
 
 
-async def eventually(condition: Callable[[], bool]) -> None:
-    """Return when `condition` holds; for what tells nobody when it changes."""
-    async with asyncio.timeout(DEADLINE_S):
-        while True:
-            if condition():
-                return
-            await asyncio.sleep(0.002)
+async def until(condition: Callable[[], object], what: str = "it") -> None:
+    """Return once `condition` holds, for what tells nobody when it changes.
+
+    Fails with `what` when the deadline has passed.
+    """
+    try:
+        async with asyncio.timeout(DEADLINE_S):
+            while not condition():  # noqa: ASYNC110 - nobody sets an event
+                await asyncio.sleep(0.005)
+    except TimeoutError:
+        raise AssertionError(f"waited {DEADLINE_S:g} s in vain until {what}") from None

@@ -36,6 +36,19 @@ def bridge(
     )  # fmt: skip
 
 
+def lives(pid: int) -> bool:
+    """Say whether a process runs; a zombie does not."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            return file.read().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return os.path.isdir("/proc/self") is False  # no /proc on macOS: kill's word stands
+
+
 class Up:
     """A running `bridge up`; ready when the constructor returns."""
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from copy import deepcopy
 from typing import Any
 
@@ -9,7 +10,15 @@ import rfc8785
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.canonical import MAX_SAFE_INTEGER, canonical, digest, normalise, parse
+from bridge.canonical import (
+    MAX_SAFE_INTEGER,
+    _decode_strictly,
+    canonical,
+    decode,
+    digest,
+    normalise,
+    parse,
+)
 from bridge.errors import BridgeError
 from tests.vectors import determinism
 
@@ -117,3 +126,32 @@ def test_text_nested_beyond_the_stack_is_refused() -> None:
 def test_the_digest_is_that_of_the_canonical_bytes() -> None:
     empty_object = "44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a"
     assert digest({}) == empty_object
+
+
+# Texts at and beyond the edges of JSON: compact and spaced, escaped and not, doubled keys.
+strange = st.sampled_from(
+    ["-0", "-0.0", "1.0", "1e2", "1E5", "1e400", "NaN", "-Infinity", "9007199254740993",
+     "18446744073709551616", "0.1", "1e-7", '"\\u0041"', '"a\\/b"', '"\\ud800"', '"\ud800"',
+     '"\x7f"', '"\u2028"', '"\x01"', '{"a":1,"a":1}', '{"a":1,"\\u0061":2}', '{"__proto__":1}',
+     "[1,]", "\ufeff1", "01", "[" * 300 + "]" * 300, ""]
+)  # fmt: skip
+compact = values.map(lambda v: json.dumps(v, ensure_ascii=False, separators=(",", ":")))
+json_texts = st.recursive(
+    strange | compact | values.map(json.dumps),
+    lambda inner: (
+        st.lists(inner, max_size=3).map(lambda items: f"[{','.join(items)}]")
+        | st.lists(inner, max_size=3).map(lambda items: f'{{"k":[{", ".join(items)}]}}')
+    ),
+    max_leaves=4,
+)
+
+
+@given(json_texts)
+def test_the_fast_reader_agrees_with_the_strict_one(text: str) -> None:
+    def read(decoder: Callable[..., Any]) -> Any:
+        try:
+            return repr(decoder(text, what="text"))
+        except BridgeError as error:
+            return error.response()
+
+    assert read(decode) == read(_decode_strictly)

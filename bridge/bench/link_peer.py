@@ -21,11 +21,11 @@ async def main() -> None:
     await link.closed.wait()
 
 
-async def hello(args: list[Any]) -> Any:
+def hello(args: list[Any]) -> Any:
     return {"protocol": 1, "worker": "bench", "pid": 0, "accepted": [], "refused": {}}
 
 
-async def echo(args: list[Any]) -> Any:
+def echo(args: list[Any]) -> Any:
     return args[0]
 
 

@@ -2,7 +2,7 @@
 
 It writes frames made beforehand and counts what comes back without reading it. Commands on
 standard input, one JSON object a line; each is answered by one line on standard output:
-`{"open": {"url", "count", "hello": [texts], "frame": text, "window": n}}`, `{"run": seconds}`
+`{"open": {"url", "count", "hello": [texts], "frames": [texts], "window": n}}`, `{"run": seconds}`
 (answers `{"rate": per second}`), `{"close": true}`.
 """
 
@@ -34,9 +34,9 @@ def masked(text: str) -> bytes:
 
 
 class Caller(asyncio.Protocol):
-    """Keep `window` frames unanswered while `running`, and count the answers."""
+    """Keep `window` frames unanswered while `running`, all in turn, and count the answers."""
 
-    def __init__(self, path: str, host: str, hello: list[bytes], frame: bytes,
+    def __init__(self, path: str, host: str, hello: list[bytes], frames: list[bytes],
                  window: int) -> None:  # fmt: skip
         self.answers = 0
         self.running = False
@@ -47,7 +47,8 @@ class Caller(asyncio.Protocol):
             f"Sec-WebSocket-Key: {base64.b64encode(os.urandom(16)).decode()}\r\n\r\n"
         ).encode()
         self._hello = hello
-        self._frame = frame
+        self._frames = frames * window if len(frames) < window else frames
+        self._next = 0
         self._window = window
         self._unanswered = 0
         self._upgraded = False
@@ -77,7 +78,8 @@ class Caller(asyncio.Protocol):
     def fill(self) -> None:
         if missing := self._window - self._unanswered:
             self._unanswered = self._window
-            self.transport.write(self._frame * missing)
+            start, self._next = self._next, (self._next + missing) % len(self._frames)
+            self.transport.write(b"".join((self._frames * 2)[start : start + missing]))
 
     def _upgrade(self) -> bool:
         end = self._buffer.find(b"\r\n\r\n")
@@ -131,14 +133,18 @@ async def main() -> None:
         print(json.dumps(answer), flush=True)
 
 
-async def _open(url: str, count: int, hello: list[str], frame: str, window: int) -> list[Caller]:
+async def _open(
+    url: str, count: int, hello: list[str], frames: list[str], window: int
+) -> list[Caller]:
     parts = urlsplit(url)
     path = f"{parts.path or '/'}?{parts.query}"
     loop = asyncio.get_running_loop()
     opened: list[Caller] = []
     while len(opened) < count:
         several = [
-            Caller(path, parts.netloc, [masked(each) for each in hello], masked(frame), window)
+            Caller(
+                path, parts.netloc, list(map(masked, hello)), list(map(masked, frames)), window
+            )
             for _ in range(min(OPEN_AT_ONCE, count - len(opened)))
         ]
         for caller in several:

@@ -3,37 +3,50 @@
 from __future__ import annotations
 
 import asyncio
+import json
+from collections.abc import Sequence
 
 from bridge.bench.figures import Figure, compare
 from bridge.bench.processes import Load, allow_descriptors, echo, load, redis, rss_bytes, worker
+from bridge.message import JSON
 
 TURNS = 5
 TURN_S = 1.5
 CONNECTIONS = 8
 WINDOW = 16  # queries under way on each connection
 IDLE = 2_000
+IDS = [f"query-{n}" for n in range(WINDOW)]
 WARM = 100  # connections opened first, so that what is shared is there already
-
-TOPIC = "bench:one"
-JOIN = f'["1","1","{TOPIC}","phx_join",{{}}]'
-QUERY = f'["1","2","{TOPIC}","read",{{}}]'
 
 
 async def query() -> list[Figure]:
-    """Compare the rates of a query to the Python runtime and of an echo of the same bytes."""
+    """Compare the rates of queries to the Python runtime and of an echo of the same bytes.
+
+    First all ask the same, so that those which come together are computed once; then each has
+    a message id of its own and each connection its key, so that nothing is shared.
+    """
+    name = "query over WebSocket, Python runtime"
+    alike = ["one"] * CONNECTIONS
+    apart = [f"key-{n}" for n in range(CONNECTIONS)]
     async with (
         redis() as redis_url, worker(redis_url) as (bridge_url, _), echo() as (echo_url, _),
         load() as on_bridge, load() as on_echo,
     ):  # fmt: skip
-        for process, url in ((on_bridge, bridge_url), (on_echo, echo_url)):
-            await _open(process, url, CONNECTIONS, WINDOW)
-            await process.ask(run=TURN_S)
-        turns = []
-        for _ in range(TURNS):
-            subject = await on_bridge.ask(run=TURN_S)
-            peer = await on_echo.ask(run=TURN_S)
-            turns.append((subject["rate"], peer["rate"]))
-        return [compare("query over WebSocket, Python runtime", turns, "/s", "at least 0.5")]
+        figures = []
+        for what, keys, ids in (("alike", alike, [""]), ("each its own", apart, IDS)):
+            for process, url in ((on_bridge, bridge_url), (on_echo, echo_url)):
+                for key in keys:
+                    await _open(process, url, 1, WINDOW, key, ids)
+                await process.ask(run=TURN_S)
+            turns = []
+            for _ in range(TURNS):
+                subject = await on_bridge.ask(run=TURN_S)
+                peer = await on_echo.ask(run=TURN_S)
+                turns.append((subject["rate"], peer["rate"]))
+            figures.append(compare(f"{name}, {what}", turns, "/s", "at least 0.5"))
+            for process in (on_bridge, on_echo):
+                await process.ask(close=True)
+        return figures
 
 
 async def connections() -> list[Figure]:
@@ -62,7 +75,18 @@ async def _per_connection(process: Load, url: str, pid: int) -> float:
     return grown / IDLE
 
 
-async def _open(process: Load, url: str, count: int, window: int) -> None:
+async def _open(
+    process: Load, url: str, count: int, window: int, key: str = "one", ids: Sequence[str] = ("",)
+) -> None:
+    hello = ["1", "1", f"bench:{key}", "phx_join", {}]
+    frames = [["1", "2", f"bench:{key}", "read", {"message_id": id} if id else {}] for id in ids]
     await process.ask(
-        open={"url": url, "count": count, "hello": [JOIN], "frame": QUERY, "window": window}
-    )
+        open={
+            "url": url, "count": count, "hello": [_text(hello)],
+            "frames": list(map(_text, frames)), "window": window,
+        }
+    )  # fmt: skip
+
+
+def _text(frame: list[JSON]) -> str:
+    return json.dumps(frame, separators=(",", ":"))

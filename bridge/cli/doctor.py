@@ -131,8 +131,6 @@ def _program(runtime: str, setting: str, found: Command | Missing) -> Check:
         return Check(runtime, "ok", "started by somebody else")
     if isinstance(found, Missing):
         return Check(runtime, "warn", found.reason)
-    if found.compile:
-        return Check(runtime, "ok", f"{found.argv[0]}, compiled at the first start")
     return Check(runtime, "ok", found.argv[0])
 
 

@@ -138,8 +138,12 @@ def _verify(call: Call) -> int:
             return [await _verified(journal, name) for name in await call.subsystems(journal)]
 
     rows = asyncio.run(verify())
-    call.show({"subsystem": "subsystem", "keys": "keys", "entries": "entries",
-               "wrong": "wrong keys"}, rows)  # fmt: skip
+    columns = {"subsystem": "subsystem", "keys": "keys", "entries": "entries",
+               "wrong": "wrong keys"}  # fmt: skip
+    if call.args.json:
+        call.show(columns, rows)
+    else:  # why is said below, key by key
+        call.show(columns, [{**row, "wrong": len(row["wrong"])} for row in rows])
     for row in rows:
         for key, why in row["wrong"].items():
             say_error(f"{row['subsystem']}:{key}: {why}")

@@ -51,7 +51,9 @@ async def present(settings: Settings, registry: Registry) -> AsyncIterator[Prese
     async with AsyncExitStack() as stack:
         folder = sockets_directory()
         stack.callback(shutil.rmtree, folder, ignore_errors=True)
-        alone = replace(settings, dir=str(folder), link_dir=str(folder), redis_url="")
+        alone = replace(
+            environment.absolute(settings), dir=str(folder), link_dir=str(folder), redis_url=""
+        )
         await _typescript(stack, alone, registry, found)
         await _elixir(stack, alone, registry, found)
         built_in = Registry.load(BUILT_IN).names()

@@ -114,7 +114,7 @@ class Contract:
             if effects:
                 raise _broken(runtime, f"{where} effects", "", "maxItems", "none of a query",
                               f"{len(effects)}")  # fmt: skip
-            return Outcome(reply)
+            return Outcome(reply, [])
         self._check_effects(operation, effects, runtime, f"{where} effects")
         state = _normalised(runtime, f"{where} state", outcome.state)
         _require(runtime, self.state.violation(state))

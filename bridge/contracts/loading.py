@@ -17,7 +17,7 @@ from bridge.contracts.generated.subsystem import Operation, SubsystemFile
 from bridge.contracts.subset import Subset
 from bridge.contracts.validation import BadSchema, CompiledSchema, pointer_of, resolve
 from bridge.errors import ContractBroken
-from bridge.message import JSON
+from bridge.message import JSON, RESERVED_MEMBERS
 
 FILE_NAME = "subsystem.json"
 # Channels' own events; a client could not tell ours from them.
@@ -202,11 +202,12 @@ class _Loading:
         if shape.get("type") != "object":
             raise self.broken(f"{at}/type", "request", "expected \"type\": \"object\": a push's "
                               "payload is an object")  # fmt: skip
-        if "message_id" in shape.get("properties", {}):
-            raise self.broken(
-                f"{at}/properties/message_id", "reserved",
-                "`message_id` in a payload is the message's own id",
-            )  # fmt: skip
+        for member in RESERVED_MEMBERS:
+            if member in shape.get("properties", {}):
+                raise self.broken(
+                    f"{at}/properties/{member}", "reserved",
+                    f"`{member}` in a payload is the bridge's own: docs/protocol.md",
+                )  # fmt: skip
         return shape, at
 
     def defaults(self, shape: Mapping[str, Any], at: str) -> Mapping[str, JSON]:

@@ -147,7 +147,7 @@ def _expected(
             operation.check_refusal(Refusal(reason), "scenario")
             return None, reason
         case ExpectedReply(reply=reply) if operation.kind == "query":
-            outcome = Outcome(reply)
+            outcome = Outcome(reply, [])
         case ExpectedOutcome(reply=reply, effects=effects, state=state) if (
             operation.kind == "command"
         ):

@@ -8,11 +8,12 @@ from collections.abc import Awaitable, Callable, Coroutine, MutableMapping
 from typing import Any, Protocol
 
 from bridge.channels.frames import V1, V2, codec_for
-from bridge.channels.session import CLOSE_DRAINED, CLOSE_IDLE
+from bridge.channels.session import CLOSE_DRAINED, CLOSE_IDLE, Push
 from bridge.edge.access import SUBPROTOCOL, AccessRefused, Caller, Gate
 from bridge.edge.admin import Admin
 from bridge.edge.connection import EXTENSION, Connection
 from bridge.edge.fanout import Fanout
+from bridge.edge.queries import Queries
 from bridge.edge.respond import respond, respond_to_handshake
 from bridge.edge.socket import Operation, Socket
 from bridge.errors import BridgeError
@@ -27,7 +28,6 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 SOCKET_PATHS = ("/socket/websocket", "/socket/websocket/")
 ANSWER_ON_MS = 300  # below the second after which phoenix.js joins again
-FRAMES_IN_A_ROW = 64  # of one socket, before the others have their turn
 
 
 class Contract(Protocol):
@@ -79,6 +79,7 @@ class Edge:
         self._gate = Gate.of(settings)
         self._admin = Admin(journal, self._status, status)
         self._tasks: set[asyncio.Task[None]] = set()
+        self._queries = Queries(self._query, self.start)
 
     async def app(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one HTTP request or serve one socket (ASGI 3)."""
@@ -94,7 +95,7 @@ class Edge:
             return
         self.sockets.add(socket)
         try:
-            await self._receive(socket, receive)
+            await receive()  # websocket.disconnect: messages go to the socket itself
         finally:
             self.sockets.discard(socket)
             socket.close()
@@ -130,29 +131,40 @@ class Edge:
         except BridgeError as error:
             raise AccessRefused(400, error) from None
 
-    async def _receive(self, socket: Socket, receive: Receive) -> None:
-        loop = asyncio.get_running_loop()
-        frames = 0
-        while True:
-            event = await receive()
-            if event["type"] != "websocket.receive":
-                return
-            data = event.get("text")
-            socket.receive(event["bytes"] if data is None else data, loop.time())
-            frames += 1
-            if frames % FRAMES_IN_A_ROW == 0:
-                await asyncio.sleep(0)
-
     def _admit(self, subsystem: str, key: str) -> None:
         self._registry.get(subsystem).check_key(key)
 
     def operation(self, subsystem: str, name: str) -> Operation:
         return self._registry.get(subsystem).operation(name)
 
-    async def dispatch(
-        self, message: Message, timeout_ms: int, runtime: RuntimeName | None
-    ) -> JSON:
-        return await self._dispatcher.dispatch(message, timeout_ms=timeout_ms, runtime=runtime)
+    def ask(self, socket: Socket, push: Push) -> None:
+        self._queries.ask(socket, push)
+
+    async def dispatch(self, push: Push, timeout_ms: int) -> JSON | BridgeError:
+        channel = push.channel
+        message = Message(
+            push.message_id or self.new_id(),
+            channel.subsystem, channel.key, push.operation, push.request,
+        )  # fmt: skip
+        if timeout_ms <= 0:
+            return BridgeError(
+                "deadline_exceeded", "not applied: the commands before it took all its time",
+                message_id=message.id,
+            )  # fmt: skip
+        try:
+            return await self._dispatcher.dispatch(
+                message, timeout_ms=timeout_ms, runtime=push.runtime
+            )
+        except BridgeError as error:
+            return error
+        except Exception as error:  # a defect of ours: the client still gets its answer
+            self.telemetry.emit("defect", where="dispatch", text=repr(error))
+            return BridgeError(
+                "internal", "a defect of the bridge; it was counted", message_id=message.id
+            )
+
+    async def _query(self, push: Push) -> JSON | BridgeError:
+        return await self.dispatch(push, self.settings.timeout_ms)
 
     def start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Run work that outlives its caller; a defect in it is counted."""

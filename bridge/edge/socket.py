@@ -26,7 +26,7 @@ from bridge.edge.connection import Connection
 from bridge.edge.fanout import Fanout, Follower, Subscription
 from bridge.edge.outlet import Outlet
 from bridge.errors import BridgeError
-from bridge.message import JSON, Message, RuntimeName
+from bridge.message import JSON
 from bridge.settings import Settings
 from bridge.telemetry import Telemetry
 
@@ -50,11 +50,13 @@ class Services(Protocol):
 
     def operation(self, subsystem: str, name: str) -> Operation: ...
 
-    async def dispatch(
-        self, message: Message, timeout_ms: int, runtime: RuntimeName | None
-    ) -> JSON: ...
+    async def dispatch(self, push: Push, timeout_ms: int) -> JSON | BridgeError:
+        """Return the reply or the error to answer with; raises nothing."""
+        ...
 
-    def new_id(self) -> str: ...
+    def ask(self, socket: Socket, push: Push) -> None:
+        """Have a query handled; the socket's `answer` is called with what came of it."""
+        ...
 
     def start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Run work that outlives its caller; a defect in it is counted."""
@@ -96,6 +98,7 @@ class Socket:
         self.heard_at = now
         self.closed = False
         connection.resumed = self.outlet.flush
+        connection.deliver(self.receive)
 
     def receive(self, data: str | bytes, now: float) -> None:
         """Take one WebSocket message and start what it asks for. Never waits."""
@@ -118,7 +121,7 @@ class Socket:
         self.closed = True
         self._lanes = None
         self.outlet.close()
-        self._connection.resumed = None
+        self._connection.resumed = self._connection.received = None
         for channel in list(self._joins):
             channel.state = "absent"
             self._part(channel)
@@ -156,7 +159,7 @@ class Socket:
             self._carry_out([self.session.failed(push, error)], now)
             return
         if operation.kind == "query":
-            self._services.start(self._handle(push, self._services.settings.timeout_ms))
+            self._services.ask(self, push)
             return
         if self._lanes is None:
             self._lanes = {}
@@ -173,35 +176,20 @@ class Socket:
         while lane and not self.closed:
             push, arrived = lane[0]
             waited_ms = int((loop.time() - arrived) * 1000)
-            await self._handle(push, self._services.settings.timeout_ms - waited_ms)
+            timeout_ms = self._services.settings.timeout_ms - waited_ms
+            self.answer(push, await self._services.dispatch(push, timeout_ms))
             lane.popleft()
         if self._lanes is not None:
             del self._lanes[topic]
 
-    async def _handle(self, push: Push, timeout_ms: int) -> None:
-        services = self._services
-        channel = push.channel
-        message = Message(
-            push.message_id or services.new_id(),
-            channel.subsystem, channel.key, push.operation, push.request,
-        )  # fmt: skip
-        try:
-            if timeout_ms <= 0:
-                raise BridgeError(
-                    "deadline_exceeded", "not applied: the commands before it took all its time",
-                    message_id=message.id,
-                )  # fmt: skip
-            reply = await services.dispatch(message, timeout_ms, push.runtime)
-            answer = self.session.answered(push, reply)
-        except BridgeError as error:
-            answer = self.session.failed(push, error)
-        except Exception as error:  # a defect of ours: the client still gets its answer
-            services.telemetry.emit("defect", where="dispatch", text=repr(error))
-            answer = self.session.failed(push, BridgeError(
-                "internal", "a defect of the bridge; it was counted", message_id=message.id,
-            ))  # fmt: skip
+    def answer(self, push: Push, answer: JSON | BridgeError) -> None:
+        """Answer a push with its reply or its error; a client that is gone is not told."""
+        if isinstance(answer, BridgeError):
+            send = self.session.failed(push, answer)
+        else:
+            send = self.session.answered(push, answer)
         if not self.closed:
-            self.outlet.send(answer.frame)
+            self.outlet.send(send.frame)
 
     # -- joins -----------------------------------------------------------------------------
     def _join(self, channel: Channel, since: str | None) -> None:

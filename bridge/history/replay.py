@@ -5,16 +5,15 @@ from __future__ import annotations
 import copy
 import math
 from bisect import bisect_left
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from itertools import accumulate
 from typing import Any
 
 from bridge.canonical import canonical, normalise
+from bridge.contracts.implementations import Handler
 from bridge.history.evidence import Entry, Evidence, Finding
 from bridge.history.records import Attempt, History
 from bridge.message import JSON, Context, context_for
-
-Handler = Callable[[JSON, str, JSON, Context], tuple[JSON, list[dict[str, JSON]], JSON]]
 
 
 def check_replay(evidence: Evidence, handler: Handler) -> Iterator[Finding]:
@@ -59,7 +58,7 @@ def check_queries(
 
 
 def context_of(recorded: Mapping[str, Any]) -> Context:
-    return Context(**{name: recorded[name] for name in Context.__slots__})
+    return Context(**{name: recorded[name] for name in Context._fields})
 
 
 class _Window:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from bridge.contracts.implementations import Handler
 from bridge.history.commits import (
     check_answers,
     check_identity,
@@ -17,7 +18,7 @@ from bridge.history.effects import check_executed, check_timers
 from bridge.history.events import check_events
 from bridge.history.evidence import Entry, Evidence, Finding
 from bridge.history.records import read
-from bridge.history.replay import Handler, check_queries, check_replay
+from bridge.history.replay import check_queries, check_replay
 from bridge.journal.store import Journal
 from bridge.message import JSON, Version
 

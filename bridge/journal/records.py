@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 import orjson
 
 from bridge.canonical import canonical
+from bridge.cloud_event import envelope
 from bridge.journal.store import OUTBOX_KINDS, Commit, Dead, Done, Event, OutboxEntry, Timer
 from bridge.message import JSON, Version
 
@@ -65,18 +66,16 @@ def read_done(message_id: bytes, record: bytes) -> Done:
 # -- events: CloudEvents 1.0, JSON format -------------------------------------------------------
 def cloud_event(commit: Commit, event_id: str, effect: dict[str, JSON]) -> dict[str, JSON]:
     """Return the CloudEvents form of an emitted event; `seq` and `n` are extension attributes."""
-    return {
-        "specversion": "1.0",
-        "id": event_id,
-        "source": f"/bridge/{commit.subsystem}",
-        "type": effect["type"],
-        "subject": commit.key,
-        "time": _iso(commit.now_ms),
-        "datacontenttype": "application/json",
-        "data": effect["payload"],
-        "seq": commit.expected.seq + 1,
-        "n": int(event_id.rpartition("/")[2]),
-    }
+    return envelope(
+        id=event_id,
+        source=f"/bridge/{commit.subsystem}",
+        type=effect["type"],
+        subject=commit.key,
+        time_ms=commit.now_ms,
+        data=effect["payload"],
+        seq=commit.expected.seq + 1,
+        n=int(event_id.rpartition("/")[2]),
+    )
 
 
 def read_event(position: str, subsystem: str, text: bytes) -> Event:
@@ -173,11 +172,6 @@ def dead_timer(timer: Timer, error: str, attempts: int, died_ms: int) -> Dead:
         attempts=attempts,
         died_ms=died_ms,
     )
-
-
-def _iso(at_ms: int) -> str:
-    moment = datetime.fromtimestamp(at_ms // 1000, UTC).strftime("%Y-%m-%dT%H:%M:%S")
-    return f"{moment}.{at_ms % 1000:03d}Z"
 
 
 def _milliseconds(iso: str) -> int:

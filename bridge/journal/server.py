@@ -20,12 +20,6 @@ class ServerReport:
     eviction: str  # maxmemory-policy
     problems: tuple[str, ...]
 
-    @property
-    def may_lose_ms(self) -> int | None:
-        """Return how much a crash may lose: 0, 1000, or None for no bound that is known."""
-        bounds = {"always": 0, "everysec": 1000}
-        return bounds.get(self.appendfsync) if self.appendonly else None
-
 
 class UnsafeServer(Exception):
     """A Redis that would lose what was acknowledged; each problem names the line to set."""

@@ -6,8 +6,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from dataclasses import dataclass
+from typing import Literal, NamedTuple, Protocol
 
 from bridge.message import JSON, Reason, RuntimeName, Version
 
@@ -36,8 +36,7 @@ class Done:
     seq: int
 
 
-@dataclass(frozen=True, slots=True)
-class Snapshot:
+class Snapshot(NamedTuple):
     """What one coalesced read tells before a message is handled.
 
     `state` is None (JSON null is not a state) for a key nothing was committed to; `done` is set
@@ -92,8 +91,7 @@ class Commit:
     set_by: str = ""  # ... and the commit that set it: both must still stand
 
 
-@dataclass(frozen=True, slots=True)
-class Committed:
+class Committed(NamedTuple):
     """`committed`: written. `duplicate`: was written before; `done` has the stored reply.
 
     `conflict`: same id or idempotency key, other payload. `stale`: version, owner or epoch moved
@@ -102,7 +100,7 @@ class Committed:
     """
 
     status: Literal["committed", "duplicate", "conflict", "stale", "timer_gone"]
-    version: Version = field(default_factory=Version)
+    version: Version = Version()
     done: Done | None = None
 
 

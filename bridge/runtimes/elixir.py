@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any, Protocol
 
-from bridge.errors import BridgeError, Refusal, RuntimeFault, RuntimeUnavailable
+from bridge.errors import BridgeError, RuntimeFault, RuntimeUnavailable
 from bridge.link.errors import BadTerm, LinkBusy, LinkClosed, LinkError, LinkTimeout
 from bridge.message import Invocation, Outcome, RuntimeName
+from bridge.runtimes.remote import outcome_of, request_of
+
+# The node kills a handler at its timeout and says so. Only if not even that comes in time is
+# the node, or the way to it, at fault.
+GRACE_MS = 500
 
 
 class Node(Protocol):
@@ -45,8 +49,10 @@ class ElixirRuntime:
         link = self._link
         if link is None or not self.available(invocation.subsystem):
             raise RuntimeUnavailable("elixir", f"no node implements {invocation.subsystem} now")
+        call = {**request_of(invocation), "timeout_ms": invocation.timeout_ms}
+        wait_ms = invocation.timeout_ms + GRACE_MS
         try:
-            answer = await link.call("handle", [_request(invocation)], invocation.timeout_ms)
+            answer = await link.call("handle", [call], wait_ms)
         except LinkClosed as error:
             raise RuntimeUnavailable("elixir", f"the link closed: {error}") from error
         except LinkBusy as error:
@@ -54,61 +60,9 @@ class ElixirRuntime:
                 "overloaded", f"the queue to the node is full: {error}", queue="link"
             ) from error
         except LinkTimeout as error:
-            if link.stalled:
-                raise RuntimeUnavailable("elixir", "the node stopped answering") from error
-            text = f"no answer within {invocation.timeout_ms} ms"
-            raise RuntimeFault("elixir", "timeout", text) from error
+            raise RuntimeUnavailable("elixir", f"no answer within {wait_ms} ms") from error
         except BadTerm as error:
             raise RuntimeFault("elixir", "not_serialisable", str(error)) from error
         except LinkError as error:
             raise RuntimeFault("elixir", "crashed", str(error)) from error
         return outcome_of("elixir", answer)
-
-
-# Faults that say the instance is not the one to ask; another may be.
-NOT_HERE = frozenset({"unknown_subsystem", "digest_mismatch"})
-
-
-def outcome_of(runtime: RuntimeName, answer: Any) -> Outcome:
-    """Read what a remote runtime answered: `ok`, `refused` or `fault`.
-
-    Raises Refusal, RuntimeUnavailable, BridgeError `overloaded` or RuntimeFault.
-    """
-    match answer:
-        case {"ok": {"reply": reply, **rest}}:
-            effects, state = rest.get("effects", []), rest.get("state")
-            if isinstance(effects, list):
-                return Outcome(reply, effects, state)
-        case {"refused": {"reason": str(reason), **rest}}:
-            detail = rest.get("detail")
-            raise Refusal(
-                reason,
-                str(rest.get("message") or ""),
-                **(_plain(detail) if isinstance(detail, Mapping) else {}),
-            )
-        case {"fault": {"kind": str(kind), "message": str(message)}}:
-            if kind in NOT_HERE:
-                raise RuntimeUnavailable(runtime, message)
-            if kind == "overloaded":
-                raise BridgeError("overloaded", message, queue=f"{runtime} key")
-            raise RuntimeFault(runtime, kind, message)
-    text = f"expected ok, refused or fault, got {type(answer).__name__}"
-    raise RuntimeFault(runtime, "off_contract", text)
-
-
-def _plain(detail: Mapping[Any, Any]) -> dict[str, Any]:
-    return {str(k): v for k, v in detail.items() if k not in ("code", "reason", "message")}
-
-
-def _request(invocation: Invocation) -> dict[str, Any]:
-    return {
-        "subsystem": invocation.subsystem,
-        "key": invocation.key,
-        "operation": invocation.operation,
-        "kind": invocation.kind,
-        "request": invocation.request,
-        "state": invocation.state,
-        "context": invocation.context.as_json(),
-        "digest": invocation.digest,
-        "timeout_ms": invocation.timeout_ms,
-    }

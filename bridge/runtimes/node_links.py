@@ -18,6 +18,8 @@ from bridge.runtimes.elixir import ElixirRuntime
 from bridge.telemetry import Telemetry
 
 PROTOCOL = 1
+# A node says hello at once; a peer on the socket that does not would hold a descriptor for ever.
+HELLO_S = 10.0
 OK = Atom("ok")
 SUPERSEDED = Atom("superseded")
 
@@ -109,6 +111,8 @@ class NodeLinks:
         link.register(functions)
         link.start()
         self._links.add(link)
+        if lost is None:
+            asyncio.get_running_loop().call_later(HELLO_S, _expect_hello, link)
         watcher = asyncio.create_task(self._watch(link, lost))
         self._watchers.add(watcher)
         watcher.add_done_callback(self._watchers.discard)
@@ -178,3 +182,8 @@ class NodeLinks:
                 asyncio.get_running_loop().call_later(0.1, link.close, "superseded")
 
         asyncio.get_running_loop().call_soon(end)
+
+
+def _expect_hello(link: Link) -> None:
+    if link.alive and link.hello is None:
+        link.close(f"no hello within {HELLO_S:g} s")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import signal
 import time
 from collections.abc import Callable, Mapping
@@ -41,6 +42,8 @@ class PythonRuntime:
         self._used = 0.0
         self._ticking = False
         signal.signal(signal.SIGALRM, self._tick)
+        # At exit Python puts the signal's default action back: to end the process with an error.
+        atexit.register(signal.setitimer, signal.ITIMER_REAL, 0)
 
     def available(self, subsystem: str) -> bool:
         return subsystem in self._handlers

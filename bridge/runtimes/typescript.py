@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from dataclasses import dataclass
 from typing import Any
 
 import orjson
@@ -17,9 +17,10 @@ from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 
-from bridge.errors import BridgeError, RuntimeFault, RuntimeUnavailable
+from bridge.cloud_event import envelope
+from bridge.errors import BridgeError, RuntimeUnavailable
 from bridge.message import Invocation, Outcome, RuntimeName
-from bridge.runtimes.elixir import outcome_of
+from bridge.runtimes.remote import outcome_of, request_of
 
 PREFIX = "joelclaw:bridge:"
 MAX_ENTRIES = 10_000
@@ -30,13 +31,13 @@ ANSWER_S = 1.0
 STALE_S = 3.0
 LAST_BACKOFF_S = 1.0
 
-# Who holds a lease, with its end: [member, end in ms, ...]. Puts the contract's digest back
-# after a flush; never over another worker's, which may be a newer contract.
+# Who holds a lease. Puts the contract's digest back after a flush; never over another
+# worker's, which may be a newer contract.
 LIVE = """
 redis.call('SET', KEYS[2], ARGV[1], 'NX')
 local t = redis.call('TIME')
 local now = t[1] * 1000 + math.floor(t[2] / 1000)
-return redis.call('ZRANGEBYSCORE', KEYS[1], '(' .. now, '+inf', 'WITHSCORES')
+return redis.call('ZRANGEBYSCORE', KEYS[1], '(' .. now, '+inf')
 """
 # Keeps the reply stream while its worker lives, drops what was read, tells where to read on:
 # from the beginning of a stream whose ids are lower, for it was flushed and made again.
@@ -55,19 +56,17 @@ redis.call('XTRIM', KEYS[1], 'MINID', ARGV[1])
 return ARGV[1]
 """
 
-Leases = Mapping[str, int]  # consumer -> end of its lease in ms, by Redis's clock
-
 
 @dataclass(slots=True, eq=False)
 class _Attempt:
-    """One request under way. `event` and `sent_to`, the leases, are of its last sending."""
+    """One request under way. `event` and `sent_to`, who held a lease, are of its last sending."""
 
     id: str
     invocation: Invocation
     answer: asyncio.Future[Mapping[str, Any]]
     expires: float  # on the loop's clock
     event: bytes = b""
-    sent_to: Leases = field(default_factory=dict)
+    sent_to: frozenset[str] = frozenset()
 
 
 class TypeScriptRuntime:
@@ -94,7 +93,7 @@ class TypeScriptRuntime:
         self._redis = _connect(redis_url, ANSWER_S)
         self._blocking = _connect(redis_url, POLL_S + ANSWER_S)
         self._read_to = "0-0"
-        self._live: dict[str, Leases] = {}
+        self._live: dict[str, frozenset[str]] = {}
         self._polled_at = float("-inf")
         self._attempts: dict[str, _Attempt] = {}
         self._unsent: list[_Attempt] = []
@@ -150,21 +149,12 @@ class TypeScriptRuntime:
             async with asyncio.timeout_at(expires):
                 answer = await attempt.answer
         except TimeoutError:
-            raise await self._unanswered(attempt) from None
+            # The service ends a handler at its budget and says so: silence is the service's.
+            text = f"no answer within {invocation.timeout_ms} ms"
+            raise RuntimeUnavailable("typescript", text) from None
         finally:
             del self._attempts[attempt.id]
         return outcome_of("typescript", answer)
-
-    async def _unanswered(self, attempt: _Attempt) -> BridgeError:
-        """Tell a service that is slow from one that has gone and still holds its lease."""
-        subsystem = attempt.invocation.subsystem
-        await self._poll_once()
-        live = self._live.get(subsystem, {})
-        renewed = all(live.get(name, 0) > end for name, end in attempt.sent_to.items())
-        if renewed and self.available(subsystem):
-            text = f"no answer within {attempt.invocation.timeout_ms} ms"
-            return RuntimeFault("typescript", "timeout", f"{subsystem}: {text}")
-        return RuntimeUnavailable("typescript", f"the service of {subsystem} stopped answering")
 
     # -- what runs from start to close -----------------------------------------------------
     async def _run(self) -> None:
@@ -175,7 +165,7 @@ class TypeScriptRuntime:
 
     def _send(self, attempt: _Attempt) -> None:
         attempt.event = self._event(attempt)
-        attempt.sent_to = self._live.get(attempt.invocation.subsystem, {})
+        attempt.sent_to = self._live.get(attempt.invocation.subsystem, frozenset())
         self._unsent.append(attempt)
         self._unsent_some.set()
 
@@ -217,29 +207,17 @@ class TypeScriptRuntime:
     def _event(self, attempt: _Attempt) -> bytes:
         invocation = attempt.invocation
         left_s = attempt.expires - asyncio.get_running_loop().time()
-        return orjson.dumps(
-            {
-                "specversion": "1.0",
-                "id": attempt.id,
-                "source": f"/bridge/{self._worker_id}",
-                "type": "bridge.invocation",
-                "subject": invocation.key,
-                "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
-                "datacontenttype": "application/json",
-                "replyto": self._replies,
-                "timeoutms": max(1, int(left_s * 1000)),
-                "data": {
-                    "subsystem": invocation.subsystem,
-                    "key": invocation.key,
-                    "operation": invocation.operation,
-                    "kind": invocation.kind,
-                    "request": invocation.request,
-                    "state": invocation.state,
-                    "context": invocation.context.as_json(),
-                    "digest": invocation.digest,
-                },
-            }
+        event = envelope(
+            id=attempt.id,
+            source=f"/bridge/{self._worker_id}",
+            type="bridge.invocation",
+            subject=invocation.key,
+            time_ms=time.time_ns() // 1_000_000,
+            data=request_of(invocation),
+            replyto=self._replies,
+            timeoutms=max(1, int(left_s * 1000)),
         )
+        return orjson.dumps(event)
 
     async def _read(self) -> None:
         backoff_s = 0.05
@@ -283,19 +261,21 @@ class TypeScriptRuntime:
             pipeline.eval(LIVE, 2, _presence(name), _contract(name), digest)
         pipeline.eval(KEEP, 1, self._replies, read_to)
         try:
-            *leases, read_on = await pipeline.execute()
+            *live, read_on = await pipeline.execute(raise_on_error=False)
         except (RedisError, OSError):
             return
         self._polled_at = asyncio.get_running_loop().time()
-        if read_to == self._read_to:
+        if read_to == self._read_to and isinstance(read_on, bytes):
             self._read_to = read_on.decode()
-        for (name, digest), flat in zip(self._digests.items(), leases, strict=True):
-            self._live[name] = _leases(flat, digest)
+        for (name, digest), members in zip(self._digests.items(), live, strict=True):
+            # An error: its key is of a wrong type. That is no reason to leave the others.
+            refused = isinstance(members, Exception)
+            self._live[name] = frozenset() if refused else _consumers(members, digest)
         for attempt in list(self._attempts.values()):
-            live = self._live.get(attempt.invocation.subsystem, {})
-            if not live:
+            there = self._live.get(attempt.invocation.subsystem, frozenset())
+            if not there:
                 self._lose([attempt], "the service is gone")
-            elif not attempt.sent_to.keys() <= live.keys() and attempt not in self._unsent:
+            elif not attempt.sent_to <= there and attempt not in self._unsent:
                 self._send(attempt)
 
     def _lose(self, attempts: list[_Attempt], why: str) -> None:
@@ -322,14 +302,10 @@ def _contract(subsystem: str) -> str:
     return f"{PREFIX}{{{subsystem}}}:contract"
 
 
-def _leases(flat: list[bytes], digest: str) -> Leases:
+def _consumers(members: list[bytes], digest: str) -> frozenset[str]:
     """Keep the consumers whose contract is ours; members are `<consumer> <digest>`."""
-    leases = {}
-    for member, end in zip(flat[::2], flat[1::2], strict=True):
-        consumer, _, theirs = member.decode(errors="replace").rpartition(" ")
-        if theirs == digest:
-            leases[consumer] = int(float(end))
-    return leases
+    found = (member.decode(errors="replace").rpartition(" ") for member in members)
+    return frozenset(consumer for consumer, _, theirs in found if theirs == digest)
 
 
 def _gone(error: Exception) -> str:

@@ -6,7 +6,16 @@ import ipaddress
 import socket
 
 from bridge.edge.listener import bind
+from bridge.settings import BadSetting
 from bridge.up.place import StartFailed
+
+LAST_PORT = 65535
+
+
+def check_port(port: int) -> None:
+    """Raise BadSetting for a number that is no port."""
+    if not 0 <= port <= LAST_PORT:
+        raise BadSetting(f"BRIDGE_PORT: expected a port from 0 to {LAST_PORT}, got {port}")
 
 
 def listen(host: str, port: int) -> socket.socket:

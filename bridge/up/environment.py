@@ -5,11 +5,24 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from bridge.contracts.files import ROOT
 from bridge.contracts.implementations import load
 from bridge.settings import PREFIX, Settings, environment
+
+
+def absolute(settings: Settings) -> Settings:
+    """Return the settings with full paths: children run in directories of their own."""
+    folders = [str(Path(folder).resolve()) for folder in settings.contracts.split(":") if folder]
+    file = settings.implementations
+    return replace(
+        settings,
+        dir=str(Path(settings.dir).resolve()),
+        contracts=":".join(folders),
+        implementations=file and str(Path(file).resolve()),
+    )
 
 
 def shared(environ: Mapping[str, str], settings: Settings) -> dict[str, str]:
@@ -33,6 +46,7 @@ def of_node(settings: Settings, digests: Mapping[str, str]) -> dict[str, str]:
         "BRIDGE_NODE_WORKERS": str(settings.workers),
         "BRIDGE_PYTHON": sys.executable,
         "BRIDGE_PARENT_STDIN": "1",
+        "ERL_CRASH_DUMP": str(Path(settings.dir) / "logs" / "erl_crash.dump"),
         "BRIDGE_ELIXIR_IMPLEMENTATIONS": "\n".join(f"{n}={p}" for n, p in files.items()),
         "BRIDGE_ELIXIR_DIGESTS": "\n".join(f"{n}={digests[n]}" for n in files if n in digests),
     }

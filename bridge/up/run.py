@@ -18,7 +18,7 @@ from bridge.message import RUNTIMES, RuntimeName
 from bridge.settings import PREFIX, Settings
 from bridge.table import table
 from bridge.up import environment, programs
-from bridge.up.address import listen, url_of
+from bridge.up.address import check_port, listen, url_of
 from bridge.up.listener import Listener
 from bridge.up.place import (
     Lock,
@@ -36,7 +36,7 @@ from bridge.up.workers import Workers
 
 READY_TIMEOUT_S = 30.0
 PROBE_TIMEOUT_S = 15.0
-MARGIN_S = 2.0  # beyond `drain_ms`, before a child is killed
+MARGIN_S = 5.0  # beyond `drain_ms`, before a child is killed; the node takes up to 4 s
 
 
 def up(settings: Settings, say: Callable[[str], None], *, check: bool = False) -> int:
@@ -57,6 +57,7 @@ async def _until_signal(run: _Run, check: bool) -> int:
             run.kill()  # asked twice: wait for nobody any more
         else:
             stopping = True
+            run.tell_that_it_stops()
             serving.cancel()
 
     loop = asyncio.get_running_loop()
@@ -76,19 +77,10 @@ class _Run:
     """
 
     def __init__(self, settings: Settings, say: Callable[[str], None]) -> None:
-        directory = Path(settings.dir).resolve()
-        self._settings = replace(
-            settings,
-            dir=str(directory),
-            contracts=":".join(
-                str(Path(p).resolve()) for p in settings.contracts.split(":") if p
-            ),
-            implementations=settings.implementations
-            and str(Path(settings.implementations).resolve()),
-        )
+        self._settings = environment.absolute(settings)
         self._say = say
-        self._directory = directory
-        self._logs = directory / "logs"
+        self._directory = Path(self._settings.dir)
+        self._logs = self._directory / "logs"
         self._restarts: dict[str, int] = {}
         self._missing: dict[RuntimeName, Missing] = {}
         self._redis: RedisServer | None = None
@@ -97,6 +89,7 @@ class _Run:
 
     async def serve(self, check: bool) -> int:
         check_exposure(self._settings)
+        check_port(self._settings.port)
         registry = Registry.load(*programs.contract_folders(self._settings))
         async with AsyncExitStack() as stack:
             self._take_directory(stack)
@@ -113,6 +106,9 @@ class _Run:
                 return int(any(finding.error for finding in findings))
             await asyncio.Event().wait()  # until cancelled
         return 0
+
+    def tell_that_it_stops(self) -> None:
+        self._say("stopping when every message in flight is answered; Ctrl-C again: at once")
 
     def kill(self) -> None:
         """Send SIGKILL to every child but Redis, which has to write what it was given."""
@@ -273,7 +269,3 @@ class _Run:
             if child.restarts > self._restarts.get(name, 0):
                 self._say(f"{name} {child.last_end}, started again (log: {child.program.log})")
             self._restarts[name] = child.restarts
-
-
-def _absolute(path: str) -> str:
-    return str(Path(path).resolve()) if path else ""

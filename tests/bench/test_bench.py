@@ -60,7 +60,13 @@ def test_the_load_counts_the_answers_of_the_echo() -> None:
     async def scenario() -> None:
         async with echo() as (url, _), load() as process:
             await process.ask(
-                open={"url": url, "count": 3, "hello": ["hi"], "frame": "x" * 200, "window": 4}
+                open={
+                    "url": url,
+                    "count": 3,
+                    "hello": ["hi"],
+                    "frames": ["x" * 200, "y"],
+                    "window": 4,
+                }
             )
             assert (await process.ask(run=0.1))["rate"] > 0
             assert await process.ask(close=True) == {}

@@ -13,11 +13,10 @@ from pathlib import Path
 from random import Random
 from typing import Protocol, TypeVar
 
-from bridge.contracts.implementations import load_all, python_handlers
+from bridge.contracts.implementations import Handler, load_all, python_handlers
 from bridge.contracts.registry import Registry
 from bridge.errors import BridgeError
 from bridge.history import Finding, collect, verify
-from bridge.history.replay import Handler
 from bridge.journal.redis import RedisJournal
 from tests.chaos.client import Client
 from tests.chaos.killer import Killer

@@ -12,9 +12,8 @@ from pathlib import Path
 import pytest
 
 from tests.cli.conftest import Cli
-from tests.deadline import DEADLINE_S
+from tests.deadline import DEADLINE_S, until
 from tests.running import Up, environment
-from tests.waiting import until
 
 
 def test_call_prints_the_reply_as_json(cli: Cli) -> None:

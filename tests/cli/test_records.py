@@ -91,6 +91,7 @@ def test_verify_rebuilds_every_state(cli: Cli) -> None:
         cli("call", "counter:verify", "add", f'{{"n": {n + 1}}}')
     done = cli("journal", "verify", "heartbeat", "--json")
     assert (done.code, done.json["wrong"]) == (0, {})
+    assert cli("journal", "verify", "heartbeat").out.split()[-1] == "0"
 
 
 def test_effects_nobody_can_execute_wait_in_the_outbox(cli: Cli) -> None:

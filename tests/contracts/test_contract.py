@@ -164,7 +164,7 @@ def test_of_a_query_only_the_reply_comes_back(contract: Contract) -> None:
     ("name", "outcome", "where", "pointer", "rule", "actual"),
     [
         ("set", Outcome(None, [], {"n": 1}), "set reply", "", "type", "null"),
-        ("get", Outcome({"n": -1}), "get reply", "/n", "minimum", "integer"),
+        ("get", Outcome({"n": -1}, []), "get reply", "/n", "minimum", "integer"),
         ("get", Outcome({"n": 1}, [EMIT]), "get effects", "", "maxItems", "1"),
         ("set", Outcome({"n": 1}, [], None), "state", "", "type", "null"),
         ("set", Outcome({"n": 1}, [], {"n": "x"}), "state", "/n", "type", "string"),

@@ -116,6 +116,8 @@ def test_a_file_that_is_not_strict_json_is_refused(tmp_path: Path, text: str, ru
             "/$defs/Set/properties/message_id",
             "reserved",
         ),
+        ("/$defs/Set/properties/runtime", {"type": "string"},
+         "/$defs/Set/properties/runtime", "reserved"),
         # schemas that are none
         ("/$defs/State/type", "obj", "/$defs/State/type", "anyOf"),
         ("/$defs/State/required", "n", "/$defs/State/required", "type"),

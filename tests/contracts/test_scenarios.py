@@ -185,12 +185,11 @@ def test_the_slug_of_a_name(name: str, expected: str) -> None:
         ({"a": [1, {"b": None}]}, {"a": [1, {"b": None}]}, ""),
         ({"a": [1, {"b": None}]}, {"a": [1, {"b": 0}]}, "/a/1/b: expected null, got 0"),
         ({"a": 1}, {}, "/a is missing"),
+        ({"a": 1, "b": "x"}, {"b": "y"}, '/b: expected "x", got "y"'),
         ({}, {"a/b": 1}, "/a~1b should not be there"),
         (True, 1, ": expected true, got 1"),
         ({}, [], ": expected {}, got []"),
     ],
 )
-def test_the_first_difference_is_named_by_its_pointer(
-    expected: Any, actual: Any, text: str
-) -> None:
+def test_a_difference_is_named_by_its_pointer(expected: Any, actual: Any, text: str) -> None:
     assert difference(expected, actual) == text

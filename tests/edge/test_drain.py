@@ -16,7 +16,7 @@ from websockets.exceptions import InvalidStatus
 from bridge.edge.listener import NoListener, bind, obtain
 from bridge.edge.serve import serve
 from bridge.settings import Settings
-from tests.deadline import DEADLINE_S, eventually
+from tests.deadline import DEADLINE_S, until
 from tests.edge.rig import Client, rig, run
 
 
@@ -42,7 +42,7 @@ def test_a_drain_waits_for_pushes_in_flight() -> None:
             await client.join("counter:a")
             await client.send("1", "h", "counter:a", "hold", {})
             draining = asyncio.create_task(r.edge.drain())
-            await eventually(lambda: any(s.session.phase == "closing" for s in r.edge.sockets))
+            await until(lambda: any(s.session.phase == "closing" for s in r.edge.sockets))
             late = await client.ask("counter:a", "add", {})
             assert late["response"]["code"] == "draining"
             r.dispatcher.gate.set()
@@ -89,7 +89,7 @@ def test_a_draining_worker_leaves_new_connections_to_the_others() -> None:
                 await client.join("counter:a")
                 await client.send("1", "h", "counter:a", "hold", {})
                 draining = asyncio.create_task(first.edge.drain())
-                await eventually(lambda: first.edge.draining)
+                await until(lambda: first.edge.draining)
                 serving.append(
                     asyncio.create_task(serve(second.edge, second.edge.settings, copies[1]))
                 )
@@ -151,7 +151,7 @@ def test_the_socket_is_handed_over_and_the_giver_is_watched() -> None:
             assert listener.sock.getsockname() == given.getsockname()
             assert not os.get_inheritable(listener.sock.fileno())
             await listener.ready()
-            await eventually(lambda: len(giver.lines) == 2)
+            await until(lambda: len(giver.lines) == 2)
             assert giver.lines == [{"pid": os.getpid(), "worker": "w1"}, {"ready": True}]
             assert not listener.lost.is_set()
             serving.cancel()

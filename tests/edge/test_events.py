@@ -18,7 +18,7 @@ from bridge.journal.memory import MemoryJournal
 from bridge.journal.store import Event
 from bridge.message import Message
 from bridge.telemetry import Telemetry
-from tests.deadline import eventually
+from tests.deadline import until
 from tests.edge.counter import CounterDispatcher, journal
 from tests.edge.rig import Rig, rig, run
 
@@ -155,7 +155,7 @@ def test_nothing_is_lost_while_the_journal_was_out_of_reach() -> None:
             await add(r, "a", 2)
             assert totals(await client.events(2)) == [1, 2]
             store.broken = True
-            await eventually(lambda: any("follower_failed" in n for n in r.telemetry.counts()))
+            await until(lambda: any("follower_failed" in n for n in r.telemetry.counts()))
             await add(r, "a", 3)
             store.broken = False
             assert totals(await client.events(3)) == [3, 4, 5]
@@ -214,7 +214,7 @@ def test_an_event_is_encoded_once_for_all_clients_of_a_version() -> None:
             follower.attach(Subscription(channel, codec, outlet, lambda channel: None))
         following = asyncio.create_task(follower.follow())
         await dispatcher.dispatch(Message("m", "counter", "a", "add", {}), timeout_ms=1)
-        await eventually(lambda: all(inbox.frames for inbox in inboxes))
+        await until(lambda: all(inbox.frames for inbox in inboxes))
         following.cancel()
         assert codec.encoded == 1
         assert len({id(frame) for inbox in inboxes for frame in inbox.frames}) == 1
@@ -259,7 +259,7 @@ def test_replay_and_live_meet_without_loss_repetition_or_disorder(
         await catching_up
         await dispatcher.dispatch(Message("last", "counter", "a", "add", {}), timeout_ms=1)
         expected = before + during + 1 - start
-        await eventually(lambda: len(inbox.frames) >= expected)
+        await until(lambda: len(inbox.frames) >= expected)
         following.cancel()
         got = [int(frame.partition(b'"total":')[2].rstrip(b"}]")) for frame in inbox.frames]
         assert got == list(range(start + 1, before + during + 2))
@@ -287,7 +287,7 @@ def test_a_follower_that_was_left_behind_sends_its_clients_to_join_again() -> No
             await add(r, "a", 1)
             [seen] = await client.events(1)
             store.broken = True
-            await eventually(lambda: any("follower_failed" in n for n in r.telemetry.counts()))
+            await until(lambda: any("follower_failed" in n for n in r.telemetry.counts()))
             await add(r, "a", 900)
             store.broken = False
             while (frame := await client.receive())[3] != "phx_error":

@@ -14,7 +14,7 @@ import pytest
 
 from bridge.edge.listener import bind
 from bridge.edge.serve import serve
-from tests.deadline import eventually
+from tests.deadline import until
 from tests.edge.counter import CounterDispatcher, journal
 from tests.edge.rig import rig, run
 
@@ -77,7 +77,7 @@ def test_no_push_of_phoenix_js_fails_while_its_worker_is_replaced(version: str) 
             two = asyncio.create_task(serve(second.edge, second.edge.settings, copy_of(shared)))
             await first.edge.drain()
             await one
-            await eventually(lambda: any(s.session.channels for s in second.edge.sockets))
+            await until(lambda: any(s.session.channels for s in second.edge.sockets))
             process.stdin.write(b"stop\n")
             result = json.loads(await process.stdout.readline())
             assert result["failed"] == []

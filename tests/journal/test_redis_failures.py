@@ -13,7 +13,7 @@ from bridge.errors import BridgeError
 from bridge.journal.redis import RedisJournal
 from bridge.journal.store import Commit, OutboxEntry, Timer
 from bridge.message import Version
-from tests.deadline import DEADLINE_S, eventually
+from tests.deadline import DEADLINE_S, until
 from tests.journal.case import SHORT_MS, SUBSYSTEM, JournalCase, emit, inngest
 from tests.proxy import DroppyProxy
 from tests.redis_server import RedisServer
@@ -135,7 +135,7 @@ class TestRedisFailures(JournalCase):
         second = await self.prepare("m2", key="b", expected=Version(9, "never"))
         self.proxy.drop_next(how="swallow")
         lost = asyncio.create_task(self.journal.commit(first, 10_000))
-        await eventually(lambda: self.proxy.dropped == 1)
+        await until(lambda: self.proxy.dropped == 1)
         stale = asyncio.create_task(self.journal.commit(second, 10_000))
         assert (await lost).status == "duplicate"
         assert (await stale).status == "stale"
@@ -242,7 +242,7 @@ class TestRedisFailures(JournalCase):
         assert {id_: Version(seq, id_) for id_, seq in entries} == acknowledged
 
     async def until_there_are(self, count: int, acknowledged: dict[str, Version]) -> None:
-        await eventually(lambda: len(acknowledged) >= count)
+        await until(lambda: len(acknowledged) >= count)
 
     async def settle(self, message_id: str, key: str) -> Version:
         """Commit a message, as often as it takes; return the version it made."""
@@ -294,7 +294,7 @@ class TestRedisFailures(JournalCase):
         await self.until_blocked(0)
 
     async def until_blocked(self, count: int) -> None:
-        await eventually(lambda: self.control.info("clients")["blocked_clients"] == count)
+        await until(lambda: self.control.info("clients")["blocked_clients"] == count)
 
     async def test_a_reader_that_comes_again_uses_the_same_connection(self) -> None:
         for _ in range(5):

@@ -22,7 +22,7 @@ from bridge.link.session import Session, SessionLimits, Settled
 from bridge.link.term_reader import decode, decode_json
 from bridge.link.terms import Atom, Opaque, atom_bytes, encode
 from bridge.link.transports.memory import Memory, pair
-from tests.deadline import DEADLINE_S, eventually
+from tests.deadline import DEADLINE_S, until
 from tests.link.port import program
 
 HOUR = 3_600_000
@@ -79,7 +79,7 @@ def test_4_a_cast_whose_handler_raises_stops_nothing() -> None:
     async def test(link: Link, peer: Memory) -> None:
         for number in range(3):
             peer.write(frame(encode_message(Cast(number))))
-        await eventually(lambda: link.counters.failed_casts == 3)
+        await until(lambda: link.counters.failed_casts == 3)
         assert (heard, link.alive) == ([0, 1, 2], True)
 
     linked(test, on_cast=hear)
@@ -97,7 +97,7 @@ def test_5_stray_output_of_any_kind_leaves_the_stream_alone() -> None:
 def test_5_a_stray_byte_in_the_stream_ends_the_link_instead_of_hanging_it() -> None:
     async def test(link: Link, peer: Memory) -> None:
         call = asyncio.create_task(link.call("never", [], HOUR))
-        await eventually(lambda: link.in_flight == 1)
+        await until(lambda: link.in_flight == 1)
         peer.write(b"\n" + frame(encode_message(Result(1, "answer"))))
         await link.closed.wait()
         assert link.close_reason.startswith("bad_frame: expected a frame of at most 4194304")
@@ -136,7 +136,7 @@ def test_7_late_and_unknown_answers_are_dropped() -> None:
             await link.call("never", [], 10)
         for id in (1, 1, 77):
             peer.write(frame(encode_message(Result(id, "too late"))))
-        await eventually(lambda: link.counters.unknown_answers == 1)
+        await until(lambda: link.counters.unknown_answers == 1)
         assert (link.counters.late_answers, link.in_flight, link.alive) == (2, 0, True)
 
     linked(test)
@@ -241,7 +241,7 @@ def test_12_any_callable_may_handle_casts_and_calls() -> None:
         for name in functions:
             assert await link.call(name, [4], HOUR) == 8
         link.cast("message")
-        await eventually(lambda: handler.heard == ["message"])
+        await until(lambda: handler.heard == ["message"])
         link.close("the test ends")
 
     asyncio.run(main())
@@ -271,7 +271,7 @@ def test_14_nothing_is_imported_or_called_by_name() -> None:
         calls = [("this", "s"), ("os", "getpid"), ("bridge", "link.Link"), ("bridge", "__init__")]
         for id, (name, function) in enumerate(calls):
             peer.write(frame(encode_message(Call(id, name, function, []))))
-        await eventually(lambda: link.counters.refused_calls == len(calls))
+        await until(lambda: link.counters.refused_calls == len(calls))
         assert link.alive
 
     linked(test)
@@ -281,7 +281,7 @@ def test_14_nothing_is_imported_or_called_by_name() -> None:
 def test_15_bytes_after_the_term_of_a_frame_stay_in_that_frame() -> None:
     async def test(link: Link, peer: Memory) -> None:
         calls = [asyncio.create_task(link.call("f", [n], HOUR)) for n in range(2)]
-        await eventually(lambda: link.in_flight == 2)
+        await until(lambda: link.in_flight == 2)
         peer.write(frame(encode_message(Result(1, "one")) + b"\0\0\0\1"))
         peer.write(frame(encode_message(Result(2, "two"))))
         one, two = await asyncio.gather(*calls, return_exceptions=True)

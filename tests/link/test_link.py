@@ -14,7 +14,7 @@ from bridge.link.link import Link
 from bridge.link.session import SessionLimits
 from bridge.link.terms import Atom
 from bridge.link.transports.memory import Memory, pair
-from tests.deadline import DEADLINE_S, eventually
+from tests.deadline import DEADLINE_S, until
 
 HOUR = 3_600_000
 
@@ -134,13 +134,13 @@ def test_a_cancelled_call_leaves_no_trace_but_a_late_answer() -> None:
     async def test(link: Link, peer: Link, one: Memory, other: Memory) -> None:
         other.reads = False
         task = asyncio.create_task(link.call("echo", [1], HOUR))
-        await eventually(lambda: link.in_flight == 1)
+        await until(lambda: link.in_flight == 1)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
         assert link.in_flight == 0
         other.reads = True
-        await eventually(lambda: link.counters.late_answers == 1)
+        await until(lambda: link.counters.late_answers == 1)
 
     run(test)
 
@@ -176,7 +176,7 @@ def test_what_was_queued_behind_a_blocked_write_leaves_after_it(
         link.cast("behind")
         await asyncio.sleep(0)
         other.reads = True
-        await eventually(lambda: heard == ["blocked", "behind"])
+        await until(lambda: heard == ["blocked", "behind"])
 
     run(test)
 
@@ -184,7 +184,7 @@ def test_what_was_queued_behind_a_blocked_write_leaves_after_it(
 def test_too_many_calls_in_flight_are_refused() -> None:
     async def test(link: Link, peer: Link, one: Memory, other: Memory) -> None:
         tasks = [asyncio.create_task(link.call("never", [], HOUR)) for _ in range(3)]
-        await eventually(lambda: link.in_flight == 3)
+        await until(lambda: link.in_flight == 3)
         with pytest.raises(LinkBusy, match="3 unanswered calls on the link, limit is 3"):
             await link.call("echo", [1], HOUR)
         for task in tasks:
@@ -212,7 +212,7 @@ def test_frames_of_one_turn_leave_in_one_write() -> None:
 def test_the_end_of_the_peer_ends_every_call() -> None:
     async def test(link: Link, peer: Link, one: Memory, other: Memory) -> None:
         tasks = [asyncio.create_task(link.call("never", [], HOUR)) for _ in range(3)]
-        await eventually(lambda: link.in_flight == 3)
+        await until(lambda: link.in_flight == 3)
         peer.close("going")
         await link.closed.wait()
         for task in tasks:
@@ -244,7 +244,7 @@ def test_drain_waits_until_everything_has_left() -> None:
         await link.drain()
         other.reads = False
         call = asyncio.create_task(link.call("echo", [1], HOUR))
-        await eventually(lambda: link.in_flight == 1)
+        await until(lambda: link.in_flight == 1)
         draining = asyncio.create_task(link.drain())
         await asyncio.sleep(0)
         assert not draining.done()
@@ -259,7 +259,7 @@ def test_drain_waits_until_everything_has_left() -> None:
 def test_garbage_closes_the_link_with_the_reason() -> None:
     async def test(link: Link, peer: Link, one: Memory, other: Memory) -> None:
         call = asyncio.create_task(link.call("never", [], HOUR))
-        await eventually(lambda: link.in_flight == 1)
+        await until(lambda: link.in_flight == 1)
         other.write(b"Traceback (most recent call last):\n")
         with pytest.raises(LinkClosed, match="bad_frame: expected a frame of at most"):
             await call
@@ -276,11 +276,11 @@ def test_a_peer_without_pongs_is_stalled_until_it_answers(
         await link.call("echo", [1], HOUR)
         assert not link.stalled
         other.reads = False
-        await eventually(lambda: link.stalled)
+        await until(lambda: link.stalled)
         assert link.alive
         assert link.in_flight == 1  # the one ping; they do not pile up
         other.reads = True
-        await eventually(lambda: not link.stalled)
+        await until(lambda: not link.stalled)
 
     run(test)
 

@@ -18,10 +18,11 @@ from bridge.link.terms import Atom
 from bridge.link.transports.descriptors import Descriptors
 from bridge.link.transports.memory import pair
 from bridge.message import Invocation, Outcome, context_for
+from bridge.runtimes import node_links
 from bridge.runtimes.elixir import ElixirRuntime
 from bridge.runtimes.node_links import NodeLinks
 from bridge.telemetry import Telemetry
-from tests.deadline import eventually
+from tests.deadline import until
 
 DIGESTS = {"heartbeat": "a" * 64, "counter": "b" * 64}
 
@@ -123,7 +124,7 @@ def test_a_worker_whose_port_ended_listens_and_says_it_is_an_orphan() -> None:
         node = rig.by_port("one", 1)
         await node.hello()
         node.link.close("killed")
-        await eventually(rig.path.exists)
+        await until(rig.path.exists)
         assert not rig.runtime.available("heartbeat")
         successor = await rig.by_socket("two", 2)
         assert (await successor.hello())["orphan"] is True
@@ -141,12 +142,29 @@ def test_the_newer_node_wins_whichever_says_hello_last() -> None:
         await old.hello()
         new = await rig.by_socket("new", 2)
         await new.hello()
-        await eventually(lambda: rig.casts == [Atom("superseded")])
-        await eventually(lambda: not old.link.alive)
+        await until(lambda: rig.casts == [Atom("superseded")])
+        await until(lambda: not old.link.alive)
         again = await rig.by_socket("old", 1)
         await again.hello()
-        await eventually(lambda: not again.link.alive)
+        await until(lambda: not again.link.alive)
         assert await rig.asked() == Outcome("new", [], None)
+
+    run(test)
+
+
+def test_a_peer_on_the_socket_that_does_not_say_hello_is_cut_off(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(node_links, "HELLO_S", 0.05)
+
+    async def test(rig: Rig) -> None:
+        rig.links.open_socket()
+        node = await rig.by_socket("one", 1)
+        await node.hello()
+        mute = await rig.by_socket("mute", 2)
+        await until(lambda: not mute.link.alive)
+        assert node.link.alive
+        assert await rig.asked() == Outcome("one", [], None)
 
     run(test)
 

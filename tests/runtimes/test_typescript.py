@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import shutil
 import signal
@@ -17,9 +18,8 @@ from bridge.contracts.registry import Registry
 from bridge.errors import BridgeError, Refusal, RuntimeFault, RuntimeUnavailable
 from bridge.message import Invocation, Kind, Outcome, context_for
 from bridge.runtimes.typescript import TypeScriptRuntime
-from tests.deadline import DEADLINE_S
+from tests.deadline import DEADLINE_S, until
 from tests.redis_server import RedisServer
-from tests.waiting import until
 
 ROOT = Path(__file__).parents[2]
 SERVICE = ROOT / "contracts" / "typescript" / "dist" / "main.js"
@@ -215,6 +215,33 @@ class TestTypeScriptRuntime(unittest.IsolatedAsyncioTestCase):
         await until(lambda: self.control.xlen(stream) == 1, "what was read is trimmed")
         self.control.delete(stream)
         await runtime.handle(counter("total", kind="query"))
+
+    async def test_a_subsystem_with_a_broken_key_takes_no_other_along(self) -> None:
+        runtime, _ = await self.both()
+        await until(lambda: runtime.available("heartbeat"), "the service has joined")
+        presence = "joelclaw:bridge:{counter}:runtime:typescript"
+        self.control.delete(presence)
+        self.control.set(presence, "a text")
+        await until(lambda: not runtime.available("counter"), "its leases cannot be read")
+        assert runtime.available("heartbeat")
+        self.control.delete(presence)
+        await until(lambda: runtime.available("counter"), "it is mended")
+
+    async def test_a_request_that_cannot_be_answered_is_dropped(self) -> None:
+        await self.both()
+        replies = "joelclaw:bridge:replies:gone"
+        self.control.set(replies, "a text")
+        event = {
+            "specversion": "1.0", "id": "1", "source": "/x", "type": "bridge.invocation",
+            "subject": "k", "replyto": replies, "timeoutms": LONG_MS,
+            "data": {
+                "subsystem": "counter", "key": "k", "operation": "total", "kind": "query",
+                "request": {}, "state": EMPTY, "context": {}, "digest": DIGESTS["counter"],
+            },
+        }  # fmt: skip
+        self.control.xadd(REQUESTS, {"event": json.dumps(event)})
+        await until(lambda: self.control.xinfo_groups(REQUESTS)[0]["entries-read"], "it is read")
+        await until(lambda: not self.control.xlen(REQUESTS), "it is dropped")
 
     async def test_what_is_no_reply_is_passed_over(self) -> None:
         runtime, _ = await self.both()

@@ -16,7 +16,7 @@ import pytest
 from bridge.up.address import listen
 from bridge.up.listener import Listener
 from bridge.up.place import sockets_directory
-from tests.waiting import until
+from tests.deadline import until
 
 # A worker as the protocol has it: answers each connection with its name, leaves at end of file.
 WORKER = """

@@ -65,21 +65,12 @@ def test_what_was_not_built_is_told(root: Path, tmp_path: Path) -> None:
     assert found.reason.startswith("not built: ")
 
 
-def test_elixir_runs_what_was_compiled(root: Path, tmp_path: Path) -> None:
+def test_elixir_is_compiled_before_every_start(root: Path, tmp_path: Path) -> None:
     binary = program(tmp_path / "bin", "elixir")
-    program(tmp_path / "bin", "mix")
-    found = elixir(str(tmp_path / "bin"), root)
-    assert isinstance(found, Command)
-    assert (found.argv[0], found.compile) == (binary, ())
-
-
-def test_elixir_compiles_first_what_was_not(root: Path, tmp_path: Path) -> None:
-    program(tmp_path / "bin", "elixir")
     mix = program(tmp_path / "bin", "mix")
-    (root / "elixir_node/_build/prod/lib/bridge/ebin/bridge.app").unlink()
     found = elixir(str(tmp_path / "bin"), root)
     assert isinstance(found, Command)
-    assert found.compile == (mix, "compile")
+    assert (found.argv[0], found.compile) == (binary, (mix, "compile"))
 
 
 def test_without_elixir_the_way_to_get_it_is_told(root: Path, tmp_path: Path) -> None:

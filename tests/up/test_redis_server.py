@@ -18,8 +18,9 @@ from redis.retry import Retry
 from bridge.settings import Settings
 from bridge.up.place import StartFailed
 from bridge.up.redis_server import Binary, RedisServer, check_configured, find_binary
+from tests.deadline import until
 from tests.redis_server import RedisServer as OtherRedis
-from tests.waiting import lives, until
+from tests.running import lives
 
 
 def server(tmp_path: Path, appendfsync: str = "always") -> RedisServer:

@@ -9,10 +9,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from bridge.up.place import MAX_LOG_BYTES
 from bridge.up.supervisor import Child, Program
-from tests.deadline import DEADLINE_S
-from tests.waiting import lives, until
+from tests.deadline import DEADLINE_S, until
+from tests.running import lives
 
 STUBBORN = """
 import signal, time
@@ -25,6 +27,16 @@ import os, sys
 print("watching", flush=True)
 sys.stdin.read()
 print("parent gone", flush=True)
+"""
+REAPER = """
+import os, sys, time
+from bridge.up.supervisor import _reap_one
+ended = os.spawnlp(os.P_NOWAIT, "true", "true")
+while not os.waitid(os.P_PID, ended, os.WEXITED | os.WNOWAIT):
+    pass
+assert not _reap_one({ended})
+assert _reap_one(set())
+assert not _reap_one(set())
 """
 PARENT = """
 import asyncio, os, sys
@@ -136,6 +148,11 @@ def test_a_child_that_watches_stdin_sees_its_supervisor_killed(tmp_path: Path) -
         parent.kill()
         parent.wait()
     asyncio.run(until(lambda: b"parent gone" in log.read_bytes(), "it saw the end of file"))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only containers have us as PID 1")
+def test_only_strangers_are_reaped() -> None:
+    subprocess.run([sys.executable, "-c", REAPER], check=True)
 
 
 def test_a_log_file_that_has_grown_large_is_moved_aside(tmp_path: Path) -> None:

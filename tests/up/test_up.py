@@ -14,8 +14,8 @@ import pytest
 
 from bridge.up import programs
 from bridge.up.programs import Command
+from tests.deadline import until
 from tests.running import ALONE, Up, bridge, processes_of
-from tests.waiting import until
 
 CALL = ("call", "heartbeat:main", "status")
 
@@ -152,6 +152,7 @@ def test_a_broken_contract_stops_the_start_with_file_pointer_and_rule(tmp_path: 
     [
         ("BRIDGE_HOST", "0.0.0.0", "set BRIDGE_TOKEN"),
         ("BRIDGE_PORT", "many", "BRIDGE_PORT: expected a whole number"),
+        ("BRIDGE_PORT", "65536", "BRIDGE_PORT: expected a port from 0 to 65535, got 65536"),
         ("BRIDGE_COLOUR", "red", "BRIDGE_COLOUR: no such setting"),
     ],
 )

@@ -251,7 +251,7 @@ export class Intake {
       replies.pexpire(stream, REPLIES_TTL_MS);
     }
     const written = (await replies.exec()) ?? [];
-    const answered = asked.filter((_, n) => written[n]?.[0] === null).map(({ id }) => id);
+    const answered = asked.filter((_, n) => isSettled(written[n]?.[0])).map(({ id }) => id);
     if (answered.length > 0) this.#remove(answered);
     const failed = written.find(([error]) => error)?.[0];
     if (failed) throw failed;
@@ -295,6 +295,11 @@ export class Intake {
 function read([id, fields]: StreamEntry, deliveries: number): Entry {
   const at = fields?.findIndex((field, n) => n % 2 === 0 && field === "event") ?? -1;
   return { id, text: at < 0 ? undefined : fields?.[at + 1], deliveries };
+}
+
+/** Written, or to a key of a wrong type: such an entry could only be given out for ever. */
+function isSettled(error: Error | null | undefined): boolean {
+  return error === null || (error?.message.startsWith("WRONGTYPE") ?? false);
 }
 
 async function pause(ms: number, signal: AbortSignal): Promise<void> {

@@ -27,7 +27,7 @@ local consumers = redis.pcall('XINFO', 'CONSUMERS', KEYS[1], ARGV[1])
 if consumers.err then return 0 end -- no stream, or no group
 local live = {}
 for _, member in ipairs(redis.call('ZRANGE', KEYS[2], 0, -1)) do
-  live[string.match(member, '^(%S+)')] = true
+  live[string.match(member, '^%S*')] = true
 end
 local forgotten = 0
 for _, flat in ipairs(consumers) do
