@@ -209,6 +209,8 @@ class Dispatcher:
                     "runtime_fault", runtime=name, subsystem=message.subsystem,
                     kind=fault.kind, text=str(fault),
                 )  # fmt: skip
+                if fault.kind == "timeout":
+                    _left_ms(deadline, message)  # the client's time was the shorter one
                 raise
         raise unavailable or RuntimeUnavailable(snapshot.route.owner, "no runtime")
 

@@ -253,6 +253,14 @@ def test_a_message_whose_time_is_over_is_not_applied() -> None:
     run(test)
 
 
+def test_a_handler_cut_short_by_the_clients_deadline_is_not_at_fault() -> None:
+    async def test(bench: Bench) -> None:
+        loop = bench.send("fail", {"how": "loop"}, timeout_ms=30)
+        assert (await refused("deadline_exceeded", loop)).retryable
+
+    run(test)
+
+
 def test_time_never_runs_backwards_for_a_key() -> None:
     async def test(bench: Bench) -> None:
         await bench.send("add", {"n": 1}, "m1")

@@ -108,7 +108,13 @@ async def _scenarios(call: Call, settings: Settings, registry: Registry) -> list
     async with present(settings, registry) as here:
         for runtime, why in here.missing.items():
             say_error(f"{runtime} is left out: {why}")
-        return await check_scenarios(registry, here.runtimes, wanted)
+        for runtime, why in here.failed.items():
+            say_error(f"{runtime} {why}")
+        failed = [
+            Row("scenario", "", "every scenario", runtime, "the runtime did not start")
+            for runtime in here.failed
+        ]
+        return failed + await check_scenarios(registry, here.runtimes, wanted)
 
 
 def _registry(call: Call) -> Registry:

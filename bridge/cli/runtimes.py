@@ -39,6 +39,7 @@ class Present:
 
     runtimes: dict[str, Runtime] = field(default_factory=dict)
     missing: dict[str, str] = field(default_factory=dict)
+    failed: dict[str, str] = field(default_factory=dict)  # it is here, and did not start
 
 
 @asynccontextmanager
@@ -64,7 +65,7 @@ async def present(settings: Settings, registry: Registry) -> AsyncIterator[Prese
             known = [s for s in wanted if s in registry.names()]
             if not await _serves(runtime, known, deadline):
                 del found.runtimes[name]
-                found.missing[name] = f"did not start:\n{_last_lines(folder / f'{name}.log')}"
+                found.failed[name] = f"did not start:\n{_last_lines(folder / f'{name}.log')}"
         yield found
 
 

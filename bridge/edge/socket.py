@@ -184,10 +184,15 @@ class Socket:
 
     def answer(self, push: Push, answer: JSON | BridgeError) -> None:
         """Answer a push with its reply or its error; a client that is gone is not told."""
-        if isinstance(answer, BridgeError):
-            send = self.session.failed(push, answer)
-        else:
-            send = self.session.answered(push, answer)
+        try:
+            if isinstance(answer, BridgeError):
+                send = self.session.failed(push, answer)
+            else:
+                send = self.session.answered(push, answer)
+        except TypeError as error:  # no JSON, though it passed its contract: a defect of ours
+            self._services.telemetry.emit("defect", where="answer", text=repr(error))
+            internal = BridgeError("internal", "a defect of the bridge; it was counted")
+            send = self.session.failed(push, internal)
         if not self.closed:
             self.outlet.send(send.frame)
 

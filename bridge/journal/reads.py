@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
-from typing import Any, NamedTuple
+from typing import Any, Generic, NamedTuple, TypeVar
 
 MAX_TOGETHER = 256  # reads in one script call: it holds Redis for about half a millisecond
 
@@ -24,26 +24,29 @@ class Raw(NamedTuple):
     done: bytes | None
 
 
+T = TypeVar("T")
 Send = Callable[[str, list[Wanted]], Coroutine[Any, Any, list[Any]]]
-Waiting = dict[str, dict[Wanted, list[asyncio.Future[Raw]]]]
+Waiting = dict[Wanted, list[asyncio.Future[T]]]
 
 
-class Reads:
-    """Collect reads; `send` runs the read script for one subsystem.
+class Reads(Generic[T]):
+    """Collect reads; `send` runs the read script for one subsystem, `take` makes its answer a
+    value, once for all who asked for the same.
 
     A read is sent after it was asked for, so it sees every commit acknowledged before. Its
     queue is bounded by who waits for it: one place for each caller.
     """
 
-    def __init__(self, send: Send) -> None:
+    def __init__(self, send: Send, take: Callable[[str, Raw], T]) -> None:
         self._send = send
-        self._waiting: Waiting = {}
+        self._take = take
+        self._waiting: dict[str, Waiting[T]] = {}
         self._rounds: asyncio.Task[None] | None = None
 
-    def ask(self, subsystem: str, wanted: Wanted) -> asyncio.Future[Raw]:
-        """Return a future of the answer; it raises what `send` raised."""
+    def ask(self, subsystem: str, wanted: Wanted) -> asyncio.Future[T]:
+        """Return a future of the value; it raises what `send` or `take` raised."""
         loop = asyncio.get_running_loop()
-        answer: asyncio.Future[Raw] = loop.create_future()
+        answer: asyncio.Future[T] = loop.create_future()
         self._waiting.setdefault(subsystem, {}).setdefault(wanted, []).append(answer)
         if self._rounds is None:
             self._rounds = loop.create_task(self._run())
@@ -65,27 +68,29 @@ class Reads:
         finally:
             self._rounds = None
 
-    async def _ask(self, subsystem: str, reads: dict[Wanted, list[asyncio.Future[Raw]]]) -> None:
+    async def _ask(self, subsystem: str, reads: Waiting[T]) -> None:
         try:
             route, *found = await self._send(subsystem, list(reads))
         except Exception as error:  # raised again where each caller waits
-            for answer in _unsettled(reads):
+            for answer in _unsettled(*reads.values()):
                 answer.set_exception(error)
             return
         for n, answers in enumerate(reads.values()):
-            raw = Raw(route, found[3 * n], found[3 * n + 1], found[3 * n + 2])
-            for answer in answers:
-                if not answer.done():
-                    answer.set_result(raw)
+            try:
+                value = self._take(subsystem, Raw(route, *found[3 * n : 3 * n + 3]))
+            except Exception as error:  # of this read alone
+                for answer in _unsettled(answers):
+                    answer.set_exception(error)
+                continue
+            for answer in _unsettled(answers):
+                answer.set_result(value)
 
 
 def _parts(
-    reads: list[tuple[Wanted, list[asyncio.Future[Raw]]]],
-) -> list[list[tuple[Wanted, list[asyncio.Future[Raw]]]]]:
+    reads: list[tuple[Wanted, list[asyncio.Future[T]]]],
+) -> list[list[tuple[Wanted, list[asyncio.Future[T]]]]]:
     return [reads[n : n + MAX_TOGETHER] for n in range(0, len(reads), MAX_TOGETHER)]
 
 
-def _unsettled(
-    reads: dict[Wanted, list[asyncio.Future[Raw]]],
-) -> list[asyncio.Future[Raw]]:
-    return [answer for answers in reads.values() for answer in answers if not answer.done()]
+def _unsettled(*groups: list[asyncio.Future[T]]) -> list[asyncio.Future[T]]:
+    return [answer for answers in groups for answer in answers if not answer.done()]

@@ -14,7 +14,7 @@ from bridge.journal import records
 from bridge.journal.client import Client
 from bridge.journal.connection import NotSent, Part, Rejected, Unanswered
 from bridge.journal.positions import is_position, order, trim_refused
-from bridge.journal.reads import Reads, Wanted
+from bridge.journal.reads import Raw, Reads, Wanted
 from bridge.journal.store import (
     OUTBOX_KINDS,
     Commit,
@@ -71,7 +71,7 @@ class RedisJournal:
         new_token: Callable[[], str] = new_token,
     ) -> None:
         self._client = Client(url, timeout_ms)
-        self._reads = Reads(self._read)
+        self._reads = Reads(self._read, _snapshot)
         self._done_ttl_ms = done_ttl_ms
         self._events_keep = events_keep
         self._new_token = new_token
@@ -81,22 +81,9 @@ class RedisJournal:
         self, subsystem: str, key: str, message_id: str = "", idempotency: str = ""
     ) -> Snapshot:
         try:
-            raw = await self._reads.ask(subsystem, Wanted(key, message_id, idempotency))
+            return await self._reads.ask(subsystem, Wanted(key, message_id, idempotency))
         except (NotSent, Unanswered, Rejected) as error:
             raise _unavailable(error) from None
-        route = read_route(subsystem, raw.route)
-        if route is None:
-            raise BridgeError(
-                "storage_unavailable",
-                f"subsystem {subsystem} has no route, expected one since the start",
-                subsystem=subsystem,
-            )
-        done = records.read_done(raw.done_id, raw.done) if raw.done_id and raw.done else None
-        seq, message, at_ms, state = raw.state
-        if seq is None or message is None or at_ms is None or state is None:
-            return Snapshot(Version(), None, 0, route, done)
-        version = Version(int(seq), message.decode())
-        return Snapshot(version, orjson.loads(state), int(at_ms), route, done)
 
     async def commit(self, commit: Commit, timeout_ms: int) -> Committed:
         if timeout_ms <= 0:
@@ -341,6 +328,22 @@ class RedisJournal:
 
 def _prefix(subsystem: str) -> str:
     return f"{NAMESPACE}{{{subsystem}}}:"
+
+
+def _snapshot(subsystem: str, raw: Raw) -> Snapshot:
+    route = read_route(subsystem, raw.route)
+    if route is None:
+        raise BridgeError(
+            "storage_unavailable",
+            f"subsystem {subsystem} has no route, expected one since the start",
+            subsystem=subsystem,
+        )
+    done = records.read_done(raw.done_id, raw.done) if raw.done_id and raw.done else None
+    seq, message, at_ms, state = raw.state
+    if seq is None or message is None or at_ms is None or state is None:
+        return Snapshot(Version(), None, 0, route, done)
+    version = Version(int(seq), message.decode())
+    return Snapshot(version, orjson.loads(state), int(at_ms), route, done)
 
 
 def _unavailable(error: Exception) -> BridgeError:

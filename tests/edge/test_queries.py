@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from typing import Any
 
+from tests.deadline import until
 from tests.edge.rig import Client, Rig, rig, run
 
 
@@ -57,16 +57,15 @@ def test_a_query_that_comes_after_a_dispatch_began_sees_what_was_committed_since
         async with rig() as r, r.client() as client:
             await client.join("counter:a")
             await client.send("1", "early", "counter:a", "slow", {})
-            while not r.dispatcher.seen:
-                await asyncio.sleep(0)
+            await until(lambda: bool(r.dispatcher.seen))
             await client.send("1", "late", "counter:a", "slow", {})
             assert await client.ask("counter:a", "add", {}) == {
                 "status": "ok", "response": {"total": 1},
             }  # fmt: skip
             assert [m.operation for m in r.dispatcher.seen] == ["slow", "slow", "add"]
             r.dispatcher.gate.set()
-            for _ in range(2):
-                assert (await client.receive())[4]["response"] == {"slow": True}
+            for ref in ("early", "late"):
+                assert (await client.reply(ref))["response"] == {"slow": True}
 
     run(main())
 

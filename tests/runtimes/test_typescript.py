@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import signal
+import tempfile
 import unittest
 from pathlib import Path
 from typing import Any
@@ -63,14 +64,16 @@ class TestTypeScriptRuntime(unittest.IsolatedAsyncioTestCase):
         self.addAsyncCleanup(runtime.close)
         return runtime
 
-    async def start_service(self) -> asyncio.subprocess.Process:
+    async def start_service(
+        self, implementations: Path = SUBSYSTEMS / "implementations.json"
+    ) -> asyncio.subprocess.Process:
         service = await asyncio.create_subprocess_exec(
             "node", str(SERVICE), stderr=asyncio.subprocess.DEVNULL,
             env={
                 **os.environ,
                 "BRIDGE_REDIS_URL": self.server.url,
                 "BRIDGE_CONTRACTS": str(SUBSYSTEMS),
-                "BRIDGE_IMPLEMENTATIONS": str(SUBSYSTEMS / "implementations.json"),
+                "BRIDGE_IMPLEMENTATIONS": str(implementations),
             },
         )  # fmt: skip
 
@@ -226,6 +229,15 @@ class TestTypeScriptRuntime(unittest.IsolatedAsyncioTestCase):
         assert runtime.available("heartbeat")
         self.control.delete(presence)
         await until(lambda: runtime.available("counter"), "it is mended")
+
+    async def test_an_implementation_that_cannot_be_loaded_takes_no_other_along(self) -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            file = Path(folder) / "implementations.json"
+            file.write_text('{"counter": {"typescript": "./missing.ts"}}')
+            runtime = await self.open_runtime()
+            await self.start_service(file)
+            await until(lambda: runtime.available("heartbeat"), "the service has joined")
+            assert not runtime.available("counter")
 
     async def test_a_request_that_cannot_be_answered_is_dropped(self) -> None:
         await self.both()

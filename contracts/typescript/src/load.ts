@@ -24,13 +24,22 @@ export class LoadError extends Error {
  * Read an implementations file: `{"<subsystem>": {"typescript": "./file.ts"}}`.
  *
  * Paths are relative to the file. Entries without `typescript` are other runtimes' business.
+ * One that cannot be loaded is left out and given to `refused`: the others are to be served.
  */
-export async function loadHandlers(file: string): Promise<Record<string, Handler>> {
+export async function loadHandlers(
+  file: string,
+  refused: (error: LoadError) => void,
+): Promise<Record<string, Handler>> {
   const entries = Object.entries(await readJson<Record<string, { typescript?: string }>>(file));
   const handlers: Record<string, Handler> = {};
   for (const [subsystem, { typescript }] of entries) {
     if (typescript === undefined) continue;
-    handlers[subsystem] = await loadHandler(resolve(dirname(file), typescript));
+    try {
+      handlers[subsystem] = await loadHandler(resolve(dirname(file), typescript));
+    } catch (error) {
+      if (!(error instanceof LoadError)) throw error;
+      refused(error);
+    }
   }
   return handlers;
 }

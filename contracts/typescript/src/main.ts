@@ -14,7 +14,7 @@ const log = (line: string): void => console.error(`bridge-typescript: ${line}`);
 
 async function main(env: NodeJS.ProcessEnv): Promise<void> {
   const file = env["BRIDGE_IMPLEMENTATIONS"];
-  const yours = file ? await loadHandlers(file) : {};
+  const yours = file ? await loadHandlers(file, ({ message }) => log(message)) : {};
   const folders = (env["BRIDGE_CONTRACTS"] ?? "").split(":").filter((folder) => folder !== "");
   const service = serve(
     { heartbeat: heartbeat.handle, ...yours },

@@ -31,7 +31,12 @@ interface Scenario {
   steps: Step[];
 }
 
-const { counter } = await loadHandlers(join(TEST_SUBSYSTEMS, "implementations.json"));
+const { counter } = await loadHandlers(
+  join(TEST_SUBSYSTEMS, "implementations.json"),
+  (error) => {
+    throw error;
+  },
+);
 const IMPLEMENTATIONS: Array<[folder: string, handle: Handler]> = [
   [join(CONTRACTS, "subsystems", "heartbeat"), heartbeat],
   [join(TEST_SUBSYSTEMS, "counter"), counter as Handler],
