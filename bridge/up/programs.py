@@ -61,10 +61,10 @@ def typescript(path: str, root: Path = ROOT) -> Command | Missing:
     node, bun = shutil.which("node", path=path), shutil.which("bun", path=path)
     node_version = _node_version(node) if node else 0
     if node and node_version >= LEAST_NODE:
-        if (folder / "dist" / "main.js").exists():
+        if _built(folder):
             return Command((node, "dist/main.js"), folder)
         if not bun:
-            return Missing(f"not built: `cd {folder} && npm ci && npm run build`")
+            return Missing(f"not built as it is now: `cd {folder} && npm ci && npm run build`")
     if bun:
         if (folder / "node_modules").exists():
             return Command((bun, "src/main.ts"), folder)
@@ -112,6 +112,15 @@ async def compiled(command: Command, env: Mapping[str, str], log: Path) -> Missi
         await process.wait()
         raise
     return Missing(f"`{' '.join(command.compile)}` failed: see {log}") if code else None
+
+
+def _built(folder: Path) -> bool:
+    """Say whether the build is there and no source is newer: a stale one runs other rules."""
+    result = folder / "dist" / "main.js"
+    if not result.exists():
+        return False
+    times = (source.stat().st_mtime for source in (folder / "src").rglob("*.ts"))
+    return max(times, default=0.0) <= result.stat().st_mtime
 
 
 def _node_version(node: str) -> int:

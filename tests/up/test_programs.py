@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -62,7 +63,18 @@ def test_what_was_not_built_is_told(root: Path, tmp_path: Path) -> None:
     (root / "contracts/typescript/dist/main.js").unlink()
     found = typescript(str(tmp_path / "bin"), root)
     assert isinstance(found, Missing)
-    assert found.reason.startswith("not built: ")
+    assert found.reason.startswith("not built as it is now: ")
+
+
+def test_a_build_older_than_its_sources_is_not_run(root: Path, tmp_path: Path) -> None:
+    program(tmp_path / "bin", "node", "v20.1.0")
+    service = root / "contracts/typescript"
+    (service / "src").mkdir()
+    (service / "src/main.ts").touch()
+    os.utime(service / "dist/main.js", (1, 1))
+    found = typescript(str(tmp_path / "bin"), root)
+    assert isinstance(found, Missing)
+    assert found.reason.startswith("not built as it is now: ")
 
 
 def test_elixir_is_compiled_before_every_start(root: Path, tmp_path: Path) -> None:
