@@ -140,6 +140,7 @@ class Worker:
                     name: {s: runtime.available(s) for s in registry.names()}
                     for name, runtime in runtimes.items()
                 },
+                "link": nodes.counts(),
                 "counts": telemetry.counts(),
             }
 

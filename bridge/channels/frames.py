@@ -8,7 +8,7 @@ from __future__ import annotations
 import itertools
 import json
 import re
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import orjson
 
@@ -56,20 +56,6 @@ class UnreadableFrame(Exception):
         self.join_ref = join_ref
         self.ref = ref
         self.topic = topic
-
-
-class Codec(Protocol):
-    """One version of the serializer. Decoding raises UnreadableFrame."""
-
-    version: str
-
-    def decode_text(self, text: str) -> Frame: ...
-
-    def decode_binary(self, data: bytes) -> Frame: ...
-
-    def encode(self, frame: Frame) -> bytes:
-        """Return the UTF-8 bytes of a text frame; the payload must be normalised JSON."""
-        ...
 
 
 class V1:

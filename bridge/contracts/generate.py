@@ -96,6 +96,13 @@ def vectors() -> dict[Path, bytes]:
         file.stem: read_json(file) for file in (CONTRACTS / "vectors/determinism").glob("*.json")
     }
     made[folder / "determinism.etf"] = encode(_sorted(determinism))
+    # Not sorted within: the order of a vector's members may be what it is about.
+    link = {
+        f"{part}/{file.stem}": read_json(file)
+        for part in ("etf", "link")
+        for file in (CONTRACTS / "vectors" / part).glob("*.json")
+    }
+    made[CONTRACTS / "vectors/etf/vectors.etf"] = encode(dict(sorted(link.items())))
     return made
 
 

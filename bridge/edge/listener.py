@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from bridge.settings import Settings
 
-BACKLOG = 2048
+BACKLOG = 2048  # `listen` on a passed descriptor sets the shared backlog again: always this one
 
 
 class NoListener(Exception):

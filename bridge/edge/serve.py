@@ -7,13 +7,37 @@ import contextlib
 import socket
 from collections.abc import Callable, Generator
 
+import h11
 import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from bridge.edge.connection import Connection
 from bridge.edge.edge import Edge
+from bridge.edge.listener import BACKLOG
 from bridge.settings import Settings
 
-BACKLOG = 2048  # `listen` on a passed descriptor sets the shared backlog again: always this one
+REQUEST_S = 10.0  # for the whole head of a first request
+
+
+class Http(H11Protocol):
+    """uvicorn's HTTP, but a connection that sends no request is not kept for ever."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        # uvicorn narrows the parameter in the same way.
+        super().connection_made(transport)
+        self._patience = self.loop.call_later(REQUEST_S, self._give_up)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._patience.cancel()
+        super().connection_lost(exc)
+
+    def handle_websocket_upgrade(self, event: h11.Request) -> None:
+        self._patience.cancel()
+        super().handle_websocket_upgrade(event)
+
+    def _give_up(self) -> None:
+        if self.cycle is None:
+            self.transport.close()
 
 
 class _Server(uvicorn.Server):
@@ -45,7 +69,7 @@ async def serve(
         edge.app,
         interface="asgi3",
         proxy_headers=False,
-        http="h11",
+        http=Http,
         ws=Connection,
         lifespan="off",
         backlog=BACKLOG,

@@ -16,7 +16,6 @@ from typing import Any, Final
 from bridge.canonical import MAX_DEPTH, MAX_SAFE_INTEGER
 from bridge.link.errors import BadValue
 
-VERSION: Final = 131
 # A JSON value may have 64 levels; a call wraps it in its arguments, a map and a member.
 MAX_TERM_DEPTH: Final = MAX_DEPTH + 8
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +60,10 @@ class NodeLinks:
     @property
     def linked(self) -> bool:
         return self._current is not None and self._current.alive
+
+    def counts(self) -> dict[str, int]:
+        """Return what the current link did, dropped and refused since it came up."""
+        return asdict(self._current.counters) if self._current is not None else {}
 
     def take_port(self, transport: Transport, packet: int) -> None:
         """Speak to the node that started this process."""

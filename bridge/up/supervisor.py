@@ -137,10 +137,6 @@ class Child:
         return f"ended by signal {-code}" if code < 0 else f"ended with {code}"
 
 
-def _devnull() -> int:
-    return os.open(os.devnull, os.O_RDONLY)
-
-
 async def reap_strangers(mine: Callable[[], set[int]]) -> None:
     """As PID 1, take the exit status of orphans that were handed to us; never of `mine`."""
     while os.getpid() == 1:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 from typing import Any
 
@@ -12,6 +13,7 @@ from websockets.typing import Origin
 
 from bridge.edge.access import AccessRefused, Caller, Gate, check_exposure, is_loopback
 from bridge.settings import BadSetting, Settings
+from tests.deadline import DEADLINE_S
 from tests.edge.rig import rig, run
 
 
@@ -247,3 +249,17 @@ def test_a_wrong_call_is_answered_with_an_error(
             assert set(error) == {"code", "message", "retryable", "detail"}
 
     run(main())
+
+
+def test_a_connection_that_sends_no_request_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bridge.edge.serve.REQUEST_S", 0.05)
+
+    async def work() -> None:
+        async with rig() as edge:
+            reader, writer = await asyncio.open_connection("127.0.0.1", edge.port)
+            writer.write(b"GET /health HTTP/1.1\r\nHost: loc")
+            async with asyncio.timeout(DEADLINE_S):
+                assert await reader.read() == b""
+            writer.close()
+
+    run(work())

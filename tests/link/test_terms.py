@@ -16,9 +16,8 @@ from hypothesis import strategies as st
 from bridge.link.errors import BadTerm, BadValue
 from bridge.link.term_reader import TermReader, decode, decode_json
 from bridge.link.terms import Atom, Limits, Opaque, encode, put_integer
-from bridge.link.vectors import term_file
 from tests.link.values import json_values, terms
-from tests.link.vectors import TERM_FILE, documents, vectors
+from tests.link.vectors import vectors
 
 ACCEPTED = vectors("etf/accepted")
 REFUSED = vectors("etf/refused")
@@ -40,10 +39,6 @@ def test_an_accepted_vector_has_its_value(vector: dict[str, Any]) -> None:
 def test_a_refused_vector_is_refused(vector: dict[str, Any]) -> None:
     with pytest.raises(BadTerm):
         decode_json(bytes.fromhex(vector["hex"]))
-
-
-def test_the_vectors_as_one_term_are_those_of_the_json_files() -> None:
-    assert TERM_FILE.read_bytes() == term_file(documents())
 
 
 @given(json_values)
