@@ -106,6 +106,10 @@ class Bench:
     async def failed(self, times: int, name: str = "effect_failed") -> None:
         await until(lambda: self.count(name) == times)
 
+    async def done(self, effects: int) -> None:
+        """Wait until so many left the outbox: a receiver has an effect a moment before."""
+        await until(lambda: self.count("effect_done") == effects)
+
     def count(self, name: str) -> int:
         return sum(n for text, n in self.telemetry.counts().items() if text.startswith(name))
 
@@ -139,7 +143,7 @@ def test_an_effect_arrives_with_its_id_and_the_time_of_its_commit() -> None:
             {"name": "counter/notified", "data": {"i": 0}, "id": "m/0", "ts": 1_000_000}
         ]
         assert bench.inbox.paths == {"/e/local"}
-        await until(lambda: bench.count("effect_done") == 1)
+        await bench.done(1)
         assert await bench.waiting() == []
 
     run(test)
@@ -160,6 +164,7 @@ def test_a_failing_effect_holds_up_its_key_and_no_other() -> None:
         await bench.send("a", "notify", {"count": 2}, key="k")
         await bench.send("b", "notify", {"count": 2}, key="other")
         assert await bench.taken(2) == ["b/0", "b/1"]
+        await bench.done(2)
         assert [entry.id for entry in await bench.waiting()] == ["a/0", "a/1"]
 
     run(test)
@@ -172,6 +177,7 @@ def test_an_unordered_effect_waits_for_none() -> None:
         await bench.failed(1)
         await bench.send("b", "notify", {"count": 2, "unordered": True})
         assert sorted(await bench.taken(2)) == ["b/0", "b/1"]
+        await bench.done(2)
         assert [entry.id for entry in await bench.waiting()] == ["a/0"]
 
     run(test)
@@ -262,6 +268,7 @@ def test_an_executor_with_a_defect_is_counted_and_ends_nothing() -> None:
         await bench.failed(1)
         await bench.send("b", "notify", {"count": 1}, key="other")
         assert await bench.taken(1) == ["b/0"]
+        await bench.done(1)
         [entry] = await bench.waiting()
         assert (entry.id, entry.error) == ("a/0", "KeyError: 'unforeseen'")
         assert bench.count("defect") == 1
