@@ -155,7 +155,8 @@ class Session:
         """End a channel from this side with `phx_error`: the client joins again."""
         if self.channels.get(channel.topic) is not channel:
             return []
-        return [*self._drop(channel), self._event(channel, "phx_error")]
+        actions = [*self._drop(channel), self._event(channel, "phx_error")]
+        return actions + self._release(channel)
 
     def drain(self) -> list[Action]:
         """Tell each joined topic `phx_error`, and refuse joins from now on.

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from bridge.channels.frames import CODECS
@@ -339,6 +339,7 @@ def test_a_draining_session_answers_pushes_until_it_closes() -> None:
     assert sent(feed(s, None, "7", "phoenix", "heartbeat", {}))[0][4]["status"] == "ok"
 
 
+@example([("join", "a"), ("push", "a"), ("expel", "a")])  # held when its channel ended
 @given(st.lists(st.tuples(st.sampled_from(
     ["join", "leave", "push", "joined", "failed", "answered", "expel", "junk"]
 ), st.sampled_from("ab")), max_size=60))  # fmt: skip
