@@ -79,24 +79,32 @@ def run(step: Step) -> Counter[str]:
     started = time.monotonic()
     lines = []
     with subprocess.Popen(
-        command, cwd=step.folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        command,
+        cwd=step.folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
         errors="replace",
-    ) as process:  # fmt: skip
+    ) as process:
         assert process.stdout is not None
         for line in process.stdout:
             print(line, end="", flush=True)
             lines.append(line)
-    print(f"== {step.name}: exit code {process.returncode},"
-          f" {time.monotonic() - started:.1f} s", flush=True)  # fmt: skip
+    print(
+        f"== {step.name}: exit code {process.returncode}, {time.monotonic() - started:.1f} s",
+        flush=True,
+    )
     return counted(step, "".join(lines[-30:]), process.returncode)
 
 
 def counted(step: Step, output: str, code: int) -> Counter[str]:
-    found = Counter({
-        what: int(matches[-1])
-        for what, pattern in step.counts.items()
-        if (matches := re.findall(pattern, output, re.MULTILINE))
-    })  # fmt: skip
+    found = Counter(
+        {
+            what: int(matches[-1])
+            for what, pattern in step.counts.items()
+            if (matches := re.findall(pattern, output, re.MULTILINE))
+        }
+    )
     found["failed"] += found.pop("error", 0)
     if "all" in found:
         found["passed"] = found.pop("all") - found["failed"] - found["skipped"]

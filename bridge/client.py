@@ -84,8 +84,9 @@ class Client:
                 future.set_exception(NotReached(lost))
         self.events.put_nowait(None)
 
-    def _take(self, join_ref: str | None, ref: str | None, topic: str, event: str,
-              payload: Any) -> None:  # fmt: skip
+    def _take(
+        self, join_ref: str | None, ref: str | None, topic: str, event: str, payload: Any
+    ) -> None:
         if event != "phx_reply":
             self.events.put_nowait((topic, event, payload))
             return
@@ -108,9 +109,13 @@ async def connected(url: str, token: str = "") -> AsyncIterator[Client]:
     """Connect to the bridge at `url` (http or ws, with or without the socket's path)."""
     try:
         connection = await connect(
-            socket_url(url, token), open_timeout=OPEN_TIMEOUT_S, max_size=None, proxy=None,
-            ping_interval=None, compression=None,
-        )  # fmt: skip
+            socket_url(url, token),
+            open_timeout=OPEN_TIMEOUT_S,
+            max_size=None,
+            proxy=None,
+            ping_interval=None,
+            compression=None,
+        )
     except (OSError, InvalidHandshake, InvalidURI, TimeoutError) as error:
         raise NotReached(f"cannot connect to {url}: {error}") from None
     client = Client(connection)

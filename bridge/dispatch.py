@@ -117,9 +117,11 @@ class Dispatcher:
             return attempt.outcome.reply
         if runtime is not None:
             raise BridgeError(
-                "unknown_operation", "only a query may name the runtime to ask",
-                expected="query", actual="command",
-            )  # fmt: skip
+                "unknown_operation",
+                "only a query may name the runtime to ask",
+                expected="query",
+                actual="command",
+            )
         async with self._lane(message):
             return await self._command(contract, operation, message, deadline)
 
@@ -146,9 +148,11 @@ class Dispatcher:
             match result.status:
                 case "committed":
                     self._telemetry.emit(
-                        "committed", subsystem=message.subsystem,
-                        runtime=attempt.runtime, reason=attempt.reason,
-                    )  # fmt: skip
+                        "committed",
+                        subsystem=message.subsystem,
+                        runtime=attempt.runtime,
+                        reason=attempt.reason,
+                    )
                     self._committed(message.subsystem)
                     return attempt.outcome.reply
                 case "duplicate" if result.done is not None:
@@ -188,12 +192,18 @@ class Dispatcher:
                 continue
             state = contract.initial_state if snapshot.state is None else snapshot.state
             invocation = Invocation(
-                subsystem=message.subsystem, key=message.key, operation=message.operation,
-                kind=operation.kind, request=message.request, state=state,
+                subsystem=message.subsystem,
+                key=message.key,
+                operation=message.operation,
+                kind=operation.kind,
+                request=message.request,
+                state=state,
                 context=context_for(
-                    message.id, now_ms, now_ms + left_ms, self._zone, message.key),
-                digest=contract.digest, timeout_ms=min(contract.timeout_ms, left_ms),
-            )  # fmt: skip
+                    message.id, now_ms, now_ms + left_ms, self._zone, message.key
+                ),
+                digest=contract.digest,
+                timeout_ms=min(contract.timeout_ms, left_ms),
+            )
             try:
                 outcome = await runtime.handle(invocation)
                 outcome = contract.check_outcome(operation, outcome, name)
@@ -206,9 +216,12 @@ class Dispatcher:
                 raise
             except RuntimeFault as fault:
                 self._telemetry.emit(
-                    "runtime_fault", runtime=name, subsystem=message.subsystem,
-                    kind=fault.kind, text=str(fault),
-                )  # fmt: skip
+                    "runtime_fault",
+                    runtime=name,
+                    subsystem=message.subsystem,
+                    kind=fault.kind,
+                    text=str(fault),
+                )
                 if fault.kind == "timeout":
                     _left_ms(deadline, message)  # the client's time was the shorter one
                 raise
@@ -220,9 +233,11 @@ class Dispatcher:
         lane = self._lanes.setdefault(name, _Lane())
         if lane.users >= MAX_WAITING:
             raise BridgeError(
-                "overloaded", f"{MAX_WAITING} commands wait for this key",
-                queue="lane", limit=MAX_WAITING,
-            )  # fmt: skip
+                "overloaded",
+                f"{MAX_WAITING} commands wait for this key",
+                queue="lane",
+                limit=MAX_WAITING,
+            )
         lane.users += 1
         try:
             async with lane.lock:
@@ -234,41 +249,67 @@ class Dispatcher:
 
 
 def _commit_of(
-    contract: Contract, message: Message, snapshot: Snapshot, attempt: _Attempt,
-    fingerprint: str, idempotency: str,
-) -> Commit:  # fmt: skip
+    contract: Contract,
+    message: Message,
+    snapshot: Snapshot,
+    attempt: _Attempt,
+    fingerprint: str,
+    idempotency: str,
+) -> Commit:
     outcome, now_ms = attempt.outcome, attempt.context.now_ms
     entry = {
-        "id": message.id, "key": message.key, "operation": message.operation,
-        "request": message.request, "context": attempt.context.as_json(),
-        "reply": outcome.reply, "effects": outcome.effects, "state": outcome.state,
-        "runtime": attempt.runtime, "reason": attempt.reason, "epoch": snapshot.route.epoch,
-        "digest": contract.digest, "build": __version__, "at_ms": now_ms,
-    }  # fmt: skip
+        "id": message.id,
+        "key": message.key,
+        "operation": message.operation,
+        "request": message.request,
+        "context": attempt.context.as_json(),
+        "reply": outcome.reply,
+        "effects": outcome.effects,
+        "state": outcome.state,
+        "runtime": attempt.runtime,
+        "reason": attempt.reason,
+        "epoch": snapshot.route.epoch,
+        "digest": contract.digest,
+        "build": __version__,
+        "at_ms": now_ms,
+    }
     if message.timer:
         entry["timer"] = message.timer
     return Commit(
-        message_id=message.id, fingerprint=fingerprint, idempotency=idempotency,
-        subsystem=message.subsystem, key=message.key, expected=snapshot.version,
-        epoch=snapshot.route.epoch, runtime=attempt.runtime, reason=attempt.reason,
-        now_ms=now_ms, reply=outcome.reply, state=outcome.state, effects=outcome.effects,
-        entry=entry, timer=message.timer, set_by=message.set_by,
-    )  # fmt: skip
+        message_id=message.id,
+        fingerprint=fingerprint,
+        idempotency=idempotency,
+        subsystem=message.subsystem,
+        key=message.key,
+        expected=snapshot.version,
+        epoch=snapshot.route.epoch,
+        runtime=attempt.runtime,
+        reason=attempt.reason,
+        now_ms=now_ms,
+        reply=outcome.reply,
+        state=outcome.state,
+        effects=outcome.effects,
+        entry=entry,
+        timer=message.timer,
+        set_by=message.set_by,
+    )
 
 
 def _left_ms(deadline: float, message: Message) -> int:
     left_ms = int((deadline - time.monotonic()) * 1000)
     if left_ms <= 0:
         raise BridgeError(
-            "deadline_exceeded", "the deadline passed before the commit was sent: not applied",
+            "deadline_exceeded",
+            "the deadline passed before the commit was sent: not applied",
             message_id=message.id,
-        )  # fmt: skip
+        )
     return left_ms
 
 
 def _conflict(message: Message, idempotency: str) -> BridgeError:
     what = "message id or idempotency key" if idempotency else "message id"
     return BridgeError(
-        "idempotency_conflict", f"this {what} was committed with another payload",
+        "idempotency_conflict",
+        f"this {what} was committed with another payload",
         message_id=message.id,
-    )  # fmt: skip
+    )

@@ -107,9 +107,13 @@ class Worker:
         await typescript.start()
         effects: Effects
         dispatcher = Dispatcher(
-            registry, journal, runtimes, telemetry, zone=settings.zone,
+            registry,
+            journal,
+            runtimes,
+            telemetry,
+            zone=settings.zone,
             committed=lambda subsystem: effects.kick(subsystem),
-        )  # fmt: skip
+        )
         inngest = (
             Inngest(settings.inngest_url, settings.inngest_event_key)
             if settings.inngest_url
@@ -117,16 +121,24 @@ class Worker:
         )
         executors: dict[str, Executor] = {"inngest": inngest} if inngest else {}
         effects = Effects(
-            journal, dispatcher, executors, registry.names(), telemetry,
-            lease_ms=settings.outbox_lease_ms, attempts=settings.outbox_attempts,
+            journal,
+            dispatcher,
+            executors,
+            registry.names(),
+            telemetry,
+            lease_ms=settings.outbox_lease_ms,
+            attempts=settings.outbox_attempts,
             timeout_ms=settings.timeout_ms,
-        )  # fmt: skip
+        )
         nodes = NodeLinks(
-            self._name, elixir, digests,
+            self._name,
+            elixir,
+            digests,
             Path(settings.link_dir) / f"{self._name}.sock" if settings.link_dir else None,
             SessionLimits(settings.link_max_frame_bytes, settings.link_in_flight),
-            telemetry, self._leave,
-        )  # fmt: skip
+            telemetry,
+            self._leave,
+        )
         if transport is not None and self._port is not None:
             nodes.take_port(transport, self._port.packet)
         else:

@@ -12,9 +12,13 @@ PREFIX = "BRIDGE_"
 INTERNAL = frozenset(
     PREFIX + name
     for name in (
-        "NODE_WORKERS", "PYTHON", "PARENT_STDIN", "ELIXIR_IMPLEMENTATIONS", "ELIXIR_DIGESTS",
+        "NODE_WORKERS",
+        "PYTHON",
+        "PARENT_STDIN",
+        "ELIXIR_IMPLEMENTATIONS",
+        "ELIXIR_DIGESTS",
     )
-)  # fmt: skip
+)
 
 
 class BadSetting(Exception):
@@ -138,8 +142,11 @@ def parse(environ: Mapping[str, str], **overrides: Any) -> Settings:
 def environment(settings: Settings) -> dict[str, str]:
     """Return the variables that make a child process parse the same settings."""
     default = Settings()
-    changed = {f.name: getattr(settings, f.name) for f in fields(Settings)
-               if getattr(settings, f.name) != getattr(default, f.name)}  # fmt: skip
+    changed = {
+        f.name: getattr(settings, f.name)
+        for f in fields(Settings)
+        if getattr(settings, f.name) != getattr(default, f.name)
+    }
     return {PREFIX + name.upper(): _text(value) for name, value in changed.items()}
 
 

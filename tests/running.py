@@ -31,9 +31,14 @@ def bridge(
 ) -> subprocess.CompletedProcess[str]:
     """Run one command to its end."""
     return subprocess.run(
-        [sys.executable, "-m", "bridge", *arguments], env=environment(directory, **changes),
-        input=stdin, capture_output=True, text=True, timeout=8 * DEADLINE_S, check=False,
-    )  # fmt: skip
+        [sys.executable, "-m", "bridge", *arguments],
+        env=environment(directory, **changes),
+        input=stdin,
+        capture_output=True,
+        text=True,
+        timeout=8 * DEADLINE_S,
+        check=False,
+    )
 
 
 def lives(pid: int) -> bool:
@@ -59,8 +64,10 @@ class Up:
         with open(self._output, "w") as output:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "bridge", "up", "--port", "0", *arguments],
-                env=environment(directory, **changes), stdout=output, stderr=output,
-            )  # fmt: skip
+                env=environment(directory, **changes),
+                stdout=output,
+                stderr=output,
+            )
         deadline = time.monotonic() + 8 * DEADLINE_S
         while "\nserving " not in self.output:
             if self.process.poll() is not None or time.monotonic() > deadline:
@@ -125,9 +132,12 @@ def _processes() -> Iterator[tuple[int, str]]:
                     yield int(folder.name), text.replace(b"\0", b" ").decode(errors="replace")
         return
     listing = subprocess.run(
-        ["ps", "axeww", "-o", "pid=,command="], env={"PATH": os.defpath},
-        capture_output=True, text=True, check=True,
-    )  # fmt: skip
+        ["ps", "axeww", "-o", "pid=,command="],
+        env={"PATH": os.defpath},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     for line in listing.stdout.splitlines():
         pid, _, text = line.strip().partition(" ")
         yield int(pid), text

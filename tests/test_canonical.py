@@ -130,11 +130,36 @@ def test_the_digest_is_that_of_the_canonical_bytes() -> None:
 
 # Texts at and beyond the edges of JSON: compact and spaced, escaped and not, doubled keys.
 strange = st.sampled_from(
-    ["-0", "-0.0", "1.0", "1e2", "1E5", "1e400", "NaN", "-Infinity", "9007199254740993",
-     "18446744073709551616", "0.1", "1e-7", '"\\u0041"', '"a\\/b"', '"\\ud800"', '"\ud800"',
-     '"\x7f"', '"\u2028"', '"\x01"', '{"a":1,"a":1}', '{"a":1,"\\u0061":2}', '{"__proto__":1}',
-     "[1,]", "\ufeff1", "01", "[" * 300 + "]" * 300, ""]
-)  # fmt: skip
+    [
+        "-0",
+        "-0.0",
+        "1.0",
+        "1e2",
+        "1E5",
+        "1e400",
+        "NaN",
+        "-Infinity",
+        "9007199254740993",
+        "18446744073709551616",
+        "0.1",
+        "1e-7",
+        '"\\u0041"',
+        '"a\\/b"',
+        '"\\ud800"',
+        '"\ud800"',
+        '"\x7f"',
+        '"\u2028"',
+        '"\x01"',
+        '{"a":1,"a":1}',
+        '{"a":1,"\\u0061":2}',
+        '{"__proto__":1}',
+        "[1,]",
+        "\ufeff1",
+        "01",
+        "[" * 300 + "]" * 300,
+        "",
+    ]
+)
 compact = values.map(lambda v: json.dumps(v, ensure_ascii=False, separators=(",", ":")))
 json_texts = st.recursive(
     strange | compact | values.map(json.dumps),

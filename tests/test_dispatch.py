@@ -296,9 +296,15 @@ def test_a_timer_that_was_replaced_meanwhile_is_dropped() -> None:
         [timer] = await bench.journal.due_timers("counter", 10, 1000)
         await bench.send("later", {"after_ms": 10, "n": 2}, "m2")
         message = Message(
-            derived_id(timer.set_by, f"timer/{timer.id}"), "counter", "k", timer.operation,
-            timer.request, timer.due_ms, timer.id, timer.set_by,
-        )  # fmt: skip
+            derived_id(timer.set_by, f"timer/{timer.id}"),
+            "counter",
+            "k",
+            timer.operation,
+            timer.request,
+            timer.due_ms,
+            timer.id,
+            timer.set_by,
+        )
         with pytest.raises(TimerGone):
             await bench.dispatcher.dispatch(message, timeout_ms=1000, internal=True)
         assert await bench.total() == 0

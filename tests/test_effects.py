@@ -77,14 +77,24 @@ class Bench:
             "python": PythonRuntime({"counter": counter}, budget_ms=100)
         }
         self.dispatcher = Dispatcher(
-            Registry.load(SUBSYSTEMS), self.journal, self.runtimes, self.telemetry,
-            clock_ms=lambda: self.now_ms, committed=lambda name: self.effects.kick(name),
-        )  # fmt: skip
+            Registry.load(SUBSYSTEMS),
+            self.journal,
+            self.runtimes,
+            self.telemetry,
+            clock_ms=lambda: self.now_ms,
+            committed=lambda name: self.effects.kick(name),
+        )
         self.executors: dict[str, Executor] = {"inngest": self.inngest}
         self.effects = Effects(
-            self.journal, self.dispatcher, self.executors, ["counter"], self.telemetry,
-            lease_ms=LEASE_MS, attempts=ATTEMPTS, timeout_ms=2000,
-        )  # fmt: skip
+            self.journal,
+            self.dispatcher,
+            self.executors,
+            ["counter"],
+            self.telemetry,
+            lease_ms=LEASE_MS,
+            attempts=ATTEMPTS,
+            timeout_ms=2000,
+        )
 
     async def send(self, id: str, operation: str, request: Any, key: str = "k") -> Any:
         message = Message(id, "counter", key, operation, request)
@@ -219,8 +229,11 @@ def test_after_its_last_attempt_an_effect_is_dead_and_releases_the_next() -> Non
         assert bench.inbox.asked == ["a/0", "a/0", "a/0", "a/1"]
         [letter] = await bench.journal.dead("counter")
         assert (letter.id, letter.what, letter.kind, letter.attempts) == (
-            "a/0", "effect", "inngest", 3,
-        )  # fmt: skip
+            "a/0",
+            "effect",
+            "inngest",
+            3,
+        )
         assert letter.error.endswith("expected 2xx, got 500")
 
     run(test)

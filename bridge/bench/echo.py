@@ -27,7 +27,15 @@ async def echo(
 
 if __name__ == "__main__":
     uvicorn.run(
-        echo, host="127.0.0.1", port=int(sys.argv[1]), loop="uvloop", http="h11",
-        ws="websockets-sansio", ws_per_message_deflate=False, ws_ping_interval=None,
-        lifespan="off", log_level="warning", access_log=False,
-    )  # fmt: skip
+        echo,
+        host="127.0.0.1",
+        port=int(sys.argv[1]),
+        loop="uvloop",
+        http="h11",
+        ws="websockets-sansio",
+        ws_per_message_deflate=False,
+        ws_ping_interval=None,
+        lifespan="off",
+        log_level="warning",
+        access_log=False,
+    )

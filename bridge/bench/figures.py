@@ -32,5 +32,6 @@ def compare(name: str, turns: Sequence[tuple[float, float]], unit: str, goal: st
     """Make a figure of (subject, peer) pairs, each measured one right after the other."""
     subjects, peers = zip(*turns, strict=True)
     ratio = median(subject / peer for subject, peer in turns)
-    return Figure(name, f"{median(subjects):,.0f} {unit}", f"{median(peers):,.0f} {unit}",
-                  ratio, goal)  # fmt: skip
+    return Figure(
+        name, f"{median(subjects):,.0f} {unit}", f"{median(peers):,.0f} {unit}", ratio, goal
+    )

@@ -30,9 +30,16 @@ async def link() -> list[Figure]:
     if erlport:
         command += ["-pa", erlport]
     process = await asyncio.create_subprocess_exec(
-        *command, str(SCRIPT), sys.executable, str(ECHO_FOLDER), str(TURNS), str(TURN_MS),
-        *map(str, GOALS), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-    )  # fmt: skip
+        *command,
+        str(SCRIPT),
+        sys.executable,
+        str(ECHO_FOLDER),
+        str(TURNS),
+        str(TURN_MS),
+        *map(str, GOALS),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+    )
     try:
         async with asyncio.timeout(TIMEOUT_S):
             output, _ = await process.communicate()

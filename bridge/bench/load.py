@@ -36,8 +36,9 @@ def masked(text: str) -> bytes:
 class Caller(asyncio.Protocol):
     """Keep `window` frames unanswered while `running`, all in turn, and count the answers."""
 
-    def __init__(self, path: str, host: str, hello: list[bytes], frames: list[bytes],
-                 window: int) -> None:  # fmt: skip
+    def __init__(
+        self, path: str, host: str, hello: list[bytes], frames: list[bytes], window: int
+    ) -> None:
         self.answers = 0
         self.running = False
         self.ready = asyncio.get_running_loop().create_future()

@@ -36,9 +36,11 @@ async def redis(appendfsync: str = "always") -> AsyncIterator[str]:
         raise CannotMeasure(HOW_TO_GET)
     with tempfile.TemporaryDirectory(prefix="bridge-bench-") as folder:
         server = RedisServer(
-            Path(folder, "redis"), Path(folder, "redis.log"), binary=binary,
+            Path(folder, "redis"),
+            Path(folder, "redis.log"),
+            binary=binary,
             appendfsync=appendfsync,
-        )  # fmt: skip
+        )
         await server.start()
         try:
             yield server.url
@@ -52,9 +54,11 @@ async def worker(redis_url: str) -> AsyncIterator[tuple[str, int]]:
     port = free_port()
     own = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
     settings = {
-        "port": str(port), "redis_url": redis_url, "contracts": str(SUBSYSTEMS),
+        "port": str(port),
+        "redis_url": redis_url,
+        "contracts": str(SUBSYSTEMS),
         "implementations": str(SUBSYSTEMS / "implementations.json"),
-    }  # fmt: skip
+    }
     env = own | {PREFIX + name.upper(): value for name, value in settings.items()}
     async with _process("bridge.gateway", [], env, port) as pid:
         yield f"ws://127.0.0.1:{port}/socket/websocket?vsn=2.0.0", pid
@@ -126,9 +130,16 @@ async def _process(
 ) -> AsyncIterator[int]:
     with tempfile.TemporaryFile() as log:
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-u", "-m", module, *arguments, env=dict(env),
-            stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-        )  # fmt: skip
+            sys.executable,
+            "-u",
+            "-m",
+            module,
+            *arguments,
+            env=dict(env),
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+        )
         try:
             deadline = time.monotonic() + START_S
             while not _accepts(port):

@@ -31,8 +31,10 @@ async def main(args: list[str]) -> int:
         return 0
     wanted = args or ["all"]
     if unknown := [name for name in wanted if name not in BENCHES and name != "all"]:
-        print(f"bench: no such figure: {', '.join(unknown)}; there are {', '.join(BENCHES)}, all",
-              file=sys.stderr)  # fmt: skip
+        print(
+            f"bench: no such figure: {', '.join(unknown)}; there are {', '.join(BENCHES)}, all",
+            file=sys.stderr,
+        )
         return 2
     figures: list[Figure] = []
     failed = 0

@@ -29,9 +29,12 @@ async def query() -> list[Figure]:
     alike = ["one"] * CONNECTIONS
     apart = [f"key-{n}" for n in range(CONNECTIONS)]
     async with (
-        redis() as redis_url, worker(redis_url) as (bridge_url, _), echo() as (echo_url, _),
-        load() as on_bridge, load() as on_echo,
-    ):  # fmt: skip
+        redis() as redis_url,
+        worker(redis_url) as (bridge_url, _),
+        echo() as (echo_url, _),
+        load() as on_bridge,
+        load() as on_echo,
+    ):
         figures = []
         for what, keys, ids in (("alike", alike, [""]), ("each its own", apart, IDS)):
             for process, url in ((on_bridge, bridge_url), (on_echo, echo_url)):
@@ -53,17 +56,22 @@ async def connections() -> list[Figure]:
     """Measure the resident memory of a worker, and of an echo, per idle connection."""
     allow_descriptors(2 * IDLE)
     async with (
-        redis() as redis_url, worker(redis_url) as (bridge_url, bridge_pid),
-        echo() as (echo_url, echo_pid), load() as process,
-    ):  # fmt: skip
+        redis() as redis_url,
+        worker(redis_url) as (bridge_url, bridge_pid),
+        echo() as (echo_url, echo_pid),
+        load() as process,
+    ):
         subject = await _per_connection(process, bridge_url, bridge_pid)
         peer = await _per_connection(process, echo_url, echo_pid)
         return [
             Figure(
-                f"idle connection joined to one topic, of {IDLE:,}", f"{subject / 1000:.1f} kB",
-                f"{peer / 1000:.1f} kB", subject / peer, "30 kB or less",
+                f"idle connection joined to one topic, of {IDLE:,}",
+                f"{subject / 1000:.1f} kB",
+                f"{peer / 1000:.1f} kB",
+                subject / peer,
+                "30 kB or less",
             )
-        ]  # fmt: skip
+        ]
 
 
 async def _per_connection(process: Load, url: str, pid: int) -> float:
@@ -82,10 +90,13 @@ async def _open(
     frames = [["1", "2", f"bench:{key}", "read", {"message_id": id} if id else {}] for id in ids]
     await process.ask(
         open={
-            "url": url, "count": count, "hello": [_text(hello)],
-            "frames": list(map(_text, frames)), "window": window,
+            "url": url,
+            "count": count,
+            "hello": [_text(hello)],
+            "frames": list(map(_text, frames)),
+            "window": window,
         }
-    )  # fmt: skip
+    )
 
 
 def _text(frame: list[JSON]) -> str:

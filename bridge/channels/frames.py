@@ -75,22 +75,33 @@ class V1:
             bad = _expected("", "topic, event, payload and ref", f"no {missing[0]}")
             raise UnreadableFrame(bad, *_v1_head(value))
         return _frame(
-            value.get("join_ref"), value["ref"], value["topic"], value["event"], value["payload"],
+            value.get("join_ref"),
+            value["ref"],
+            value["topic"],
+            value["event"],
+            value["payload"],
             ("/join_ref", "/ref", "/topic", "/event"),
-        )  # fmt: skip
+        )
 
     def decode_binary(self, data: bytes) -> Frame:
         error = BridgeError(
-            "unsupported_binary", "vsn 1.0.0 has no binary frames: connect with vsn=2.0.0",
-            expected="a text frame", actual=f"a binary frame of {len(data)} bytes",
-        )  # fmt: skip
+            "unsupported_binary",
+            "vsn 1.0.0 has no binary frames: connect with vsn=2.0.0",
+            expected="a text frame",
+            actual=f"a binary frame of {len(data)} bytes",
+        )
         raise UnreadableFrame(error)
 
     def encode(self, frame: Frame) -> bytes:
-        return orjson.dumps({
-            "topic": frame.topic, "event": frame.event, "payload": frame.payload,
-            "ref": frame.ref, "join_ref": frame.join_ref,
-        })  # fmt: skip
+        return orjson.dumps(
+            {
+                "topic": frame.topic,
+                "event": frame.event,
+                "payload": frame.payload,
+                "ref": frame.ref,
+                "join_ref": frame.join_ref,
+            }
+        )
 
 
 class V2:
@@ -130,9 +141,11 @@ class V2:
             )
         except UnicodeDecodeError:
             error = BridgeError(
-                "invalid_text", "the header of a binary frame is not UTF-8",
-                expected="UTF-8", actual="other bytes",
-            )  # fmt: skip
+                "invalid_text",
+                "the header of a binary frame is not UTF-8",
+                expected="UTF-8",
+                actual="other bytes",
+            )
             raise UnreadableFrame(error) from None
         return Frame(join_ref or None, ref or None, topic, event, bytes(data[ends[4] :]))
 
@@ -161,16 +174,22 @@ def codec_for(vsn: str) -> V1 | V2:
     codec = CODECS.get((vsn or "1").split(".", 1)[0])
     if codec is None:
         raise BridgeError(
-            "invalid_frame", f"vsn {vsn[:20]} is not spoken here",
-            expected=[codec.version for codec in CODECS.values()], actual=vsn[:20],
-        )  # fmt: skip
+            "invalid_frame",
+            f"vsn {vsn[:20]} is not spoken here",
+            expected=[codec.version for codec in CODECS.values()],
+            actual=vsn[:20],
+        )
     return codec
 
 
 def _frame(
-    join_ref: JSON, ref: JSON, topic: JSON, event: JSON, payload: JSON,
+    join_ref: JSON,
+    ref: JSON,
+    topic: JSON,
+    event: JSON,
+    payload: JSON,
     pointers: tuple[str, str, str, str],
-) -> Frame:  # fmt: skip
+) -> Frame:
     head: tuple[Ref, Ref, str] = (None, None, "phoenix")
     try:
         if _plain(join_ref, ref, topic, event):
@@ -213,9 +232,12 @@ def _name(value: JSON, pointer: str) -> str:
 
 def _expected(pointer: str, expected: str, actual: str) -> BridgeError:
     return BridgeError(
-        "invalid_frame", f"{pointer or 'the frame'}: expected {expected}, got {actual}",
-        pointer=pointer, expected=expected, actual=actual,
-    )  # fmt: skip
+        "invalid_frame",
+        f"{pointer or 'the frame'}: expected {expected}, got {actual}",
+        pointer=pointer,
+        expected=expected,
+        actual=actual,
+    )
 
 
 def _v2_head(text: str) -> tuple[Ref, Ref, str]:
@@ -260,7 +282,9 @@ def _binary(kind: int, fields: list[str], payload: bytes) -> bytes:
     for part in parts:
         if len(part) > 255:
             raise BridgeError(
-                "limit_exceeded", "a field of a binary frame takes up to 255 bytes",
-                limit=255, actual=len(part),
-            )  # fmt: skip
+                "limit_exceeded",
+                "a field of a binary frame takes up to 255 bytes",
+                limit=255,
+                actual=len(part),
+            )
     return b"".join([bytes([kind, *map(len, parts)]), *parts, payload])

@@ -188,9 +188,11 @@ class Session:
             since = _since(frame.payload)
             if len(self.channels) >= self.limits.max_topics:
                 raise BridgeError(
-                    "limit_exceeded", f"one socket may join {self.limits.max_topics} topics",
-                    limit=self.limits.max_topics, actual=len(self.channels) + 1,
-                )  # fmt: skip
+                    "limit_exceeded",
+                    f"one socket may join {self.limits.max_topics} topics",
+                    limit=self.limits.max_topics,
+                    actual=len(self.channels) + 1,
+                )
         except BridgeError as error:
             return [self._error(frame.join_ref, frame.ref, frame.topic, error)]
         channel = Channel(frame.topic, subsystem, key, frame.join_ref, frame.ref)
@@ -218,9 +220,11 @@ class Session:
 
     def _unmatched(self, _channel: Channel | None, frame: Frame, _size: int) -> list[Action]:
         error = BridgeError(
-            "unmatched_topic", f"{frame.topic} is not joined on this socket: join it first",
-            expected="a joined topic", actual=frame.topic,
-        )  # fmt: skip
+            "unmatched_topic",
+            f"{frame.topic} is not joined on this socket: join it first",
+            expected="a joined topic",
+            actual=frame.topic,
+        )
         return [self._error(frame.join_ref, frame.ref, frame.topic, error)]
 
     def _hold(self, channel: Channel | None, frame: Frame, size: int) -> list[Action]:
@@ -250,14 +254,18 @@ class Session:
             return BridgeError("draining", "this worker is stopping: connect again")
         if self.in_flight >= self.limits.max_in_flight:
             return BridgeError(
-                "overloaded", f"{self.in_flight} pushes of this socket wait for their answer",
-                queue="in_flight", limit=self.limits.max_in_flight,
-            )  # fmt: skip
+                "overloaded",
+                f"{self.in_flight} pushes of this socket wait for their answer",
+                queue="in_flight",
+                limit=self.limits.max_in_flight,
+            )
         if self.in_flight and self.in_flight_bytes + size > self.limits.max_bytes:
             return BridgeError(
-                "overloaded", "the unanswered pushes of this socket are too large together",
-                queue="in_flight_bytes", limit=self.limits.max_bytes,
-            )  # fmt: skip
+                "overloaded",
+                "the unanswered pushes of this socket are too large together",
+                queue="in_flight_bytes",
+                limit=self.limits.max_bytes,
+            )
         return None
 
     def _begin(self, size: int) -> None:
@@ -322,10 +330,12 @@ def _since(payload: JSON | bytes) -> str | None:
     if since is None or (type(since) is str and len(since) <= MAX_SINCE_CHARACTERS):
         return since or None
     raise BridgeError(
-        "invalid_request", "/since: expected the position of an earlier join or event",
-        pointer="/since", expected=f"a string of up to {MAX_SINCE_CHARACTERS}",
+        "invalid_request",
+        "/since: expected the position of an earlier join or event",
+        pointer="/since",
+        expected=f"a string of up to {MAX_SINCE_CHARACTERS}",
         actual=json_type(since),
-    )  # fmt: skip
+    )
 
 
 def _push_of(channel: Channel, frame: Frame, size: int) -> Push:
@@ -335,13 +345,22 @@ def _push_of(channel: Channel, frame: Frame, size: int) -> Push:
         return Push(channel, frame.ref, frame.event, request, "", None, True, size)
     if type(payload) is not dict:
         raise BridgeError(
-            "invalid_frame", f"the payload of {frame.event} is the request",
-            pointer="", expected="object", actual=json_type(payload),
-        )  # fmt: skip
+            "invalid_frame",
+            f"the payload of {frame.event} is the request",
+            pointer="",
+            expected="object",
+            actual=json_type(payload),
+        )
     return Push(
-        channel, frame.ref, frame.event, payload,
-        _message_id(payload), _runtime(payload), False, size,
-    )  # fmt: skip
+        channel,
+        frame.ref,
+        frame.event,
+        payload,
+        _message_id(payload),
+        _runtime(payload),
+        False,
+        size,
+    )
 
 
 def _message_id(payload: dict[str, JSON]) -> str:
@@ -352,9 +371,12 @@ def _message_id(payload: dict[str, JSON]) -> str:
     if type(message_id) is str and MESSAGE_ID.fullmatch(message_id):
         return message_id
     raise BridgeError(
-        "invalid_request", "/message_id: expected 1 to 100 of A-Z a-z 0-9 . _ : / -",
-        pointer="/message_id", expected=MESSAGE_ID.pattern, actual=json_type(message_id),
-    )  # fmt: skip
+        "invalid_request",
+        "/message_id: expected 1 to 100 of A-Z a-z 0-9 . _ : / -",
+        pointer="/message_id",
+        expected=MESSAGE_ID.pattern,
+        actual=json_type(message_id),
+    )
 
 
 def _runtime(payload: dict[str, JSON]) -> RuntimeName | None:
@@ -366,9 +388,12 @@ def _runtime(payload: dict[str, JSON]) -> RuntimeName | None:
         if runtime == name:
             return name
     raise BridgeError(
-        "invalid_request", f"/runtime: expected one of {', '.join(RUNTIMES)}",
-        pointer="/runtime", expected=list(RUNTIMES), actual=json_type(runtime),
-    )  # fmt: skip
+        "invalid_request",
+        f"/runtime: expected one of {', '.join(RUNTIMES)}",
+        pointer="/runtime",
+        expected=list(RUNTIMES),
+        actual=json_type(runtime),
+    )
 
 
 _Handler = Callable[[Session, Channel | None, Frame, int], list[Action]]

@@ -114,9 +114,11 @@ def add_group(
 
 def add_subsystem(parser: argparse.ArgumentParser, *, required: bool = False) -> None:
     parser.add_argument(
-        "subsystem", metavar="SUBSYSTEM", nargs=None if required else "?",
+        "subsystem",
+        metavar="SUBSYSTEM",
+        nargs=None if required else "?",
         help="name of a subsystem" if required else "only this subsystem",
-    )  # fmt: skip
+    )
 
 
 def add_address(parser: argparse.ArgumentParser) -> None:

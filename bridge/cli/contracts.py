@@ -27,26 +27,41 @@ from bridge.settings import Settings
 from bridge.up.programs import contract_folders
 
 CONTRACTS = {
-    "name": "subsystem", "version": "version", "owner": "first owner", "fallback": "fallback",
-    "operations": "operations", "digest": "digest",
-}  # fmt: skip
+    "name": "subsystem",
+    "version": "version",
+    "owner": "first owner",
+    "fallback": "fallback",
+    "operations": "operations",
+    "digest": "digest",
+}
 OPERATIONS = {
-    "operation": "operation", "kind": "kind", "internal": "internal", "effects": "effects",
-    "errors": "errors", "summary": "summary",
-}  # fmt: skip
+    "operation": "operation",
+    "kind": "kind",
+    "internal": "internal",
+    "effects": "effects",
+    "errors": "errors",
+    "summary": "summary",
+}
 
 
 CHECKS = {
-    "check": "check", "subsystem": "subsystem", "runtime": "runtime", "what": "what",
+    "check": "check",
+    "subsystem": "subsystem",
+    "runtime": "runtime",
+    "what": "what",
     "result": "result",
-}  # fmt: skip
+}
 
 
 def add(commands: Commands) -> None:
     group = add_group(
-        commands, "contracts", "list, show and check the contracts; alone: list", _list,
-        contracts=None, implementations=None,
-    )  # fmt: skip
+        commands,
+        "contracts",
+        "list, show and check the contracts; alone: list",
+        _list,
+        contracts=None,
+        implementations=None,
+    )
     add_folders(add_command(group, "list", "list every subsystem's contract", _list))
     parser = add_command(group, "show", "show the operations of a contract", _show)
     add_subsystem(parser, required=True)
@@ -66,11 +81,17 @@ def _list(call: Call) -> int:
     rows = []
     for name in registry.names():
         contract = registry.get(name)
-        rows.append({
-            "name": name, "version": contract.version, "owner": contract.owner,
-            "fallback": contract.fallback, "summary": contract.summary,
-            "operations": len(contract.operations), "digest": contract.digest,
-        })  # fmt: skip
+        rows.append(
+            {
+                "name": name,
+                "version": contract.version,
+                "owner": contract.owner,
+                "fallback": contract.fallback,
+                "summary": contract.summary,
+                "operations": len(contract.operations),
+                "digest": contract.digest,
+            }
+        )
     call.show(CONTRACTS, rows)
     return 0
 
@@ -79,12 +100,15 @@ def _show(call: Call) -> int:
     contract = _registry(call).get(call.args.subsystem)
     rows = [
         {
-            "operation": name, "kind": operation.kind, "internal": operation.internal,
-            "effects": sorted(operation.effects), "errors": list(operation.errors),
+            "operation": name,
+            "kind": operation.kind,
+            "internal": operation.internal,
+            "effects": sorted(operation.effects),
+            "errors": list(operation.errors),
             "summary": operation.summary,
         }
         for name, operation in contract.operations.items()
-    ]  # fmt: skip
+    ]
     call.show(OPERATIONS, rows)
     return 0
 

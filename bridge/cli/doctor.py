@@ -46,9 +46,10 @@ def add(commands: Commands) -> None:
         commands, "doctor", "look at what the bridge needs; exit code 1 if it fails", _run
     )
     parser.add_argument(
-        "--live", action="store_true",
+        "--live",
+        action="store_true",
         help="only ask the running bridge whether it answers: a health check",
-    )  # fmt: skip
+    )
 
 
 def _run(call: Call) -> int:

@@ -24,17 +24,28 @@ PAGE = 500
 LIMIT = 100
 FOLLOW_S = 0.5
 COLUMNS = {
-    "position": "position", "at_ms": "committed", "subsystem": "subsystem", "key": "key",
-    "seq": "seq", "operation": "operation", "runtime": "runtime", "reason": "reason",
+    "position": "position",
+    "at_ms": "committed",
+    "subsystem": "subsystem",
+    "key": "key",
+    "seq": "seq",
+    "operation": "operation",
+    "runtime": "runtime",
+    "reason": "reason",
     "message_id": "message",
-}  # fmt: skip
+}
 
 
 def add(commands: Commands) -> None:
     group = add_group(
-        commands, "journal", "list, show, export, trim and verify the journal; alone: list",
-        _list, key="", after="", limit=LIMIT,
-    )  # fmt: skip
+        commands,
+        "journal",
+        "list, show, export, trim and verify the journal; alone: list",
+        _list,
+        key="",
+        after="",
+        limit=LIMIT,
+    )
     parser = add_command(group, "list", "list committed commands, oldest first", _list)
     add_subsystem(parser)
     parser.add_argument("--key", default="", help="only this key")
@@ -138,8 +149,12 @@ def _verify(call: Call) -> int:
             return [await _verified(journal, name) for name in await call.subsystems(journal)]
 
     rows = asyncio.run(verify())
-    columns = {"subsystem": "subsystem", "keys": "keys", "entries": "entries",
-               "wrong": "wrong keys"}  # fmt: skip
+    columns = {
+        "subsystem": "subsystem",
+        "keys": "keys",
+        "entries": "entries",
+        "wrong": "wrong keys",
+    }
     if call.args.json:
         call.show(columns, rows)
     else:  # why is said below, key by key

@@ -31,9 +31,12 @@ def add(commands: Commands) -> None:
     parser.add_argument("topic", metavar="SUBSYSTEM:KEY")
     parser.add_argument("operation", metavar="OPERATION")
     parser.add_argument(
-        "request", metavar="JSON", nargs="?", default="{}",
+        "request",
+        metavar="JSON",
+        nargs="?",
+        default="{}",
         help="the request, `-` reads it from standard input; default {}",
-    )  # fmt: skip
+    )
     parser.add_argument(
         "--id", metavar="MESSAGE_ID", help="repeat with the same id to settle an unknown outcome"
     )

@@ -22,29 +22,53 @@ Read = Callable[[RedisJournal, str, int], Awaitable[list[Any]]]
 
 LIMIT = 100
 OUTBOX = {
-    "subsystem": "subsystem", "key": "key", "kind": "effect", "id": "id",
-    "committed_ms": "committed", "attempts": "attempts", "held": "held", "error": "last error",
-}  # fmt: skip
+    "subsystem": "subsystem",
+    "key": "key",
+    "kind": "effect",
+    "id": "id",
+    "committed_ms": "committed",
+    "attempts": "attempts",
+    "held": "held",
+    "error": "last error",
+}
 TIMERS = {
-    "subsystem": "subsystem", "key": "key", "id": "timer", "due_ms": "due",
-    "operation": "operation", "request": "request", "attempts": "attempts", "error": "last error",
-}  # fmt: skip
+    "subsystem": "subsystem",
+    "key": "key",
+    "id": "timer",
+    "due_ms": "due",
+    "operation": "operation",
+    "request": "request",
+    "attempts": "attempts",
+    "error": "last error",
+}
 DEAD = {
-    "subsystem": "subsystem", "key": "key", "what": "what", "kind": "kind", "id": "id",
-    "attempts": "attempts", "died_ms": "died", "error": "error",
-}  # fmt: skip
+    "subsystem": "subsystem",
+    "key": "key",
+    "what": "what",
+    "kind": "kind",
+    "id": "id",
+    "attempts": "attempts",
+    "died_ms": "died",
+    "error": "error",
+}
 
 
 def add(commands: Commands) -> None:
     _add_list(
-        commands, "outbox", "show effects that wait; `held` ones have no executor", OUTBOX,
+        commands,
+        "outbox",
+        "show effects that wait; `held` ones have no executor",
+        OUTBOX,
         RedisJournal.outbox,
-    )  # fmt: skip
+    )
     _add_list(commands, "timers", "show timers, the next one first", TIMERS, RedisJournal.timers)
     dead = add_group(
-        commands, "dead", "list, show or redrive what kept failing; alone: list",
-        _lister(DEAD, RedisJournal.dead), limit=LIMIT,
-    )  # fmt: skip
+        commands,
+        "dead",
+        "list, show or redrive what kept failing; alone: list",
+        _lister(DEAD, RedisJournal.dead),
+        limit=LIMIT,
+    )
     _add_list(dead, "list", "show the dead letters", DEAD, RedisJournal.dead)
     show = add_command(dead, "show", "print one dead letter whole", _show, json=False)
     redrive = add_command(

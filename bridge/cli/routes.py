@@ -20,9 +20,12 @@ from bridge.message import RUNTIMES
 from bridge.up.place import NotRunning
 
 COLUMNS = {
-    "subsystem": "subsystem", "owner": "owner", "fallback": "fallback", "epoch": "epoch",
+    "subsystem": "subsystem",
+    "owner": "owner",
+    "fallback": "fallback",
+    "epoch": "epoch",
     "changed_ms": "since",
-}  # fmt: skip
+}
 
 
 def add(commands: Commands) -> None:

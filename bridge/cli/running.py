@@ -23,9 +23,10 @@ def add(commands: Commands) -> None:
         commands, "up", "start everything that is missing and serve until Ctrl-C", _up, json=False
     )
     parser.add_argument(
-        "--check", action="store_true",
+        "--check",
+        action="store_true",
         help="stop after the table; exit code 1 if a runtime that was started does not answer",
-    )  # fmt: skip
+    )
     add_folders(parser)
     parser.add_argument("--port", type=int, help="port to listen on; 0 takes a free one")
     add_command(commands, "settings", "list every setting with its value", _settings)
@@ -33,9 +34,11 @@ def add(commands: Commands) -> None:
         commands, "bench", "measure this machine against bare peers", _bench, json=False
     )
     bench.add_argument(
-        "figures", metavar="FIGURE", nargs="*",
+        "figures",
+        metavar="FIGURE",
+        nargs="*",
         help="query, commit, connections, link or all; default all",
-    )  # fmt: skip
+    )
 
 
 def add_folders(parser: argparse.ArgumentParser) -> None:
@@ -70,12 +73,14 @@ def _settings(call: Call) -> int:
     rows = []
     for field in fields(Settings):
         value = getattr(call.settings, field.name)
-        rows.append({
-            "name": PREFIX + field.name.upper(),
-            "value": _shown(field.name, value),
-            "default": field.default,
-            "help": field.metadata["help"],
-        })  # fmt: skip
+        rows.append(
+            {
+                "name": PREFIX + field.name.upper(),
+                "value": _shown(field.name, value),
+                "default": field.default,
+                "help": field.metadata["help"],
+            }
+        )
     call.show({"name": "setting", "value": "value", "help": "meaning"}, rows)
     return 0
 

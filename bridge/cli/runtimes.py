@@ -106,9 +106,14 @@ async def _elixir(
         return
     runtime = ElixirRuntime()
     links = NodeLinks(
-        NAME, runtime, registry.digests(), Path(settings.link_dir) / "check.sock",
-        SessionLimits(), Telemetry(), lambda why: None,
-    )  # fmt: skip
+        NAME,
+        runtime,
+        registry.digests(),
+        Path(settings.link_dir) / "check.sock",
+        SessionLimits(),
+        Telemetry(),
+        lambda why: None,
+    )
     stack.push_async_callback(links.close)
     links.open_socket()
     _start(stack, "elixir", command, settings, env)
@@ -118,11 +123,16 @@ async def _elixir(
 def _start(
     stack: AsyncExitStack, name: str, command: Command, settings: Settings, env: dict[str, str]
 ) -> None:
-    child = Child(Program(
-        name, command.argv, cwd=command.cwd, log=Path(settings.dir) / f"{name}.log",
-        env=environment.shared(os.environ, settings) | env | {"BRIDGE_PARENT_STDIN": "1"},
-        watches_stdin=True,
-    ))  # fmt: skip
+    child = Child(
+        Program(
+            name,
+            command.argv,
+            cwd=command.cwd,
+            log=Path(settings.dir) / f"{name}.log",
+            env=environment.shared(os.environ, settings) | env | {"BRIDGE_PARENT_STDIN": "1"},
+            watches_stdin=True,
+        )
+    )
     stack.push_async_callback(child.stop, STOP_TIMEOUT_S)
     child.start()
 

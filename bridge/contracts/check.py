@@ -129,10 +129,16 @@ async def _run(contract: Contract, scenario: Scenario, name: str, runtime: Runs)
 
 async def _step(contract: Contract, key: str, step: Step, name: str, runtime: Runs) -> str:
     invocation = Invocation(
-        subsystem=contract.name, key=key, operation=step.operation.name,
-        kind=step.operation.kind, request=step.request, state=step.state, context=step.context,
-        digest=contract.digest, timeout_ms=contract.timeout_ms,
-    )  # fmt: skip
+        subsystem=contract.name,
+        key=key,
+        operation=step.operation.name,
+        kind=step.operation.kind,
+        request=step.request,
+        state=step.state,
+        context=step.context,
+        digest=contract.digest,
+        timeout_ms=contract.timeout_ms,
+    )
     try:
         answer = await runtime.handle(invocation)
     except Refusal as refusal:

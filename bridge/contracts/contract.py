@@ -52,8 +52,14 @@ class Operation:
     def check_refusal(self, refusal: Refusal, runtime: str) -> None:
         """Hold a handler's refusal to the contract; raises RuntimeFault if it is not declared."""
         if refusal.reason not in self.errors:
-            raise _broken(runtime, f"{self.where} errors", "", "enum", list(self.errors),
-                          f"reason {refusal.reason!r}")  # fmt: skip
+            raise _broken(
+                runtime,
+                f"{self.where} errors",
+                "",
+                "enum",
+                list(self.errors),
+                f"reason {refusal.reason!r}",
+            )
         _normalised(runtime, f"{self.where} refusal", refusal.detail)
 
 
@@ -112,16 +118,28 @@ class Contract:
         effects = _normalised(runtime, f"{where} effects", outcome.effects)
         if operation.kind == "query":
             if effects:
-                raise _broken(runtime, f"{where} effects", "", "maxItems", "none of a query",
-                              f"{len(effects)}")  # fmt: skip
+                raise _broken(
+                    runtime,
+                    f"{where} effects",
+                    "",
+                    "maxItems",
+                    "none of a query",
+                    f"{len(effects)}",
+                )
             return Outcome(reply, [])
         self._check_effects(operation, effects, runtime, f"{where} effects")
         state = _normalised(runtime, f"{where} state", outcome.state)
         _require(runtime, self.state.violation(state))
         size = len(canonical(state))
         if size > self.max_state_bytes:
-            raise _broken(runtime, self.state.contract, "", "max_state_bytes",
-                          self.max_state_bytes, f"{size} bytes")  # fmt: skip
+            raise _broken(
+                runtime,
+                self.state.contract,
+                "",
+                "max_state_bytes",
+                self.max_state_bytes,
+                f"{size} bytes",
+            )
         return Outcome(reply, effects, state)
 
     def _check_effects(
@@ -151,8 +169,9 @@ class Contract:
     def _check_event(self, effect: Mapping[str, Any], runtime: str, where: str, at: str) -> None:
         payload = self.events.get(effect["type"])
         if payload is None:
-            raise _broken(runtime, where, f"{at}/type", "enum", sorted(self.events),
-                          repr(effect["type"]))  # fmt: skip
+            raise _broken(
+                runtime, where, f"{at}/type", "enum", sorted(self.events), repr(effect["type"])
+            )
         _require(runtime, payload.violation(effect["payload"], f"{at}/payload"))
 
     def _check_schedule(

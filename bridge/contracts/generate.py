@@ -177,10 +177,20 @@ def _model(source: Path, target: Path) -> bytes:
     with TemporaryDirectory() as folder:
         output = Path(folder) / "model.py"
         _run(
-            [sys.executable, "-m", "datamodel_code_generator", "--input-file-type", "openapi",
-             *_OPTIONS, "--custom-file-header", header, "--output", str(output)],
+            [
+                sys.executable,
+                "-m",
+                "datamodel_code_generator",
+                "--input-file-type",
+                "openapi",
+                *_OPTIONS,
+                "--custom-file-header",
+                header,
+                "--output",
+                str(output),
+            ],
             text.encode(),
-        )  # fmt: skip
+        )
         made = output.read_bytes()
     name = ["--stdin-filename", str(target)]
     made = _run([sys.executable, "-m", "ruff", "check", "-q", "--fix", *name, "-"], made)

@@ -33,9 +33,11 @@ def load(file: Path) -> dict[str, dict[str, str]]:
                 path = (file.parent / where).resolve()
                 if not path.is_file():
                     raise ContractBroken(
-                        str(file), f"/{escape(subsystem)}/{runtime}", "file",
+                        str(file),
+                        f"/{escape(subsystem)}/{runtime}",
+                        "file",
                         f"expected a file at {path}, found none",
-                    )  # fmt: skip
+                    )
                 where = str(path)
             loaded[subsystem][runtime] = where
     return loaded

@@ -82,9 +82,10 @@ class _Loading:
         parsed = self.parsed
         if self.file.parent.name != parsed.name:
             raise self.broken(
-                "/name", "name", f"expected the folder's name {self.file.parent.name!r}, "
-                f"got {parsed.name!r}",
-            )  # fmt: skip
+                "/name",
+                "name",
+                f"expected the folder's name {self.file.parent.name!r}, got {parsed.name!r}",
+            )
         self.check_names()
         for pointer, schema in self.schemas():
             self.check_json_schema(pointer, schema)
@@ -130,9 +131,10 @@ class _Loading:
             for name in self.document.get(member, {}):
                 if name.startswith(_RESERVED):
                     raise self.broken(
-                        f"/{member}/{escape(name)}", "reserved",
+                        f"/{member}/{escape(name)}",
+                        "reserved",
                         f"names beginning with {' or '.join(_RESERVED)} are Channels' own",
-                    )  # fmt: skip
+                    )
 
     def check_json_schema(self, pointer: str, schema: Mapping[str, Any]) -> None:
         """Hold a schema to 2020-12's own meta schema: the lint takes shapes for granted."""
@@ -160,9 +162,10 @@ class _Loading:
         size = len(canonical(initial))
         if size > self.parsed.max_state_bytes:
             raise self.broken(
-                "/initial_state", "max_state_bytes",
+                "/initial_state",
+                "max_state_bytes",
                 f"expected at most {self.parsed.max_state_bytes} bytes, got {size}",
-            )  # fmt: skip
+            )
 
     def operation(self, name: str, operation: Operation) -> LoadedOperation:
         at = f"/operations/{name}"
@@ -200,14 +203,18 @@ class _Loading:
             at = _definition(shape)
             shape = resolve(self.document, at)
         if shape.get("type") != "object":
-            raise self.broken(f"{at}/type", "request", "expected \"type\": \"object\": a push's "
-                              "payload is an object")  # fmt: skip
+            raise self.broken(
+                f"{at}/type",
+                "request",
+                'expected "type": "object": a push\'s payload is an object',
+            )
         for member in RESERVED_MEMBERS:
             if member in shape.get("properties", {}):
                 raise self.broken(
-                    f"{at}/properties/{member}", "reserved",
+                    f"{at}/properties/{member}",
+                    "reserved",
                     f"`{member}` in a payload is the bridge's own: docs/protocol.md",
-                )  # fmt: skip
+                )
         return shape, at
 
     def defaults(self, shape: Mapping[str, Any], at: str) -> Mapping[str, JSON]:

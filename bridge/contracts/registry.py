@@ -33,9 +33,11 @@ class Registry:
                 contract = load_contract(file)
                 if contract.name in contracts:
                     raise ContractBroken(
-                        str(file), "/name", "unique",
+                        str(file),
+                        "/name",
+                        "unique",
                         f"{contract.name} is declared in {files[contract.name]} too",
-                    )  # fmt: skip
+                    )
                 contracts[contract.name] = contract
                 files[contract.name] = file
         return cls(contracts, files)

@@ -67,9 +67,11 @@ def load_scenarios(file: Path, contract: Contract) -> list[Scenario]:
         at = f"/scenarios/{n}"
         if not slug(written.name) or slug(written.name) in slugs:
             raise ContractBroken(
-                str(file), f"{at}/name", "unique",
+                str(file),
+                f"{at}/name",
+                "unique",
                 f"{slug(written.name)!r} must be there, and differ from the others'",
-            )  # fmt: skip
+            )
         slugs.add(slug(written.name))
         try:
             contract.check_key(written.key)

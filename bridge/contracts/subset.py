@@ -140,9 +140,14 @@ class _Walk:
     definitions: Mapping[str, Any]
 
     def schema(
-        self, node: Any, pointer: str, *, defaults: bool = False, member: bool = False,
+        self,
+        node: Any,
+        pointer: str,
+        *,
+        defaults: bool = False,
+        member: bool = False,
         names: bool = False,
-    ) -> Iterator[Fault]:  # fmt: skip
+    ) -> Iterator[Fault]:
         """Walk one schema. `defaults`: its members may have one; `member`: it may have one;
         `names`: it is held against member names, which are strings anyway."""
         if not isinstance(node, Mapping):

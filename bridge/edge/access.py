@@ -45,9 +45,12 @@ class Caller:
     ) -> Caller:
         found = {name: value.decode("latin-1") for name, value in headers}
         return cls(
-            found.get(b"host", ""), found.get(b"origin", ""), found.get(b"authorization", ""),
-            params_of(query), tuple(subprotocols),
-        )  # fmt: skip
+            found.get(b"host", ""),
+            found.get(b"origin", ""),
+            found.get(b"authorization", ""),
+            params_of(query),
+            tuple(subprotocols),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,17 +80,26 @@ class Gate:
         host = caller.host.lower()
         known = not host or host in self.hosts or is_loopback(_without_port(host))
         if self.loopback and not known:
-            raise AccessRefused(403, BridgeError(
-                "unauthorized", "Host names another machine: list its origin in BRIDGE_ORIGINS",
-                expected="a loopback name", actual=caller.host[:100],
-            ))  # fmt: skip
+            raise AccessRefused(
+                403,
+                BridgeError(
+                    "unauthorized",
+                    "Host names another machine: list its origin in BRIDGE_ORIGINS",
+                    expected="a loopback name",
+                    actual=caller.host[:100],
+                ),
+            )
         origin = caller.origin.lower()
         if origin and origin not in self.origins and _authority(origin) != _full(host, origin):
-            raise AccessRefused(403, BridgeError(
-                "unauthorized", "this Origin is not allowed: list it in BRIDGE_ORIGINS",
-                expected="no Origin, the same host, or one of BRIDGE_ORIGINS",
-                actual=caller.origin[:100],
-            ))  # fmt: skip
+            raise AccessRefused(
+                403,
+                BridgeError(
+                    "unauthorized",
+                    "this Origin is not allowed: list it in BRIDGE_ORIGINS",
+                    expected="no Origin, the same host, or one of BRIDGE_ORIGINS",
+                    actual=caller.origin[:100],
+                ),
+            )
 
     def check_token(self, caller: Caller) -> None:
         """Take the token from the parameter, the Authorization header or the sub-protocol."""
@@ -97,10 +109,15 @@ class Gate:
         # Every one is compared, so that the time taken tells nothing about which was close.
         matches = [hmac.compare_digest(given, expected) for given in _tokens(caller)]
         if not any(matches):
-            raise AccessRefused(401, BridgeError(
-                "unauthorized", "a token is required: parameter `token`, `Authorization: Bearer` "
-                "or phoenix.js's authToken", actual="a wrong token" if matches else "no token",
-            ))  # fmt: skip
+            raise AccessRefused(
+                401,
+                BridgeError(
+                    "unauthorized",
+                    "a token is required: parameter `token`, `Authorization: Bearer` "
+                    "or phoenix.js's authToken",
+                    actual="a wrong token" if matches else "no token",
+                ),
+            )
 
 
 def check_exposure(settings: Settings) -> None:

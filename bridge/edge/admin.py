@@ -64,10 +64,12 @@ class Admin:
         owner = body.get("owner") if isinstance(body, dict) else None
         if owner not in RUNTIMES:
             raise BridgeError(
-                "invalid_request", f"/owner: expected one of {', '.join(RUNTIMES)}",
-                pointer="/owner", expected=list(RUNTIMES),
+                "invalid_request",
+                f"/owner: expected one of {', '.join(RUNTIMES)}",
+                pointer="/owner",
+                expected=list(RUNTIMES),
                 actual=owner if isinstance(owner, str) else json_type(owner),
-            )  # fmt: skip
+            )
         current = await self._route(subsystem)
         return asdict(await self._journal.set_route(subsystem, owner, current.fallback))
 
@@ -75,9 +77,11 @@ class Admin:
         routes = {route.subsystem: route for route in await self._journal.routes()}
         if subsystem not in routes:
             raise BridgeError(
-                "unknown_topic", f"no subsystem {subsystem[:64]!r}",
-                expected=sorted(routes), actual=subsystem[:64],
-            )  # fmt: skip
+                "unknown_topic",
+                f"no subsystem {subsystem[:64]!r}",
+                expected=sorted(routes),
+                actual=subsystem[:64],
+            )
         return routes[subsystem]
 
 
@@ -97,8 +101,9 @@ async def _body(receive: Receive) -> bytes:
         body += event.get("body", b"")
         if len(body) > MAX_BODY_BYTES:
             raise BridgeError(
-                "limit_exceeded", f"a body takes up to {MAX_BODY_BYTES} bytes",
+                "limit_exceeded",
+                f"a body takes up to {MAX_BODY_BYTES} bytes",
                 limit=MAX_BODY_BYTES,
-            )  # fmt: skip
+            )
         if not event.get("more_body", False):
             return bytes(body)

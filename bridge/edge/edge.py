@@ -144,13 +144,17 @@ class Edge:
         channel = push.channel
         message = Message(
             push.message_id or self.new_id(),
-            channel.subsystem, channel.key, push.operation, push.request,
-        )  # fmt: skip
+            channel.subsystem,
+            channel.key,
+            push.operation,
+            push.request,
+        )
         if timeout_ms <= 0:
             return BridgeError(
-                "deadline_exceeded", "not applied: the commands before it took all its time",
+                "deadline_exceeded",
+                "not applied: the commands before it took all its time",
                 message_id=message.id,
-            )  # fmt: skip
+            )
         try:
             return await self._dispatcher.dispatch(
                 message, timeout_ms=timeout_ms, runtime=push.runtime
@@ -249,9 +253,11 @@ class Edge:
 
 def _nothing_at(path: str) -> BridgeError:
     return BridgeError(
-        "unknown_topic", "nothing is here: sockets are at /socket/websocket",
-        expected=SOCKET_PATHS[0], actual=path[:100],
-    )  # fmt: skip
+        "unknown_topic",
+        "nothing is here: sockets are at /socket/websocket",
+        expected=SOCKET_PATHS[0],
+        actual=path[:100],
+    )
 
 
 def uuid4_of(bits: int) -> str:

@@ -252,6 +252,10 @@ class Fanout:
 
 def _body(event: Event) -> JSON:
     return {
-        "position": event.position, "key": event.key, "seq": event.seq, "n": event.n,
-        "id": event.id, "payload": event.payload,
-    }  # fmt: skip
+        "position": event.position,
+        "key": event.key,
+        "seq": event.seq,
+        "n": event.n,
+        "id": event.id,
+        "payload": event.payload,
+    }

@@ -23,8 +23,16 @@ class Outlet:
     keep up is closed, and comes back with `since`. A frame sent to many clients is one object.
     """
 
-    __slots__ = ("_bytes", "_closed", "_frames", "_max_bytes", "_max_frames", "_overflowed",
-                 "_room", "_writer")  # fmt: skip
+    __slots__ = (
+        "_bytes",
+        "_closed",
+        "_frames",
+        "_max_bytes",
+        "_max_frames",
+        "_overflowed",
+        "_room",
+        "_writer",
+    )
 
     def __init__(
         self, writer: Writer, max_frames: int, max_bytes: int, overflowed: Callable[[], None]

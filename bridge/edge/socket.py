@@ -75,8 +75,16 @@ class _Joined:
 class Socket:
     """Commands of one topic run one after another, in push order; queries run at once."""
 
-    __slots__ = ("_connection", "_joins", "_lanes", "_services", "closed", "heard_at", "outlet",
-                 "session")  # fmt: skip
+    __slots__ = (
+        "_connection",
+        "_joins",
+        "_lanes",
+        "_services",
+        "closed",
+        "heard_at",
+        "outlet",
+        "session",
+    )
 
     def __init__(
         self,
@@ -152,9 +160,11 @@ class Socket:
             operation = self._services.operation(push.channel.subsystem, push.operation)
             if push.binary and not operation.content_type:
                 raise BridgeError(
-                    "unsupported_binary", f"{push.operation} declares no content type",
-                    expected="a text frame", actual="a binary frame",
-                )  # fmt: skip
+                    "unsupported_binary",
+                    f"{push.operation} declares no content type",
+                    expected="a text frame",
+                    actual="a binary frame",
+                )
         except BridgeError as error:
             self._carry_out([self.session.failed(push, error)], now)
             return

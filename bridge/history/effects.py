@@ -101,8 +101,9 @@ def check_timers(evidence: Evidence) -> Iterator[Finding]:
             elif effect["effect"] == "cancel":
                 standing.pop((key, effect["id"]), None)
     waiting = {(timer.key, timer.id): timer for timer in evidence.timers}
-    dead = {(dead.key, str(dead.body.get("id", ""))) for dead in evidence.dead
-            if dead.what == "timer"}  # fmt: skip
+    dead = {
+        (dead.key, str(dead.body.get("id", ""))) for dead in evidence.dead if dead.what == "timer"
+    }
     for (key, name), setting in standing.items():
         timer, effect = waiting.pop((key, name), None), setting.effect
         if timer is None:

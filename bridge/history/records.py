@@ -122,9 +122,14 @@ def _read_one(
     match event:
         case "sent":
             attempt = Attempt(
-                order, at, client, int(line.get("connection", 1)), key,
-                line["operation"], line["request"],
-            )  # fmt: skip
+                order,
+                at,
+                client,
+                int(line.get("connection", 1)),
+                key,
+                line["operation"],
+                line["request"],
+            )
             attempts[client, line["message_id"], int(line["attempt"])] = attempt
             history.asked.setdefault(line["message_id"], []).append(attempt)
         case "pushed":

@@ -25,8 +25,13 @@ def check_replay(evidence: Evidence, handler: Handler) -> Iterator[Finding]:
         state = evidence.initial_state
         for entry in entries:
             try:
-                answer = _run(handler, state, entry["operation"], entry["request"],
-                              context_of(entry["context"]))  # fmt: skip
+                answer = _run(
+                    handler,
+                    state,
+                    entry["operation"],
+                    entry["request"],
+                    context_of(entry["context"]),
+                )
             except Exception as error:  # whatever the handler raises is the finding
                 text = f"{entry['operation']} raised {type(error).__name__}: {error}"
                 yield Finding("wrong_replay", key, entry["id"], text)

@@ -88,9 +88,12 @@ async def verify(
             None if bodies is None else {"inngest": [b for b in bodies if b.get("id") in own]}
         )
         findings += check(
-            lines, evidence, executed=executed, settled=settled,
+            lines,
+            evidence,
+            executed=executed,
+            settled=settled,
             handler=(handlers or {}).get(evidence.subsystem),
-        )  # fmt: skip
+        )
     for body in bodies or ():
         if body.get("id") not in known:
             text = f"inngest {body.get('id')} was executed, no entry of any journal has it"
@@ -124,10 +127,11 @@ async def collect(journal: Journal, contract: Contract) -> Evidence:
         timers=await journal.timers(subsystem, EVERYTHING),
         dead=await journal.dead(subsystem, EVERYTHING),
         initial_state=contract.initial_state,
-        queries=frozenset(name for name, operation in contract.operations.items()
-                          if operation.kind == "query"),
+        queries=frozenset(
+            name for name, operation in contract.operations.items() if operation.kind == "query"
+        ),
         idempotency=idempotency,
-    )  # fmt: skip
+    )
 
 
 def inngest_ids(evidence: Evidence) -> set[str]:

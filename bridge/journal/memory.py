@@ -122,8 +122,11 @@ class MemoryJournal:
         entry = canonical(records.journal_entry(commit))
         done = records.done_record(commit)
         effects = list(records.sorted_effects(commit))
-        events = [canonical(records.cloud_event(commit, event_id, effect))
-                  for kind, event_id, effect in effects if kind == "emit"]  # fmt: skip
+        events = [
+            canonical(records.cloud_event(commit, event_id, effect))
+            for kind, event_id, effect in effects
+            if kind == "emit"
+        ]
 
         store.states[commit.key] = _State(version, commit.now_ms, text)
         store.entries.append((self._position(), commit.key, entry))

@@ -45,9 +45,20 @@ SCAN_COUNT = 1000
 
 # Errors after which Redis did nothing and may do it later (redis/src/server.c, processCommand).
 UNAVAILABLE = frozenset(
-    ("LOADING", "READONLY", "MASTERDOWN", "BUSY", "OOM", "MISCONF", "NOREPLICAS", "CLUSTERDOWN",
-     "TRYAGAIN", "UNBLOCKED", "NOAUTH")
-)  # fmt: skip
+    (
+        "LOADING",
+        "READONLY",
+        "MASTERDOWN",
+        "BUSY",
+        "OOM",
+        "MISCONF",
+        "NOREPLICAS",
+        "CLUSTERDOWN",
+        "TRYAGAIN",
+        "UNBLOCKED",
+        "NOAUTH",
+    )
+)
 
 
 def new_token() -> str:

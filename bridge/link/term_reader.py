@@ -381,20 +381,42 @@ _OPAQUE_HEADS = tuple(
 _ATOMS = _Table("an atom", {tag: _atom_text(tag) for tag in ATOM_TAGS})
 _INTEGERS = _Table(
     "an integer",
-    {SMALL_INTEGER: _small_integer, INTEGER: _integer, SMALL_BIG: _small_big,
-     LARGE_BIG: _large_big},
-)  # fmt: skip
+    {
+        SMALL_INTEGER: _small_integer,
+        INTEGER: _integer,
+        SMALL_BIG: _small_big,
+        LARGE_BIG: _large_big,
+    },
+)
 _JSON = _Table(
     "a JSON value",
-    {SMALL_INTEGER: _small_integer, INTEGER: _integer, SMALL_BIG: _small_big_json,
-     LARGE_BIG: _large_big_json, NEW_FLOAT: _float, BINARY: _binary, STRING: _bytes_list,
-     NIL: _empty_list, LIST: _list_json, MAP: _map, SMALL_ATOM: _constant,
-     SMALL_ATOM_UTF8: _constant, ATOM: _long_constant, ATOM_UTF8: _long_constant},
-)  # fmt: skip
+    {
+        SMALL_INTEGER: _small_integer,
+        INTEGER: _integer,
+        SMALL_BIG: _small_big_json,
+        LARGE_BIG: _large_big_json,
+        NEW_FLOAT: _float,
+        BINARY: _binary,
+        STRING: _bytes_list,
+        NIL: _empty_list,
+        LIST: _list_json,
+        MAP: _map,
+        SMALL_ATOM: _constant,
+        SMALL_ATOM_UTF8: _constant,
+        ATOM: _long_constant,
+        ATOM_UTF8: _long_constant,
+    },
+)
 _RESULT = _Table("a JSON value or an atom", _JSON | {tag: _atom_term(tag) for tag in ATOM_TAGS})
 _TERM = _Table(
     "a JSON value, an atom or a tuple",
-    {**_JSON, SMALL_BIG: _small_big, LARGE_BIG: _large_big, LIST: _list_term,
-     SMALL_TUPLE: _small_tuple, LARGE_TUPLE: _large_tuple}
+    {
+        **_JSON,
+        SMALL_BIG: _small_big,
+        LARGE_BIG: _large_big,
+        LIST: _list_term,
+        SMALL_TUPLE: _small_tuple,
+        LARGE_TUPLE: _large_tuple,
+    }
     | {tag: _atom_term(tag) for tag in ATOM_TAGS},
-)  # fmt: skip
+)

@@ -26,15 +26,38 @@ SMALL_TUPLE, LARGE_TUPLE, COMPRESSED = 104, 105, 80
 
 ATOM_TAGS = frozenset((ATOM, SMALL_ATOM, ATOM_UTF8, SMALL_ATOM_UTF8))
 _NAMES = {
-    ATOM: "an atom", SMALL_ATOM: "an atom", ATOM_UTF8: "an atom", SMALL_ATOM_UTF8: "an atom",
-    SMALL_INTEGER: "an integer", INTEGER: "an integer", SMALL_BIG: "an integer",
-    LARGE_BIG: "an integer", NEW_FLOAT: "a float", 99: "a float as text", BINARY: "a binary",
-    STRING: "a list of bytes", LIST: "a list", NIL: "an empty list", MAP: "a map",
-    SMALL_TUPLE: "a tuple", LARGE_TUPLE: "a tuple", COMPRESSED: "a compressed term",
-    77: "a bit string", 88: "a pid", 103: "a pid", 89: "a port", 102: "a port", 120: "a port",
-    90: "a reference", 101: "a reference", 114: "a reference", 112: "a fun", 113: "a fun",
-    117: "a fun", 0: "the end of the frame",
-}  # fmt: skip
+    ATOM: "an atom",
+    SMALL_ATOM: "an atom",
+    ATOM_UTF8: "an atom",
+    SMALL_ATOM_UTF8: "an atom",
+    SMALL_INTEGER: "an integer",
+    INTEGER: "an integer",
+    SMALL_BIG: "an integer",
+    LARGE_BIG: "an integer",
+    NEW_FLOAT: "a float",
+    99: "a float as text",
+    BINARY: "a binary",
+    STRING: "a list of bytes",
+    LIST: "a list",
+    NIL: "an empty list",
+    MAP: "a map",
+    SMALL_TUPLE: "a tuple",
+    LARGE_TUPLE: "a tuple",
+    COMPRESSED: "a compressed term",
+    77: "a bit string",
+    88: "a pid",
+    103: "a pid",
+    89: "a port",
+    102: "a port",
+    120: "a port",
+    90: "a reference",
+    101: "a reference",
+    114: "a reference",
+    112: "a fun",
+    113: "a fun",
+    117: "a fun",
+    0: "the end of the frame",
+}
 _pack_size = Struct(">BI").pack
 _pack_int = Struct(">Bi").pack
 _pack_float = Struct(">Bd").pack
@@ -88,8 +111,13 @@ def put_term(term: Any, parts: list[bytes], depth: int = 0) -> None:
         parts.append(atom_bytes(term))
     elif kind is Opaque:
         data = term.data
-        parts += (b"h\3", atom_bytes(OPAQUE), atom_bytes(term.language),
-                  _pack_size(BINARY, len(data)), data)  # fmt: skip
+        parts += (
+            b"h\3",
+            atom_bytes(OPAQUE),
+            atom_bytes(term.language),
+            _pack_size(BINARY, len(data)),
+            data,
+        )
     elif kind is tuple or (kind is list and term):
         if depth >= MAX_TERM_DEPTH:
             raise _too_deep()

@@ -99,9 +99,13 @@ async def compiled(command: Command, env: Mapping[str, str], log: Path) -> Missi
     output = open_log(log)
     try:
         process = await asyncio.create_subprocess_exec(
-            *command.compile, cwd=command.cwd, env={**env, "MIX_ENV": "prod"},
-            stdin=subprocess.DEVNULL, stdout=output, stderr=output,
-        )  # fmt: skip
+            *command.compile,
+            cwd=command.cwd,
+            env={**env, "MIX_ENV": "prod"},
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+        )
     finally:
         os.close(output)
     try:

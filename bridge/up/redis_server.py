@@ -155,15 +155,30 @@ class RedisServer:
         return Program(
             name="redis",
             argv=(
-                self._binary.path, "--port", str(self.port), "--bind", "127.0.0.1",
-                "--dir", str(self._data), "--pidfile", str(self._data / "server.pid"),
-                "--appendonly", "yes", "--appendfsync", self._appendfsync, "--save", "",
-                "--maxmemory-policy", "noeviction", "--daemonize", "no",
+                self._binary.path,
+                "--port",
+                str(self.port),
+                "--bind",
+                "127.0.0.1",
+                "--dir",
+                str(self._data),
+                "--pidfile",
+                str(self._data / "server.pid"),
+                "--appendonly",
+                "yes",
+                "--appendfsync",
+                self._appendfsync,
+                "--save",
+                "",
+                "--maxmemory-policy",
+                "noeviction",
+                "--daemonize",
+                "no",
             ),
             env=dict(os.environ),
             log=self._log,
             pass_fds=(self._lock,),
-        )  # fmt: skip
+        )
 
     async def _answers(self, child: Child | None) -> bool:
         """Wait until the server answers; False if `child` ends first or time is up."""

@@ -139,9 +139,12 @@ class _Run:
             if binary is None:
                 raise StartFailed(HOW_TO_GET)
             server = self._redis = RedisServer(
-                self._directory / "redis", self._logs / "redis.log", binary=binary,
-                appendfsync=self._settings.appendfsync, changed=self._tell,
-            )  # fmt: skip
+                self._directory / "redis",
+                self._logs / "redis.log",
+                binary=binary,
+                appendfsync=self._settings.appendfsync,
+                changed=self._tell,
+            )
             stack.push_async_callback(server.stop)
             await server.start()
             if server.adopted_pid is not None:
@@ -202,9 +205,11 @@ class _Run:
         if setting == "external":
             return None
         find = programs.elixir if runtime == "elixir" else programs.typescript
-        found = find(programs.search_path()) if setting != "off" else Missing(
-            f"switched off by {PREFIX}{name.upper()}=off"
-        )  # fmt: skip
+        found = (
+            find(programs.search_path())
+            if setting != "off"
+            else Missing(f"switched off by {PREFIX}{name.upper()}=off")
+        )
         if isinstance(found, Missing):
             self._missing[runtime] = found
             return None
@@ -212,16 +217,22 @@ class _Run:
 
     def _program(self, name: str, command: Command, env: dict[str, str]) -> Program:
         return Program(
-            name=name, argv=command.argv, cwd=command.cwd, log=self._logs / f"{name}.log",
+            name=name,
+            argv=command.argv,
+            cwd=command.cwd,
+            log=self._logs / f"{name}.log",
             env=environment.shared(os.environ, self._settings) | env,
             watches_stdin="BRIDGE_PARENT_STDIN" in env,
-        )  # fmt: skip
+        )
 
     def _write_run_file(self, stack: AsyncExitStack) -> None:
         run = RunFile(
-            pid=os.getpid(), url=self._url(), redis_url=self._settings.redis_url,
-            link_dir=self._settings.link_dir, listener=self._settings.listener,
-        )  # fmt: skip
+            pid=os.getpid(),
+            url=self._url(),
+            redis_url=self._settings.redis_url,
+            link_dir=self._settings.link_dir,
+            listener=self._settings.listener,
+        )
         stack.callback((self._directory / "run.json").unlink, missing_ok=True)
         run.write(self._directory)
 
@@ -243,10 +254,14 @@ class _Run:
 
     def _show(self, findings: list[Finding]) -> None:
         rows = [
-            (f.runtime, f.subsystem, f.round_trip_ms and f"{f.round_trip_ms:.1f} ms",
-             f"{f.error} (logs: {self._logs})" if f.error else "ok")
+            (
+                f.runtime,
+                f.subsystem,
+                f.round_trip_ms and f"{f.round_trip_ms:.1f} ms",
+                f"{f.error} (logs: {self._logs})" if f.error else "ok",
+            )
             for f in findings
-        ]  # fmt: skip
+        ]
         rows += [(name, "", None, why.reason) for name, why in self._missing.items()]
         self._say(table(("runtime", "subsystem", "round trip", "state"), rows))
         self._say(

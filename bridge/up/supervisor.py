@@ -118,10 +118,15 @@ class Child:
         try:
             try:
                 self._process = await asyncio.create_subprocess_exec(
-                    *program.argv, env=dict(program.env), cwd=program.cwd, stdin=read,
-                    stdout=log, stderr=log, pass_fds=tuple(program.pass_fds),
+                    *program.argv,
+                    env=dict(program.env),
+                    cwd=program.cwd,
+                    stdin=read,
+                    stdout=log,
+                    stderr=log,
+                    pass_fds=tuple(program.pass_fds),
                     start_new_session=True,  # Ctrl-C reaches this process alone, which ends them
-                )  # fmt: skip
+                )
             except OSError as error:
                 return f"could not be started: {error}"
             finally:

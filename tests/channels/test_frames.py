@@ -59,9 +59,10 @@ def test_a_text_vector_is_read(vector: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize(
-    "vector", [v for v in VECTORS["text"] if "join_ref" in v["text"] or v["vsn"] == "2.0.0"],
+    "vector",
+    [v for v in VECTORS["text"] if "join_ref" in v["text"] or v["vsn"] == "2.0.0"],
     ids=lambda v: v["name"],
-)  # fmt: skip
+)
 def test_a_text_vector_is_written_with_the_same_value(vector: dict[str, Any]) -> None:
     written = codec(vector["vsn"]).encode(Frame(**vector["frame"]))
     assert json.loads(written) == json.loads(vector["text"])
@@ -73,8 +74,10 @@ def test_an_unreadable_vector_is_refused_with_its_head(vector: dict[str, Any]) -
     assert error is not None
     assert error.error.code == vector["code"]
     assert (error.join_ref, error.ref, error.topic) == (
-        vector["join_ref"], vector["ref"], vector["topic"],
-    )  # fmt: skip
+        vector["join_ref"],
+        vector["ref"],
+        vector["topic"],
+    )
 
 
 @pytest.mark.parametrize("vector", VECTORS["binary"], ids=lambda v: v["name"])
@@ -107,9 +110,7 @@ def test_a_binary_push_is_read_back(
 ) -> None:
     parts = [text.encode() for text in (join_ref, ref, topic, event)]
     data = bytes([0, *map(len, parts)]) + b"".join(parts) + payload
-    assert V2().decode_binary(data) == Frame(
-        join_ref or None, ref or None, topic, event, payload
-    )  # fmt: skip
+    assert V2().decode_binary(data) == Frame(join_ref or None, ref or None, topic, event, payload)
 
 
 @given(st.sampled_from("12"), st.text() | values.map(json.dumps))

@@ -77,9 +77,8 @@ def test_a_join_is_answered_with_its_ref() -> None:
     action = join(s)
     assert action.since is None
     assert sent(s.joined(action.channel, {"position": "5-0"})) == [
-        ["1", "1", "counter:a", "phx_reply",
-         {"status": "ok", "response": {"position": "5-0"}}]
-    ]  # fmt: skip
+        ["1", "1", "counter:a", "phx_reply", {"status": "ok", "response": {"position": "5-0"}}]
+    ]
 
 
 def test_a_join_may_carry_since() -> None:
@@ -157,13 +156,21 @@ def test_a_leave_of_an_unjoined_topic_is_ok() -> None:
 def test_a_push_to_an_unjoined_topic_is_unmatched() -> None:
     [frame] = sent(feed(session(), None, "5", "counter:a", "add", {}))
     assert frame == [
-        None, "5", "counter:a", "phx_reply",
-        {"status": "error", "response": {
-            "code": "unmatched_topic", "retryable": False, "reason": "unmatched topic",
-            "message": "counter:a is not joined on this socket: join it first",
-            "detail": {"expected": "a joined topic", "actual": "counter:a"},
-        }},
-    ]  # fmt: skip
+        None,
+        "5",
+        "counter:a",
+        "phx_reply",
+        {
+            "status": "error",
+            "response": {
+                "code": "unmatched_topic",
+                "retryable": False,
+                "reason": "unmatched topic",
+                "message": "counter:a is not joined on this socket: join it first",
+                "detail": {"expected": "a joined topic", "actual": "counter:a"},
+            },
+        },
+    ]
 
 
 def test_a_heartbeat_is_answered_without_a_join() -> None:
@@ -183,9 +190,14 @@ def test_version_1_frames_carry_the_same() -> None:
     )
     assert isinstance(action, Join)
     assert sent(s.joined(action.channel, {"position": "0-0"})) == [
-        {"topic": "counter:a", "event": "phx_reply", "ref": "1", "join_ref": None,
-         "payload": {"status": "ok", "response": {"position": "0-0"}}}
-    ]  # fmt: skip
+        {
+            "topic": "counter:a",
+            "event": "phx_reply",
+            "ref": "1",
+            "join_ref": None,
+            "payload": {"status": "ok", "response": {"position": "0-0"}},
+        }
+    ]
 
 
 def test_a_push_is_dispatched_and_answered_by_ref() -> None:
@@ -260,8 +272,9 @@ def test_pushes_behind_a_join_that_fails_are_unmatched() -> None:
     feed(s, "1", "2", "counter:a", "add", {})
     actions = s.join_failed(channel, BridgeError("storage_unavailable", "no Redis"))
     assert [frame[4]["response"]["code"] for frame in sent(actions)] == [
-        "storage_unavailable", "unmatched_topic",
-    ]  # fmt: skip
+        "storage_unavailable",
+        "unmatched_topic",
+    ]
     assert s.in_flight == 0
 
 
@@ -330,8 +343,9 @@ def test_a_draining_session_answers_pushes_until_it_closes() -> None:
     joined(s, "counter:a", "1")
     joined(s, "counter:b", "2")
     assert sent(s.drain()) == [
-        ["1", "1", "counter:a", "phx_error", {}], ["2", "2", "counter:b", "phx_error", {}],
-    ]  # fmt: skip
+        ["1", "1", "counter:a", "phx_error", {}],
+        ["2", "2", "counter:b", "phx_error", {}],
+    ]
     push(s)
     assert code(feed(s, "3", "3", "counter:c", "phx_join", {})) == "draining"
     s.close()
@@ -340,9 +354,17 @@ def test_a_draining_session_answers_pushes_until_it_closes() -> None:
 
 
 @example([("join", "a"), ("push", "a"), ("expel", "a")])  # held when its channel ended
-@given(st.lists(st.tuples(st.sampled_from(
-    ["join", "leave", "push", "joined", "failed", "answered", "expel", "junk"]
-), st.sampled_from("ab")), max_size=60))  # fmt: skip
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(
+                ["join", "leave", "push", "joined", "failed", "answered", "expel", "junk"]
+            ),
+            st.sampled_from("ab"),
+        ),
+        max_size=60,
+    )
+)
 def test_whatever_happens_every_push_is_answered_once(steps: list[tuple[str, str]]) -> None:
     s = session(max_in_flight=5)
     joins: list[Join] = []

@@ -41,9 +41,14 @@ class Client:
     while `working` is set."""
 
     def __init__(
-        self, name: str, url: str, topics: Sequence[str], choose: Choose, recorder: Recorder,
+        self,
+        name: str,
+        url: str,
+        topics: Sequence[str],
+        choose: Choose,
+        recorder: Recorder,
         random: Random,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.name = name
         self.working = True
         self.pending: dict[str, Pending] = {}
@@ -72,9 +77,14 @@ class Client:
         while True:
             try:
                 async with connect(
-                    self._url, open_timeout=3, close_timeout=0.1, ping_interval=None,
-                    compression=None, max_size=None, proxy=None,
-                ) as socket:  # fmt: skip
+                    self._url,
+                    open_timeout=3,
+                    close_timeout=0.1,
+                    ping_interval=None,
+                    compression=None,
+                    max_size=None,
+                    proxy=None,
+                ) as socket:
                     await self._session(socket)
             except (OSError, WebSocketException, TimeoutError):
                 self.counts["not connected"] += 1
@@ -135,10 +145,15 @@ class Client:
         self._sent[ref] = (message, message.attempt)
         self.counts["sent"] += 1
         self._recorder.record(
-            "sent", self.name, connection=self._connection, message_id=message.id,
-            attempt=message.attempt, topic=message.topic, operation=message.operation,
+            "sent",
+            self.name,
+            connection=self._connection,
+            message_id=message.id,
+            attempt=message.attempt,
+            topic=message.topic,
+            operation=message.operation,
             request=message.request,
-        )  # fmt: skip
+        )
         payload = {**message.request, "message_id": message.id}
         join_ref = self._join_refs.get(message.topic)
         await self._write([join_ref, ref, message.topic, message.operation, payload])
@@ -160,9 +175,14 @@ class Client:
             self._positions[topic] = body["position"]
             self.seen[topic] = max(self.seen.get(topic, (0, 0)), (body["seq"], body["n"]))
             self._recorder.record(
-                "pushed", self.name, topic=topic, type=event, payload=body["payload"],
-                seq=body["seq"], n=body["n"],
-            )  # fmt: skip
+                "pushed",
+                self.name,
+                topic=topic,
+                type=event,
+                payload=body["payload"],
+                seq=body["seq"],
+                n=body["n"],
+            )
 
     def _take_join(self, topic: str, since: str | None, body: JSON) -> None:
         if body["status"] != "ok":
@@ -179,9 +199,13 @@ class Client:
     def _take_answer(self, message: Pending, attempt: int, body: JSON) -> None:
         ok = body["status"] == "ok"
         self._recorder.record(
-            "told", self.name, message_id=message.id, attempt=attempt,
-            outcome="ok" if ok else "error", reply=body["response"],
-        )  # fmt: skip
+            "told",
+            self.name,
+            message_id=message.id,
+            attempt=attempt,
+            outcome="ok" if ok else "error",
+            reply=body["response"],
+        )
         code = "ok" if ok else body["response"]["code"]
         self.counts[code] += 1
         if code == "unmatched_topic":

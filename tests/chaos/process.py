@@ -43,9 +43,10 @@ class BridgeProcess:
         }
         wanted = {"dir": str(self.directory), "port": str(free_port()), **settings}
         self._env = {
-            **own, **(extra_env or {}),
+            **own,
+            **(extra_env or {}),
             **{f"BRIDGE_{name.upper()}": value for name, value in wanted.items()},
-        }  # fmt: skip
+        }
         self._process: asyncio.subprocess.Process | None = None
         self._reader: asyncio.Task[None] | None = None
         self._serving = asyncio.Event()
@@ -54,10 +55,18 @@ class BridgeProcess:
     async def start(self) -> None:
         """Return when it serves; raises RuntimeError with its output if it does not."""
         self._process = await asyncio.create_subprocess_exec(
-            sys.executable, "-u", "-m", "bridge", "up", cwd=ROOT, env=self._env,
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            sys.executable,
+            "-u",
+            "-m",
+            "bridge",
+            "up",
+            cwd=ROOT,
+            env=self._env,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
             start_new_session=True,
-        )  # fmt: skip
+        )
         self._reader = asyncio.create_task(self._read())
         serving = asyncio.create_task(self._serving.wait())
         await asyncio.wait(
@@ -126,8 +135,11 @@ class BridgeProcess:
         A worker whose node was killed hangs beneath somebody else; it is known by its pid.
         """
         table = _table()
-        self._known = {pid: kind for pid, kind in self._known.items()
-                       if pid in table and KINDS[kind] in table[pid][1]}  # fmt: skip
+        self._known = {
+            pid: kind
+            for pid, kind in self._known.items()
+            if pid in table and KINDS[kind] in table[pid][1]
+        }
         below = {self.pid}
         grown = True
         while grown:
@@ -158,8 +170,10 @@ def runtimes_here() -> list[RuntimeName]:
     """Return the runtimes that this machine can run, in the order of a tour of them."""
     path = programs.search_path()
     found: dict[RuntimeName, object] = {
-        "python": None, "typescript": programs.typescript(path), "elixir": programs.elixir(path),
-    }  # fmt: skip
+        "python": None,
+        "typescript": programs.typescript(path),
+        "elixir": programs.elixir(path),
+    }
     return [name for name, how in found.items() if not isinstance(how, Missing)]
 
 

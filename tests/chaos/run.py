@@ -79,9 +79,13 @@ async def run(
         sink = await stack.enter_async_context(_started(Sink(random_faults(random))))
         bridge = BridgeProcess(
             extra_env={"PYTHONPATH": str(SKEW), "CHAOS_SKEW_MS": str(skew_ms)},
-            redis_url=proxy.url, inngest_url=sink.url, contracts=str(SUBSYSTEMS),
-            implementations=str(IMPLEMENTATIONS), outbox_lease_ms="2000", timeout_ms="5000",
-        )  # fmt: skip
+            redis_url=proxy.url,
+            inngest_url=sink.url,
+            contracts=str(SUBSYSTEMS),
+            implementations=str(IMPLEMENTATIONS),
+            outbox_lease_ms="2000",
+            timeout_ms="5000",
+        )
         stack.callback(bridge.close)
         stack.push_async_callback(_stop, bridge, report)
         await bridge.start()
@@ -100,8 +104,9 @@ async def run(
             asyncio.create_task(killer.run()),
             asyncio.create_task(_route(proxy.url, routed)),
         ]
-        await asyncio.wait([*working, *breaking], timeout=seconds,
-                           return_when=asyncio.FIRST_EXCEPTION)  # fmt: skip
+        await asyncio.wait(
+            [*working, *breaking], timeout=seconds, return_when=asyncio.FIRST_EXCEPTION
+        )
         await _cancel(*breaking)
         await killer.heal()
         _raise_if_failed([*working, *breaking])
@@ -115,9 +120,13 @@ async def run(
             recorder.write(history)
         handlers: dict[str, Handler] = python_handlers(load_all(IMPLEMENTATIONS), SUBSYSTEMS)
         report.findings = await verify(
-            journal, recorder.lines, registry, sink.accepted, handlers=handlers,
+            journal,
+            recorder.lines,
+            registry,
+            sink.accepted,
+            handlers=handlers,
             settled=not report.unsettled,
-        )  # fmt: skip
+        )
         report.counts = {
             "clients": sum((client.counts for client in clients), Counter()),
             "broken": killer.counts,
@@ -154,8 +163,11 @@ async def _settle(
 
 
 async def _unanswered(clients: list[Client]) -> list[str]:
-    return [f"{client.name} waits for {pending.id} {pending.operation}"
-            for client in clients for pending in client.pending.values()]  # fmt: skip
+    return [
+        f"{client.name} waits for {pending.id} {pending.operation}"
+        for client in clients
+        for pending in client.pending.values()
+    ]
 
 
 async def _moving(clients: list[Client], journal: RedisJournal, registry: Registry) -> list[str]:
@@ -173,9 +185,10 @@ async def _moving(clients: list[Client], journal: RedisJournal, registry: Regist
                         newest[f"{name}:{entry['key']}"] = (entry["seq"], n)
     left += [
         f"{client.name} has {client.seen.get(topic)} of {topic}, the newest is {newest[topic]}"
-        for client in clients for topic in client.topics
+        for client in clients
+        for topic in client.topics
         if topic in newest and client.seen.get(topic) != newest[topic]
-    ]  # fmt: skip
+    ]
     return left
 
 

@@ -66,9 +66,10 @@ class Sink:
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
         head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
         length = next(
-            int(line.partition(":")[2]) for line in head.split("\r\n")
+            int(line.partition(":")[2])
+            for line in head.split("\r\n")
             if line.lower().startswith("content-length:")
-        )  # fmt: skip
+        )
         body = json.loads(await reader.readexactly(length))
         self.requests += 1
         fault = self._fault()
@@ -91,9 +92,13 @@ def random_faults(random: Random) -> Callable[[], Fault]:
 
     def draw() -> Fault:
         luck = random.random()
-        return "error" if luck < 0.06 else "cut" if luck < 0.09 else (
-            "hang" if luck < 0.095 else "none"
-        )  # fmt: skip
+        return (
+            "error"
+            if luck < 0.06
+            else "cut"
+            if luck < 0.09
+            else ("hang" if luck < 0.095 else "none")
+        )
 
     return draw
 

@@ -17,11 +17,17 @@ from tests.chaos.sink import Sink
 from tests.deadline import DEADLINE_S
 
 NAMES = [
-    "tasks/triage.requested", "sessions/prune.requested", "triggers/audit.requested",
-    "system/health.requested", "memory/review.check", "vault/sync.check",
-    "granola/check.requested", "email/triage.requested", "calendar/daily.check",
+    "tasks/triage.requested",
+    "sessions/prune.requested",
+    "triggers/audit.requested",
+    "system/health.requested",
+    "memory/review.check",
+    "vault/sync.check",
+    "granola/check.requested",
+    "email/triage.requested",
+    "calendar/daily.check",
     "loops/stale.check",
-]  # fmt: skip
+]
 
 
 def test_a_tick_has_one_reply_and_ten_effects_in_order_in_each_runtime() -> None:
@@ -87,8 +93,13 @@ async def _route(bridge: BridgeProcess, runtime: str) -> None:
     """Use the command line, as people do."""
     command = [sys.executable, "-m", "bridge", "route", "heartbeat", runtime]
     done: subprocess.CompletedProcess[Any] = await asyncio.to_thread(
-        subprocess.run, command, cwd=ROOT, env=bridge.env, capture_output=True, text=True,
+        subprocess.run,
+        command,
+        cwd=ROOT,
+        env=bridge.env,
+        capture_output=True,
+        text=True,
         timeout=DEADLINE_S,
-    )  # fmt: skip
+    )
     if done.returncode:
         pytest.fail(f"bridge route heartbeat {runtime}: {done.stdout}{done.stderr}")

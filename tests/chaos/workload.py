@@ -10,8 +10,18 @@ from tests.chaos.client import Choose
 
 COUNTERS = ("counter:a", "counter:b", "counter:c")
 HEARTBEATS = ("heartbeat:x", "heartbeat:y")
-WEIGHTS = {"add": 50, "once": 8, "put": 4, "notify": 6, "later": 8, "forget": 3, "total": 12,
-           "tick": 4, "configure": 1, "status": 4}  # fmt: skip
+WEIGHTS = {
+    "add": 50,
+    "once": 8,
+    "put": 4,
+    "notify": 6,
+    "later": 8,
+    "forget": 3,
+    "total": 12,
+    "tick": 4,
+    "configure": 1,
+    "status": 4,
+}
 LATER_MS = 1500
 
 
@@ -43,7 +53,10 @@ def _request(operation: str, n: int, random: Random) -> JSON:
         case "later":
             return {"after_ms": random.randint(0, LATER_MS), "n": n}
         case "configure":
-            return {"every_ms": random.choice([0, 700]), "min_gap_ms": random.choice([1, 300]),
-                    "profile": random.choice(["early", "head"])}  # fmt: skip
+            return {
+                "every_ms": random.choice([0, 700]),
+                "min_gap_ms": random.choice([1, 300]),
+                "profile": random.choice(["early", "head"]),
+            }
         case _:
             return {}

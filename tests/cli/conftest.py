@@ -41,8 +41,12 @@ Cli = Callable[..., Result]
 @pytest.fixture(scope="session")
 def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
     """Run a bridge with the counter, Python only."""
-    folders = ("--contracts", str(SUBSYSTEMS),
-               "--implementations", str(SUBSYSTEMS / "implementations.json"))  # fmt: skip
+    folders = (
+        "--contracts",
+        str(SUBSYSTEMS),
+        "--implementations",
+        str(SUBSYSTEMS / "implementations.json"),
+    )
     with Up(tmp_path_factory.mktemp("bridge"), *folders, **ALONE) as running:
         yield running
 

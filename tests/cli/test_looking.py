@@ -44,8 +44,10 @@ def test_contracts_are_listed_and_shown(alone: Cli) -> None:
     assert [row["name"] for row in rows] == ["counter", "heartbeat"]
     shown = alone("contracts", "show", "heartbeat", "--json").rows
     assert [(row["operation"], row["kind"]) for row in shown] == [
-        ("configure", "command"), ("tick", "command"), ("status", "query")
-    ]  # fmt: skip
+        ("configure", "command"),
+        ("tick", "command"),
+        ("status", "query"),
+    ]
     assert alone("contracts").out.startswith("subsystem ")
     assert alone("contracts", "show", "nothing").code == 1
 

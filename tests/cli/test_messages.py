@@ -119,10 +119,19 @@ def test_listen_prints_events_from_a_position_on(cli: Cli, up: Up, tmp_path: Pat
     output = tmp_path / "events"
     with open(output, "w") as file:
         process = subprocess.Popen(
-            [sys.executable, "-m", "bridge", "listen", "counter:listen", "--since", "0-0",
-             "--json"],
-            env=environment(up.directory), stdout=file,
-        )  # fmt: skip
+            [
+                sys.executable,
+                "-m",
+                "bridge",
+                "listen",
+                "counter:listen",
+                "--since",
+                "0-0",
+                "--json",
+            ],
+            env=environment(up.directory),
+            stdout=file,
+        )
     try:
         asyncio.run(until(lambda: output.read_text().count("\n") == 1, "the old one is there"))
         assert cli("call", "counter:listen", "add", '{"n": 2}').code == 0
@@ -134,8 +143,10 @@ def test_listen_prints_events_from_a_position_on(cli: Cli, up: Up, tmp_path: Pat
         process.wait()
     first, second = [json.loads(line) for line in output.read_text().splitlines()]
     assert (first["topic"], first["event"], first["seq"]) == (
-        "counter:listen", "counter.added", 1
-    )  # fmt: skip
+        "counter:listen",
+        "counter.added",
+        1,
+    )
     assert first["payload"] == {"n": 1, "total": 1, "tag": ""}
     assert second["payload"] == {"n": 2, "total": 3, "tag": ""}
 

@@ -22,8 +22,10 @@ def test_routes_tell_the_owner_and_route_changes_it(cli: Cli) -> None:
     assert cli("route", "heartbeat", "python").err == ""
     log = cli("routes", "heartbeat", "--log", "--json").rows
     assert [(route["epoch"], route["owner"]) for route in log] == [
-        (1, "python"), (2, "elixir"), (3, "python")
-    ]  # fmt: skip
+        (1, "python"),
+        (2, "elixir"),
+        (3, "python"),
+    ]
 
 
 def test_routes_is_a_table_for_people(cli: Cli) -> None:
@@ -53,8 +55,11 @@ def test_the_journal_lists_and_shows_what_was_committed(cli: Cli) -> None:
     cli("call", "counter:j", "add", '{"n": 5, "tag": "t"}', "--id", "journal-1")
     (row,) = cli("journal", "list", "counter", "--key", "j", "--json").rows
     assert (row["message_id"], row["seq"], row["runtime"], row["reason"]) == (
-        "journal-1", 1, "python", "owner",
-    )  # fmt: skip
+        "journal-1",
+        1,
+        "python",
+        "owner",
+    )
     shown = cli("journal", "show", "counter", row["position"]).json
     assert shown["state"] == {"total": 5, "log": ["t"], "pad": ""}
     assert cli("journal", "show", "counter", "1-1").code == 1
@@ -98,8 +103,9 @@ def test_effects_nobody_can_execute_wait_in_the_outbox(cli: Cli) -> None:
     cli("call", "counter:box", "notify", '{"count": 2}', "--id", "box")
     rows = [row for row in cli("outbox", "counter", "--json").rows if row["key"] == "box"]
     assert [(row["id"], row["kind"], row["attempts"]) for row in rows] == [
-        ("box/0", "inngest", 0), ("box/1", "inngest", 0)
-    ]  # fmt: skip
+        ("box/0", "inngest", 0),
+        ("box/1", "inngest", 0),
+    ]
     assert "token" not in rows[0]
 
 
@@ -117,5 +123,6 @@ def test_without_dead_letters_there_are_none(cli: Cli) -> None:
     assert cli("dead", "show", "counter", "x/0").code == 1
     done = cli("dead", "redrive", "counter", "x/0")
     assert (done.code, done.err) == (
-        1, "bridge: no dead letter x/0: `bridge dead list` shows them\n"
-    )  # fmt: skip
+        1,
+        "bridge: no dead letter x/0: `bridge dead list` shows them\n",
+    )

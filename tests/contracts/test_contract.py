@@ -127,9 +127,13 @@ def test_the_idempotency_value_is_what_the_pointer_names(contract: Contract) -> 
 EMIT = {"effect": "emit", "type": "was.set", "payload": {"n": 1}}
 SCHEDULE = {"effect": "schedule", "id": "t", "at_ms": 5, "operation": "timed", "request": {}}
 CALL = {
-    "effect": "call", "to": "llm", "operation": "ask", "request": {}, "then": "timed",
+    "effect": "call",
+    "to": "llm",
+    "operation": "ask",
+    "request": {},
+    "then": "timed",
     "timeout_ms": 5000,
-}  # fmt: skip
+}
 INNGEST = {"effect": "inngest", "name": "a/b", "data": {}, "id": "i", "unordered": True}
 
 
@@ -168,14 +172,25 @@ def test_of_a_query_only_the_reply_comes_back(contract: Contract) -> None:
         ("get", Outcome({"n": 1}, [EMIT]), "get effects", "", "maxItems", "1"),
         ("set", Outcome({"n": 1}, [], None), "state", "", "type", "null"),
         ("set", Outcome({"n": 1}, [], {"n": "x"}), "state", "/n", "type", "string"),
-        ("set", Outcome({"n": 1}, [], {"n": 1, "text": "é" * 50}), "state", "",
-         "max_state_bytes", "117 bytes"),
+        (
+            "set",
+            Outcome({"n": 1}, [], {"n": 1, "text": "é" * 50}),
+            "state",
+            "",
+            "max_state_bytes",
+            "117 bytes",
+        ),
     ],
-)  # fmt: skip
+)
 def test_an_outcome_off_the_contract_is_the_runtimes_fault(
-    contract: Contract, name: str, outcome: Outcome,
-    where: str, pointer: str, rule: str, actual: str,
-) -> None:  # fmt: skip
+    contract: Contract,
+    name: str,
+    outcome: Outcome,
+    where: str,
+    pointer: str,
+    rule: str,
+    actual: str,
+) -> None:
     found = fault(contract, name, outcome)
     assert (found.code, found.kind) == ("runtime_fault", "off_contract")
     assert found.detail["contract"] == f"sound@1 {where}"

@@ -72,8 +72,10 @@ def test_a_file_that_is_not_sound_is_refused_with_pointer_and_rule(
     with pytest.raises(ContractBroken) as caught:
         load(file)
     assert (caught.value.file, caught.value.pointer, caught.value.rule) == (
-        str(file), pointer, rule,
-    )  # fmt: skip
+        str(file),
+        pointer,
+        rule,
+    )
 
 
 @pytest.mark.parametrize(

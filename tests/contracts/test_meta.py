@@ -62,9 +62,11 @@ def test_an_error_reply_is_what_the_envelope_says() -> None:
         ({"invocation": "a", "fault": {"kind": "crashed", "message": ""}}, True),
         ({"invocation": "a"}, False),
         ({"invocation": "a", "fault": {"kind": "tired", "message": ""}}, False),
-        ({"invocation": "a", "ok": {"reply": 1}, "fault": {"kind": "crashed", "message": ""}},
-         False),
+        (
+            {"invocation": "a", "ok": {"reply": 1}, "fault": {"kind": "crashed", "message": ""}},
+            False,
+        ),
     ],
-)  # fmt: skip
+)
 def test_an_outcome_is_exactly_one_of_ok_refused_and_fault(data: Any, good: bool) -> None:
     assert (envelope("OutcomeData").violation(data) is None) is good

@@ -116,31 +116,55 @@ def test_a_file_that_is_not_strict_json_is_refused(tmp_path: Path, text: str, ru
             "/$defs/Set/properties/message_id",
             "reserved",
         ),
-        ("/$defs/Set/properties/runtime", {"type": "string"},
-         "/$defs/Set/properties/runtime", "reserved"),
+        (
+            "/$defs/Set/properties/runtime",
+            {"type": "string"},
+            "/$defs/Set/properties/runtime",
+            "reserved",
+        ),
         # schemas that are none
         ("/$defs/State/type", "obj", "/$defs/State/type", "anyOf"),
         ("/$defs/State/required", "n", "/$defs/State/required", "type"),
-        ("/$defs/Set/properties/token/maxLength", "x",
-         "/$defs/Set/properties/token/maxLength", "type"),
-        ("/$defs/Set/properties/token/pattern", "(",
-         "/$defs/Set/properties/token/pattern", "format"),
+        (
+            "/$defs/Set/properties/token/maxLength",
+            "x",
+            "/$defs/Set/properties/token/maxLength",
+            "type",
+        ),
+        (
+            "/$defs/Set/properties/token/pattern",
+            "(",
+            "/$defs/Set/properties/token/pattern",
+            "format",
+        ),
         # references
         ("/state", {"$ref": "#/$defs/Missing"}, "/state/$ref", "ref"),
         ("/state", {"$ref": "other.json#/$defs/State"}, "/state/$ref", "ref"),
         ("/state", {"$ref": "https://example.com/s.json"}, "/state/$ref", "ref"),
         ("/$defs/Loop", {"$ref": "#/$defs/Loop"}, "/$defs/Loop/$ref", "ref_cycle"),
-        ("/$defs/Loop", {"anyOf": [INTEGER, {"$ref": "#/$defs/Loop"}]},
-         "/$defs/Loop/anyOf/1/$ref", "ref_cycle"),
+        (
+            "/$defs/Loop",
+            {"anyOf": [INTEGER, {"$ref": "#/$defs/Loop"}]},
+            "/$defs/Loop/anyOf/1/$ref",
+            "ref_cycle",
+        ),
         # outside the subset
-        ("/$defs/Set/properties/token/format", "uuid",
-         "/$defs/Set/properties/token/format", "format"),
+        (
+            "/$defs/Set/properties/token/format",
+            "uuid",
+            "/$defs/Set/properties/token/format",
+            "format",
+        ),
         ("/$defs/State/additionalProperties", ..., "/$defs/State", "additionalProperties"),
         ("/events/was.set", {"type": "number"}, "/events/was.set", "number"),
         ("/$defs/State/properties/n", {"type": "number"}, "/$defs/State/properties/n", "number"),
         ("/$defs/State/properties/n/default", 1, "/$defs/State/properties/n/default", "default"),
-        ("/$defs/Set/properties/meta/additionalProperties", {**INTEGER, "default": 1},
-         "/$defs/Set/properties/meta/additionalProperties/default", "default"),
+        (
+            "/$defs/Set/properties/meta/additionalProperties",
+            {**INTEGER, "default": 1},
+            "/$defs/Set/properties/meta/additionalProperties/default",
+            "default",
+        ),
         # values that break their own schema
         ("/initial_state", {}, "/initial_state", "required"),
         ("/initial_state", {"n": "0"}, "/initial_state/n", "type"),
@@ -152,11 +176,15 @@ def test_a_file_that_is_not_strict_json_is_refused(tmp_path: Path, text: str, ru
         ("/operations/set/idempotency", "/nothing", "/operations/set/idempotency", "pointer"),
         ("/operations/get/request", {}, "/operations/get/request/type", "request"),
         ("/operations/get/request", INTEGER, "/operations/get/request/type", "request"),
-        ("/operations/get/content_type", "image/png",
-         "/operations/get/content_type/base64", "additionalProperties"),
+        (
+            "/operations/get/content_type",
+            "image/png",
+            "/operations/get/content_type/base64",
+            "additionalProperties",
+        ),
         ("/events", {}, "/operations/set/effects", "events"),
     ],
-)  # fmt: skip
+)
 def test_a_broken_contract_stops_the_start_with_file_pointer_and_rule(
     tmp_path: Path, pointer: str, value: Any, at: str, rule: str
 ) -> None:

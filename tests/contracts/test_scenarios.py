@@ -71,15 +71,18 @@ def test_the_python_implementations_pass_every_scenario() -> None:
 
 
 def test_state_goes_from_step_to_step_and_ids_come_from_the_name(tmp_path: Path) -> None:
-    registry = sound(tmp_path, [
-        scenario(
-            step("set", {}, SET),
-            step("get", {}, GET, message_id="my:own"),
-            step("set", {"n": 3}, {"refused": "no"}),
-            step("get", {}, GET),
-            name="Größe: a/b  (2)!",
-        )
-    ])  # fmt: skip
+    registry = sound(
+        tmp_path,
+        [
+            scenario(
+                step("set", {}, SET),
+                step("get", {}, GET, message_id="my:own"),
+                step("set", {"n": 3}, {"refused": "no"}),
+                step("get", {}, GET),
+                name="Größe: a/b  (2)!",
+            )
+        ],
+    )
 
     def answer(state: Any, operation: str, request: Any, context: Context) -> Any:
         return {"n": 1}, [], {"n": 1}
@@ -90,8 +93,10 @@ def test_state_goes_from_step_to_step_and_ids_come_from_the_name(tmp_path: Path)
         "/scenarios/0/steps/2 (set): expected the refusal no, got an outcome"
     ]
     assert [seen.context.message_id for seen in runtime.seen] == [
-        "gr-e-a-b-2/0", "my:own", "gr-e-a-b-2/2",
-    ]  # fmt: skip
+        "gr-e-a-b-2/0",
+        "my:own",
+        "gr-e-a-b-2/2",
+    ]
     assert [seen.state for seen in runtime.seen] == [{"n": 0}, {"n": 1}, {"n": 1}]
     assert runtime.seen[0].request == {"n": 7, "meta": {}}
     first = runtime.seen[0].context
@@ -133,23 +138,35 @@ def test_a_runtime_that_has_no_instance_is_left_out(tmp_path: Path) -> None:
     ("scenarios", "pointer", "rule"),
     [
         ([], "/scenarios", "minItems"),
-        ([scenario(step("set", {}, SET)), scenario(step("set", {}, SET), name="one!")],
-         "/scenarios/1/name", "unique"),
+        (
+            [scenario(step("set", {}, SET)), scenario(step("set", {}, SET), name="one!")],
+            "/scenarios/1/name",
+            "unique",
+        ),
         ([scenario(step("set", {}, SET), name="日本")], "/scenarios/0/name", "unique"),
         ([scenario(step("set", {}, SET), key="a\n")], "/scenarios/0/key", "key"),
         ([scenario(step("sett", {}, SET))], "/scenarios/0/steps/0", "unknown_operation"),
         ([scenario(step("set", {"n": "1"}, SET))], "/scenarios/0/steps/0", "invalid_request"),
         ([scenario(step("set", {}, GET))], "/scenarios/0/steps/0", "invalid_request"),
         ([scenario(step("get", {}, SET))], "/scenarios/0/steps/0", "invalid_request"),
-        ([scenario(step("set", {}, {**SET, "state": {}}))], "/scenarios/0/steps/0",
-         "runtime_fault"),
-        ([scenario(step("set", {}, {"refused": "never"}))], "/scenarios/0/steps/0",
-         "runtime_fault"),
+        (
+            [scenario(step("set", {}, {**SET, "state": {}}))],
+            "/scenarios/0/steps/0",
+            "runtime_fault",
+        ),
+        (
+            [scenario(step("set", {}, {"refused": "never"}))],
+            "/scenarios/0/steps/0",
+            "runtime_fault",
+        ),
         ([scenario(step("set", {}, {}))], "/scenarios/0/steps/0/expect", "oneOf"),
-        ([scenario(step("set", {}, SET, message_id="a b"))],
-         "/scenarios/0/steps/0/message_id", "pattern"),
+        (
+            [scenario(step("set", {}, SET, message_id="a b"))],
+            "/scenarios/0/steps/0/message_id",
+            "pattern",
+        ),
     ],
-)  # fmt: skip
+)
 def test_a_scenario_off_its_contract_is_refused(
     tmp_path: Path, scenarios: Any, pointer: str, rule: str
 ) -> None:

@@ -35,9 +35,11 @@ class Contract:
     def operation(self, name: str) -> Operation:
         if name not in OPERATIONS:
             raise BridgeError(
-                "unknown_operation", f"no operation {name[:64]}",
-                expected=sorted(OPERATIONS), actual=name[:64],
-            )  # fmt: skip
+                "unknown_operation",
+                f"no operation {name[:64]}",
+                expected=sorted(OPERATIONS),
+                actual=name[:64],
+            )
         return OPERATIONS[name]
 
     def check_key(self, key: str) -> None:
@@ -100,18 +102,29 @@ class CounterDispatcher:
                 return snapshot.done.reply
             n = message.request.get("n", 1)
             total = (snapshot.state or {"total": 0})["total"] + n
-            event = {"effect": "emit", "type": "counter.added",
-                     "payload": {"n": n, "total": total}}  # fmt: skip
+            event = {
+                "effect": "emit",
+                "type": "counter.added",
+                "payload": {"n": n, "total": total},
+            }
             committed = await self.journal.commit(
                 Commit(
-                    message_id=message.id, fingerprint=fingerprint, idempotency="",
-                    subsystem=message.subsystem, key=message.key, expected=snapshot.version,
-                    epoch=snapshot.route.epoch, runtime="python", reason="owner",
-                    now_ms=time.time_ns() // 1_000_000, reply={"total": total},
-                    state={"total": total}, effects=[event],
+                    message_id=message.id,
+                    fingerprint=fingerprint,
+                    idempotency="",
+                    subsystem=message.subsystem,
+                    key=message.key,
+                    expected=snapshot.version,
+                    epoch=snapshot.route.epoch,
+                    runtime="python",
+                    reason="owner",
+                    now_ms=time.time_ns() // 1_000_000,
+                    reply={"total": total},
+                    state={"total": total},
+                    effects=[event],
                     entry={"id": message.id, "key": message.key},
                 ),
                 1000,
-            )  # fmt: skip
+            )
             if committed.status == "committed":
                 return {"total": total}

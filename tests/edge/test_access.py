@@ -18,8 +18,9 @@ from tests.edge.rig import rig, run
 
 
 def caller(**given: Any) -> Caller:
-    return Caller(**{"host": "localhost:4100", "origin": "", "authorization": "", "params": {},
-                     **given})  # fmt: skip
+    return Caller(
+        **{"host": "localhost:4100", "origin": "", "authorization": "", "params": {}, **given}
+    )
 
 
 def gate(**given: Any) -> Gate:
@@ -174,9 +175,14 @@ def test_health_needs_no_token_and_tells_no_secrets() -> None:
     run(main())
 
 
-@pytest.mark.parametrize(("method", "path"), [
-    ("GET", "/admin/status"), ("PUT", "/admin/routes/counter"), ("GET", "/admin/elsewhere"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", "/admin/status"),
+        ("PUT", "/admin/routes/counter"),
+        ("GET", "/admin/elsewhere"),
+    ],
+)
 def test_admin_calls_need_the_token_and_no_foreign_origin(method: str, path: str) -> None:
     async def main() -> None:
         async with rig(token="s3cret") as r:
@@ -207,9 +213,13 @@ def test_the_status_counts_sockets_and_topics() -> None:
             status, body = await r.http("GET", "/admin/status")
             assert status == 200
             assert body["edge"] == {
-                "draining": False, "sockets": 1, "topics": 1, "in_flight": 0,
-                "queued_frames": 0, "followers": {"counter": 1},
-            }  # fmt: skip
+                "draining": False,
+                "sockets": 1,
+                "topics": 1,
+                "in_flight": 0,
+                "queued_frames": 0,
+                "followers": {"counter": 1},
+            }
             assert [route["subsystem"] for route in body["routes"]] == ["counter", "other"]
 
     run(main())

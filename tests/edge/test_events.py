@@ -225,9 +225,12 @@ def test_an_event_is_encoded_once_for_all_clients_of_a_version() -> None:
 @settings(max_examples=60, deadline=None)
 @example(before=10, during=0, since=10, turns=[0] * 31, started=5)
 @given(
-    before=st.integers(0, 700), during=st.integers(0, 30), since=st.integers(0, 700),
-    turns=st.lists(st.integers(0, 4), min_size=31, max_size=31), started=st.integers(0, 700),
-)  # fmt: skip
+    before=st.integers(0, 700),
+    during=st.integers(0, 30),
+    since=st.integers(0, 700),
+    turns=st.lists(st.integers(0, 4), min_size=31, max_size=31),
+    started=st.integers(0, 700),
+)
 def test_replay_and_live_meet_without_loss_repetition_or_disorder(
     before: int, during: int, since: int, turns: list[int], started: int
 ) -> None:
@@ -239,8 +242,10 @@ def test_replay_and_live_meet_without_loss_repetition_or_disorder(
         dispatcher = CounterDispatcher(store)
         for n in range(before):
             await dispatcher.dispatch(Message(f"b{n}", "counter", "a", "add", {}), timeout_ms=1)
-        positions = ["0-0", *(e.position for e in await store.events_after(
-            "counter", "0-0", 1000))]  # fmt: skip
+        positions = [
+            "0-0",
+            *(e.position for e in await store.events_after("counter", "0-0", 1000)),
+        ]
         follower = Follower(
             store, Telemetry(), "counter", positions[min(started, len(positions) - 1)]
         )

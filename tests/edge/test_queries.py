@@ -44,9 +44,13 @@ def test_queries_that_differ_or_bring_a_message_id_are_dispatched_alone() -> Non
         async with rig() as r, r.client() as client:
             await client.join("counter:a")
             await ask_together(
-                client, ("total", {}), ("total", {"n": 1}), ("total", {"runtime": "python"}),
-                ("total", {"message_id": "q"}), ("total", {"message_id": "q"}),
-            )  # fmt: skip
+                client,
+                ("total", {}),
+                ("total", {"n": 1}),
+                ("total", {"runtime": "python"}),
+                ("total", {"message_id": "q"}),
+                ("total", {"message_id": "q"}),
+            )
             assert totals(r) == 5
 
     run(main())
@@ -60,8 +64,9 @@ def test_a_query_that_comes_after_a_dispatch_began_sees_what_was_committed_since
             await until(lambda: bool(r.dispatcher.seen))
             await client.send("1", "late", "counter:a", "slow", {})
             assert await client.ask("counter:a", "add", {}) == {
-                "status": "ok", "response": {"total": 1},
-            }  # fmt: skip
+                "status": "ok",
+                "response": {"total": 1},
+            }
             assert [m.operation for m in r.dispatcher.seen] == ["slow", "slow", "add"]
             r.dispatcher.gate.set()
             for ref in ("early", "late"):

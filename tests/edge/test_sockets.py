@@ -31,9 +31,12 @@ def test_version_1_is_spoken_without_vsn() -> None:
             join = {"topic": "counter:a", "event": "phx_join", "payload": {}, "ref": "1"}
             await client.connection.send(json.dumps(join))
             assert json.loads(await client.connection.recv()) == {
-                "topic": "counter:a", "event": "phx_reply", "ref": "1", "join_ref": None,
+                "topic": "counter:a",
+                "event": "phx_reply",
+                "ref": "1",
+                "join_ref": None,
                 "payload": {"status": "ok", "response": {"position": "0-0"}},
-            }  # fmt: skip
+            }
             await client.connection.send(
                 '{"topic":"counter:a","event":"add","payload":{},"ref":"2"}'
             )
@@ -151,8 +154,11 @@ def test_an_error_is_a_reply_and_the_socket_stays_open(
         ("{}", None, "invalid_frame"),
         ('["1","9","counter:a","add"]', "9", "invalid_frame"),
         ('["1","9","counter:a","add",{"n":1e999}]', "9", "invalid_number"),
-        ('["1","9","counter:a","add",' + '{"a":' * 70 + "1" + "}" * 70 + "]", "9",
-         "limit_exceeded"),
+        (
+            '["1","9","counter:a","add",' + '{"a":' * 70 + "1" + "}" * 70 + "]",
+            "9",
+            "limit_exceeded",
+        ),
         ('["1","9","counter:a","add",' + "[" * 200_000, "9", "limit_exceeded"),
         ('["1","9","nobody:a","add",{}]', "9", "unmatched_topic"),
         ('["1","9","nobody:a","phx_join",{}]', "9", "unknown_topic"),
@@ -160,7 +166,7 @@ def test_an_error_is_a_reply_and_the_socket_stays_open(
         (b"\x07junk", None, "invalid_frame"),
     ],
     ids=range(12),
-)  # fmt: skip
+)
 def test_a_wrong_frame_is_answered_and_the_socket_stays_open(
     text: str | bytes, ref: str | None, code: str
 ) -> None:
@@ -301,7 +307,10 @@ def test_a_socket_that_cannot_be_is_an_http_answer(query: str, path: str, status
                 await connect(r.url(query, path), proxy=None)
             assert refused.value.response.status_code == status
             assert set(json.loads(refused.value.response.body)) == {
-                "code", "message", "retryable", "detail",
-            }  # fmt: skip
+                "code",
+                "message",
+                "retryable",
+                "detail",
+            }
 
     run(main())

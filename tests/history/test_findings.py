@@ -144,8 +144,11 @@ def test_an_executed_effect_with_other_data_is_a_phantom(world: World) -> None:
 
 def test_an_event_that_was_never_emitted_is_a_phantom(world: World) -> None:
     changes: list[dict[str, Any]] = [
-        {"seq": 9}, {"n": 1}, {"type": "tally.lost"}, {"payload": {}}
-    ]  # fmt: skip
+        {"seq": 9},
+        {"n": 1},
+        {"type": "tally.lost"},
+        {"payload": {}},
+    ]
     for change in changes:
         pushed = line(world, "pushed", client="ann", seq=4)
         world.lines[world.lines.index(pushed)] = {**pushed, **change}
@@ -175,10 +178,18 @@ def test_a_denied_attempt_does_not_hold_the_order(world: World) -> None:
     line(world, "told", message_id="m1").update(attempt=2)
     assert world.check() == []  # unanswered, the first attempt may have been the one
     denial = {"code": "overloaded"}
-    world.lines.insert(world.lines.index(again), {
-        "event": "told", "at": again["at"], "client": "ann", "message_id": "m1", "attempt": 1,
-        "outcome": "error", "reply": denial,
-    })  # fmt: skip
+    world.lines.insert(
+        world.lines.index(again),
+        {
+            "event": "told",
+            "at": again["at"],
+            "client": "ann",
+            "message_id": "m1",
+            "attempt": 1,
+            "outcome": "error",
+            "reply": denial,
+        },
+    )
     found = world.check()
     assert Finding("reordered", "k", "m2", "committed after m1, which ann pushed later") in found
 
@@ -205,8 +216,10 @@ def test_effects_of_a_key_out_of_order_are_found(world: World) -> None:
 def test_unordered_effects_may_come_in_any_order(world: World) -> None:
     world.executed.reverse()
     for entry in world.entries:
-        entry["effects"] = [{**effect, "unordered": True} if effect["effect"] == "inngest"
-                            else effect for effect in entry["effects"]]  # fmt: skip
+        entry["effects"] = [
+            {**effect, "unordered": True} if effect["effect"] == "inngest" else effect
+            for effect in entry["effects"]
+        ]
     assert world.check(handler=None) == []
 
 
@@ -239,10 +252,18 @@ def test_a_query_told_a_state_not_to_be_seen_is_found(world: World) -> None:
 
 def test_a_query_during_commands_may_see_each_state_of_the_time(world: World) -> None:
     for total in (0, 1, 3, 6, 10):
-        sent = {**line(world, "sent", message_id="m4"), "message_id": "q", "operation": "total",
-                "request": {}, "at": line(world, "sent", message_id="m1")["at"]}  # fmt: skip
-        told = {**line(world, "told", message_id="m4"), "message_id": "q",
-                "reply": {"total": total}}  # fmt: skip
+        sent = {
+            **line(world, "sent", message_id="m4"),
+            "message_id": "q",
+            "operation": "total",
+            "request": {},
+            "at": line(world, "sent", message_id="m1")["at"],
+        }
+        told = {
+            **line(world, "told", message_id="m4"),
+            "message_id": "q",
+            "reply": {"total": total},
+        }
         world.lines += [sent, told]
         assert world.check() == []
         del world.lines[-2:]

@@ -51,10 +51,17 @@ class Recorded:
         return recorded
 
     def line(self, event: str, message: Message, **members: Any) -> None:
-        self.lines.append({
-            "at": len(self.lines), "client": "ann", "event": event, "message_id": message.id,
-            "attempt": 1, "topic": f"bench:{message.key}", **members,
-        })  # fmt: skip
+        self.lines.append(
+            {
+                "at": len(self.lines),
+                "client": "ann",
+                "event": event,
+                "message_id": message.id,
+                "attempt": 1,
+                "topic": f"bench:{message.key}",
+                **members,
+            }
+        )
 
     async def verify(self) -> list[Finding]:
         return await verify(self.journal, self.lines, REGISTRY, self.sink, handlers=HANDLERS)

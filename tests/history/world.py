@@ -26,8 +26,13 @@ def handle(
     if operation == "forget":
         return {}, [{"effect": "cancel", "id": "later"}], state
     if operation == "later":
-        timer = {"effect": "schedule", "id": "later", "at_ms": context.now_ms + request["n"],
-                 "operation": "add", "request": {"n": request["n"]}}  # fmt: skip
+        timer = {
+            "effect": "schedule",
+            "id": "later",
+            "at_ms": context.now_ms + request["n"],
+            "operation": "add",
+            "request": {"n": request["n"]},
+        }
         return {}, [timer], state
     total = state["total"] + request["n"]
     payload = {"n": request["n"], "total": total}
@@ -75,9 +80,17 @@ class World:
         for client in self.clients:
             self.join(client, resumed=False)
         choices: list[Callable[[], None]] = [
-            self.send, self.send, self.work, self.work, self.push, self.reconnect,
-            self.resend, self.route, self.fire, self.execute,
-        ]  # fmt: skip
+            self.send,
+            self.send,
+            self.work,
+            self.work,
+            self.push,
+            self.reconnect,
+            self.resend,
+            self.route,
+            self.fire,
+            self.execute,
+        ]
         for _ in range(steps):
             self.random.choice(choices)()
         while any(client.open or client.wire for client in self.clients):
@@ -117,9 +130,15 @@ class World:
         n = client.attempts[message_id] = client.attempts.get(message_id, 0) + 1
         client.wire.append((n, message_id, operation, request))
         self.record(
-            "sent", client, connection=client.connection, message_id=message_id, attempt=n,
-            topic="tally:k", operation=operation, request=request,
-        )  # fmt: skip
+            "sent",
+            client,
+            connection=client.connection,
+            message_id=message_id,
+            attempt=n,
+            topic="tally:k",
+            operation=operation,
+            request=request,
+        )
 
     def resend(self) -> None:
         client = self.random.choice(self.clients)
@@ -176,12 +195,20 @@ class World:
         route, seq = self.routes[-1], len(self.entries) + 1
         standing_in = self.random.random() < 0.2
         entry: dict[str, Any] = {
-            "id": message_id, "key": "k", "seq": seq, "operation": operation,
-            "request": request, "context": context.as_json(), "reply": reply,
-            "effects": effects, "state": self.state, "epoch": route.epoch, "at_ms": self.at,
+            "id": message_id,
+            "key": "k",
+            "seq": seq,
+            "operation": operation,
+            "request": request,
+            "context": context.as_json(),
+            "reply": reply,
+            "effects": effects,
+            "state": self.state,
+            "epoch": route.epoch,
+            "at_ms": self.at,
             "runtime": route.fallback if standing_in else route.owner,
             "reason": "fallback" if standing_in else "owner",
-        }  # fmt: skip
+        }
         if timer:
             entry["timer"] = timer
             self.timer = None
@@ -203,8 +230,15 @@ class World:
                     OutboxEntry(name, "k", "tally", "k", "inngest", effect, entry["at_ms"])
                 )
             case "schedule":
-                self.timer = Timer("tally", "k", effect["id"], effect["at_ms"],
-                                   effect["operation"], effect["request"], name)  # fmt: skip
+                self.timer = Timer(
+                    "tally",
+                    "k",
+                    effect["id"],
+                    effect["at_ms"],
+                    effect["operation"],
+                    effect["request"],
+                    name,
+                )
             case "cancel":
                 self.timer = None
 
@@ -215,8 +249,15 @@ class World:
 
     def deliver(self, client: Client, position: int) -> None:
         for seq, n, effect in self.stream[client.position : position]:
-            self.record("pushed", client, topic="tally:k", type=effect["type"],
-                        payload=effect["payload"], seq=seq, n=n)  # fmt: skip
+            self.record(
+                "pushed",
+                client,
+                topic="tally:k",
+                type=effect["type"],
+                payload=effect["payload"],
+                seq=seq,
+                n=n,
+            )
         client.position = max(client.position, position)
 
     def route(self) -> None:
@@ -252,9 +293,11 @@ class World:
 
     def check(self, evidence: Evidence | None = None, **options: Any) -> list[Finding]:
         return check(
-            self.lines, evidence or self.evidence(), executed={"inngest": self.executed},
+            self.lines,
+            evidence or self.evidence(),
+            executed={"inngest": self.executed},
             **{"settled": True, "handler": handle, **options},
-        )  # fmt: skip
+        )
 
 
 def kinds(findings: list[Finding]) -> set[FindingKind]:
@@ -263,6 +306,7 @@ def kinds(findings: list[Finding]) -> set[FindingKind]:
 
 def line(world: World, event: str, nth: int = 0, **members: Any) -> dict[str, Any]:
     return [
-        each for each in world.lines
+        each
+        for each in world.lines
         if each["event"] == event and all(each[name] == m for name, m in members.items())
-    ][nth]  # fmt: skip
+    ][nth]

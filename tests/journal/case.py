@@ -102,8 +102,13 @@ def system_event(session: str = "s", **more: JSON) -> dict[str, JSON]:
 
 
 def schedule(id_: str = "later", at_ms: int = 1, **request: JSON) -> dict[str, JSON]:
-    return {"effect": "schedule", "id": id_, "at_ms": at_ms, "operation": "add_later",
-            "request": request}  # fmt: skip
+    return {
+        "effect": "schedule",
+        "id": id_,
+        "at_ms": at_ms,
+        "operation": "add_later",
+        "request": request,
+    }
 
 
 def cancel(id_: str = "later") -> dict[str, JSON]:

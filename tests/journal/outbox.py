@@ -45,8 +45,13 @@ class OutboxSuite(JournalCase):
         assert ids(await self.claim()) == ["m2/0", "m3/0", "m4/0"]
 
     async def test_unordered_effects_pass_those_that_wait(self) -> None:
-        await self.put("m1", inngest("a"), inngest("b", unordered=True), inngest("c"),
-                       inngest("d", unordered=True))  # fmt: skip
+        await self.put(
+            "m1",
+            inngest("a"),
+            inngest("b", unordered=True),
+            inngest("c"),
+            inngest("d", unordered=True),
+        )
         claimed = await self.claim()
         assert sorted(ids(claimed)) == ["m1/0", "m1/1", "m1/3"]
         assert sorted(entry.lane for entry in claimed) == ["k", "m1/1", "m1/3"]

@@ -339,8 +339,11 @@ class TestRedisFailures(JournalCase):
         for n in range(40):
             await self.put(f"m{n}", inngest(), key=f"k{n}")
         claims = await asyncio.gather(
-            *(journal.claim(SUBSYSTEM, ["inngest"], 3, 60_000)
-              for journal in (self.journal, other) for _ in range(10))
-        )  # fmt: skip
+            *(
+                journal.claim(SUBSYSTEM, ["inngest"], 3, 60_000)
+                for journal in (self.journal, other)
+                for _ in range(10)
+            )
+        )
         claimed = [entry.id for claim in claims for entry in claim]
         assert len(claimed) == len(set(claimed)) == 40

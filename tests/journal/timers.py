@@ -103,8 +103,13 @@ class TimerSuite(JournalCase):
         (letter,) = await self.journal.dead(SUBSYSTEM)
         assert (letter.id, letter.what, letter.kind) == ("m1/0", "timer", "schedule")
         assert (letter.key, letter.error, letter.attempts) == ("k", "no way", 1)
-        assert letter.body == {"id": "later", "due_ms": 7, "operation": "add_later",
-                               "request": {"n": 1}, "set_by": "m1/0"}  # fmt: skip
+        assert letter.body == {
+            "id": "later",
+            "due_ms": 7,
+            "operation": "add_later",
+            "request": {"n": 1},
+            "set_by": "m1/0",
+        }
         await self.refused(await self.prepare("t1", timer="later", set_by="m1/0"), "timer_gone")
         assert await self.journal.redrive(SUBSYSTEM, "m1/0")
         assert await self.journal.dead(SUBSYSTEM) == []

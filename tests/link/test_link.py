@@ -95,8 +95,10 @@ def test_a_failure_carries_its_class_and_text() -> None:
             await link.call("fail", ["it broke"], HOUR)
         fault = caught.value
         assert (fault.language, fault.kind, fault.value) == (
-            "python", "crashed", "ValueError: it broke",
-        )  # fmt: skip
+            "python",
+            "crashed",
+            "ValueError: it broke",
+        )
         with pytest.raises(LinkFault, match="unknown_function"):
             await link.call("nothing", [], HOUR)
         assert await link.call("echo", [1], HOUR) == 1

@@ -63,9 +63,20 @@ def test_a_call_goes_out_as_erlport_writes_it() -> None:
     session = new()
     session.call("handle", [{"n": 1}], 1000, "w")
     assert session.take().hex() == (
-        "0000002e" "83" "6806" "770143" "6101" "7706627269646765" "770668616e646c65"
-        "6c00000001" "7400000001" "6d000000016e" "6101" "6a" "77014e"
-    )  # fmt: skip
+        "0000002e"
+        "83"
+        "6806"
+        "770143"
+        "6101"
+        "7706627269646765"
+        "770668616e646c65"
+        "6c00000001"
+        "7400000001"
+        "6d000000016e"
+        "6101"
+        "6a"
+        "77014e"
+    )
 
 
 def test_answers_find_their_calls_in_any_order() -> None:
@@ -86,8 +97,10 @@ def test_a_failure_ends_its_call() -> None:
     assert isinstance(event, Settled)
     assert isinstance(event.error, LinkFault)
     assert (event.error.language, event.error.kind, event.error.value) == (
-        "elixir", "crashed", "no",
-    )  # fmt: skip
+        "elixir",
+        "crashed",
+        "no",
+    )
 
 
 def test_late_and_unknown_answers_are_counted_and_dropped() -> None:

@@ -32,13 +32,25 @@ CONTRACT_KEY = "joelclaw:bridge:{counter}:contract"
 LONG_MS = int(DEADLINE_S * 1000)
 
 
-def counter(operation: str, request: Any = None, *, timeout_ms: int = LONG_MS,
-            kind: Kind = "command", subsystem: str = "counter") -> Invocation:  # fmt: skip
+def counter(
+    operation: str,
+    request: Any = None,
+    *,
+    timeout_ms: int = LONG_MS,
+    kind: Kind = "command",
+    subsystem: str = "counter",
+) -> Invocation:
     return Invocation(
-        subsystem=subsystem, key="k", operation=operation, kind=kind, request=request or {},
-        state=EMPTY, context=context_for("m", 1_700_000_000_000, 1_700_000_010_000, "UTC", "k"),
-        digest=DIGESTS[subsystem], timeout_ms=timeout_ms,
-    )  # fmt: skip
+        subsystem=subsystem,
+        key="k",
+        operation=operation,
+        kind=kind,
+        request=request or {},
+        state=EMPTY,
+        context=context_for("m", 1_700_000_000_000, 1_700_000_010_000, "UTC", "k"),
+        digest=DIGESTS[subsystem],
+        timeout_ms=timeout_ms,
+    )
 
 
 @unittest.skipUnless(shutil.which("node"), "needs Node")
@@ -68,14 +80,16 @@ class TestTypeScriptRuntime(unittest.IsolatedAsyncioTestCase):
         self, implementations: Path = SUBSYSTEMS / "implementations.json"
     ) -> asyncio.subprocess.Process:
         service = await asyncio.create_subprocess_exec(
-            "node", str(SERVICE), stderr=asyncio.subprocess.DEVNULL,
+            "node",
+            str(SERVICE),
+            stderr=asyncio.subprocess.DEVNULL,
             env={
                 **os.environ,
                 "BRIDGE_REDIS_URL": self.server.url,
                 "BRIDGE_CONTRACTS": str(SUBSYSTEMS),
                 "BRIDGE_IMPLEMENTATIONS": str(implementations),
             },
-        )  # fmt: skip
+        )
 
         async def end() -> None:
             if service.returncode is None:
@@ -116,9 +130,12 @@ class TestTypeScriptRuntime(unittest.IsolatedAsyncioTestCase):
     async def test_crash_loop_and_an_answer_off_the_contract_are_faults(self) -> None:
         runtime, _ = await self.both()
         for how, kind in {
-            "crash": "crashed", "loop": "timeout", "bad_reply": "off_contract",
-            "bad_effect": "off_contract", "bad_state": "off_contract",
-        }.items():  # fmt: skip
+            "crash": "crashed",
+            "loop": "timeout",
+            "bad_reply": "off_contract",
+            "bad_effect": "off_contract",
+            "bad_state": "off_contract",
+        }.items():
             with self.subTest(how), pytest.raises(RuntimeFault) as caught:
                 await runtime.handle(counter("fail", {"how": how}))
             assert caught.value.kind == kind
@@ -244,13 +261,24 @@ class TestTypeScriptRuntime(unittest.IsolatedAsyncioTestCase):
         replies = "joelclaw:bridge:replies:gone"
         self.control.set(replies, "a text")
         event = {
-            "specversion": "1.0", "id": "1", "source": "/x", "type": "bridge.invocation",
-            "subject": "k", "replyto": replies, "timeoutms": LONG_MS,
+            "specversion": "1.0",
+            "id": "1",
+            "source": "/x",
+            "type": "bridge.invocation",
+            "subject": "k",
+            "replyto": replies,
+            "timeoutms": LONG_MS,
             "data": {
-                "subsystem": "counter", "key": "k", "operation": "total", "kind": "query",
-                "request": {}, "state": EMPTY, "context": {}, "digest": DIGESTS["counter"],
+                "subsystem": "counter",
+                "key": "k",
+                "operation": "total",
+                "kind": "query",
+                "request": {},
+                "state": EMPTY,
+                "context": {},
+                "digest": DIGESTS["counter"],
             },
-        }  # fmt: skip
+        }
         self.control.xadd(REQUESTS, {"event": json.dumps(event)})
         await until(lambda: self.control.xinfo_groups(REQUESTS)[0]["entries-read"], "it is read")
         await until(lambda: not self.control.xlen(REQUESTS), "it is dropped")
