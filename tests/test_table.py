@@ -19,4 +19,7 @@ def test_a_wide_cell_is_cut_unless_it_is_the_last() -> None:
 
 
 def test_what_would_steer_a_terminal_is_shown_as_something_else() -> None:
-    assert table(("a",), [("\x1b[31mred\n",)]).splitlines()[1] == "\N{REPLACEMENT CHARACTER}[31mred\N{REPLACEMENT CHARACTER}"  # fmt: skip # noqa: E501 - one cell
+    assert (
+        table(("a",), [("\x1b[31mred\n",)]).splitlines()[1]
+        == "\N{REPLACEMENT CHARACTER}[31mred\N{REPLACEMENT CHARACTER}"
+    )
