@@ -22,8 +22,8 @@ REQUEST_S = 10.0  # for the whole head of a first request
 class Http(H11Protocol):
     """uvicorn's HTTP, but a connection that sends no request is not kept for ever."""
 
+    # uvicorn narrows the parameter in the same way.
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        # uvicorn narrows the parameter in the same way.
         super().connection_made(transport)
         self._patience = self.loop.call_later(REQUEST_S, self._give_up)
 
