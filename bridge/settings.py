@@ -75,6 +75,23 @@ class Settings:
         "", "Inngest to send `inngest` effects to; empty: they are kept and shown"
     )
     inngest_event_key: str = _setting("local", "event key of that Inngest")
+    inngest_routes: str = _setting(
+        "",
+        "Inngest events the bridge takes: `name=subsystem:key/operation`, comma-separated; "
+        "all others go on to BRIDGE_INNGEST_URL",
+    )
+    joelclaw_redis_url: str = _setting(
+        "", "joelclaw's own Redis; empty: nothing of joelclaw's is touched"
+    )
+    outlet: str = _setting(
+        "",
+        "who gets what `triage` decides: `session:<id>`, `serve` (the SDK's `deliver`) or "
+        "`topic` (a client that joined `outlet:gateway`)",
+    )
+    terminal_port: int = _setting(
+        0, "port for joelclaw's terminal client (it looks at 3018); 0: none"
+    )
+    terminal: str = _setting("terminal:main", "topic that answers the terminal client's prompts")
     max_frame_bytes: int = _setting(
         1_048_576, "largest WebSocket frame taken from a client", least=1024
     )

@@ -1,0 +1,24 @@
+"""The way to a Redis for what is done a few times a second at most."""
+
+from __future__ import annotations
+
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+
+ANSWER_S = 2.0
+
+
+def connect(url: str, name: str, *, answer_s: float | None = ANSWER_S) -> Redis:
+    """Return a client whose commands fail at once when Redis is away: the caller decides.
+
+    `name` is what `CLIENT LIST` shows. `answer_s` None waits for ever, as for pub/sub.
+    """
+    return Redis.from_url(
+        url,
+        client_name=name,
+        socket_timeout=answer_s,
+        socket_connect_timeout=ANSWER_S,
+        retry=Retry(NoBackoff(), 0),
+        protocol=2,
+    )
