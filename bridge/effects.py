@@ -7,9 +7,6 @@ import random
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING
 
-import httpx
-import orjson
-
 from bridge.dispatch import Dispatcher, TimerGone
 from bridge.errors import BridgeError
 from bridge.message import Message, derived_id
@@ -24,10 +21,22 @@ SWEEP_S = 1.0  # how late work is found that another worker left behind
 BATCH = 50
 FIRST_RETRY_MS = 250
 LAST_RETRY_MS = 60_000
+WAIT_MS = 2000  # longest pause before it is looked whether what was away is back
 
 
 class EffectFailed(Exception):
-    """An executor could not do it; the text is kept with the effect. It will be tried again."""
+    """An executor could not do it; the text is kept with the effect.
+
+    It will be tried again, unless it is `final`: what can never succeed goes to the dead at once.
+    """
+
+    def __init__(self, text: str, *, final: bool = False) -> None:
+        super().__init__(text)
+        self.final = final
+
+
+class EffectWaits(EffectFailed):
+    """What it goes to is away: that is no failure of the effect's. It waits for as long."""
 
 
 class Effects:
@@ -108,19 +117,26 @@ class Effects:
         return len(entries)
 
     async def _execute(self, entry: OutboxEntry) -> None:
-        text = ""
+        text, attempts = "", self._attempts
         try:
             # Half the lease: an effect is not begun again while it may still be under way.
             async with asyncio.timeout(self._lease_ms / 2000):
                 await self._executors[entry.kind](entry)
-        except (EffectFailed, TimeoutError) as error:
-            text = str(error) or "no answer in time"
+        except EffectWaits as error:
+            pause_ms = random.randint(FIRST_RETRY_MS, WAIT_MS)
+            await self._journal.fail(entry, str(error), pause_ms, 2**31)
+            self._telemetry.emit("effect_waits", kind=entry.kind)
+            return
+        except EffectFailed as error:
+            text, attempts = str(error), 1 if error.final else attempts
+        except TimeoutError:
+            text = "no answer in time"
         except Exception as error:  # a defect of one executor holds up its own lane only
             text = f"{type(error).__name__}: {error}"
             self._telemetry.emit("defect", where="effect", text=f"{entry.id}: {text}")
         if text:
             after_ms = backoff_ms(entry.attempts)
-            fate = await self._journal.fail(entry, text, after_ms, self._attempts)
+            fate = await self._journal.fail(entry, text, after_ms, attempts)
             self._telemetry.emit(
                 "effect_failed", kind=entry.kind, fate=fate, text=f"{entry.id}: {text}"
             )
@@ -165,36 +181,3 @@ def backoff_ms(attempts: int) -> int:
     """Return a random wait that doubles with each attempt (full jitter above the first)."""
     ceiling = min(FIRST_RETRY_MS * 2 ** min(attempts, 16), LAST_RETRY_MS)
     return random.randint(FIRST_RETRY_MS // 2, ceiling)
-
-
-class Inngest:
-    """Send `inngest` effects: `POST {url}/e/{key}` with `{name, data, id, ts}`.
-
-    `id` makes Inngest drop a repeat within its deduplication window, `ts` is the commit's time.
-    """
-
-    def __init__(self, url: str, event_key: str) -> None:
-        self._url = f"{url.rstrip('/')}/e/{event_key}"
-        self._client = httpx.AsyncClient(timeout=5, trust_env=False)
-
-    async def __call__(self, entry: OutboxEntry) -> None:
-        effect = entry.effect
-        event = {
-            "name": effect["name"],
-            "data": effect["data"],
-            "id": effect["id"],
-            "ts": entry.committed_ms,
-        }
-        try:
-            response = await self._client.post(
-                self._url,
-                content=orjson.dumps(event),
-                headers={"content-type": "application/json"},
-            )
-        except httpx.HTTPError as error:
-            raise EffectFailed(f"{self._url}: {type(error).__name__} {error}") from error
-        if response.status_code >= 300:
-            raise EffectFailed(f"{self._url}: expected 2xx, got {response.status_code}")
-
-    async def close(self) -> None:
-        await self._client.aclose()

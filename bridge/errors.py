@@ -93,10 +93,12 @@ class Violation:
 
 
 class InvalidRequest(BridgeError):
-    """What a caller sent is off its contract."""
+    """What a caller sent is off its contract; `way_out` is what to send, if that is known."""
 
-    def __init__(self, violation: Violation) -> None:
-        super().__init__("invalid_request", str(violation), **violation.as_detail())
+    def __init__(self, violation: Violation, way_out: str = "") -> None:
+        known = {"way_out": way_out} if way_out else {}
+        text = f"{violation}. {way_out}" if way_out else str(violation)
+        super().__init__("invalid_request", text, **violation.as_detail(), **known)
 
 
 class RuntimeFault(BridgeError):

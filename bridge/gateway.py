@@ -10,23 +10,41 @@ import asyncio
 import contextlib
 import logging
 import os
+import random
 import secrets
 import signal
 import sys
 from pathlib import Path
 
 import uvloop
+from redis.asyncio import Redis
 
+from bridge.access import check_exposure, is_loopback
 from bridge.contracts.files import BUILT_IN
 from bridge.contracts.implementations import load_all, python_handlers
 from bridge.contracts.registry import Registry
 from bridge.dispatch import Dispatcher
-from bridge.edge.access import check_exposure
-from bridge.edge.edge import Edge
+from bridge.edge.edge import Edge, uuid4_of
 from bridge.edge.listener import Listener, NoListener, obtain
 from bridge.edge.serve import serve
-from bridge.effects import Effects, Executor, Inngest
+from bridge.effects import Effects, Executor
 from bridge.errors import BridgeError, ContractBroken
+from bridge.joelclaw.adapter import Adapter
+from bridge.joelclaw.deliverer import Deliverer
+from bridge.joelclaw.envelopes import Envelopes
+from bridge.joelclaw.ingress import Ingress
+from bridge.joelclaw.inngest import EventApi, Inngest
+from bridge.joelclaw.inngest_settings import parse_routes
+from bridge.joelclaw.intake import Intake
+from bridge.joelclaw.outlet import SUBSYSTEM, TOPIC, Outlet, Receiver, check_outlet
+from bridge.joelclaw.outlet_adapter import OutletAdapter
+from bridge.joelclaw.outlets.session import SessionOutlet
+from bridge.joelclaw.outlets.topic import TopicDispatcher, TopicOutlet, TopicRegistry
+from bridge.joelclaw.push import Pusher
+from bridge.joelclaw.quarantine import Quarantine
+from bridge.joelclaw.server import connect
+from bridge.joelclaw.system_events import SystemEvents
+from bridge.joelclaw.terminal import Terminal, check_terminal
 from bridge.journal.redis import RedisJournal
 from bridge.journal.server import UnsafeServer, check_server
 from bridge.journal.store import Journal
@@ -50,6 +68,7 @@ def main() -> int:
     """Run a worker until it is told to leave. Exit 2: settings or contracts are wrong."""
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)
+    logging.getLogger("websockets").setLevel(logging.CRITICAL)  # telemetry tells of clients
     try:
         settings = parse(os.environ)
         check_exposure(settings)
@@ -88,11 +107,15 @@ class Worker:
         # The port first: frames must not meet a process that still prints elsewhere.
         transport = open_port(self._port) if self._port else None
         registry, handlers = _load(settings)
+        targets = parse_routes(settings.inngest_routes, registry)
+        topic = check_terminal(settings, registry)
         digests = registry.digests()
+        outlet = check_outlet(settings, registry)
         journal = RedisJournal(
             settings.redis_url,
             done_ttl_ms=settings.done_ttl_ms,
             events_keep=settings.events_keep,
+            delivering=frozenset({SUBSYSTEM} if outlet else ()),
         )
         if not await self._storage_ready(journal, registry):
             await journal.close()
@@ -114,12 +137,14 @@ class Worker:
             zone=settings.zone,
             committed=lambda subsystem: effects.kick(subsystem),
         )
-        inngest = (
-            Inngest(settings.inngest_url, settings.inngest_event_key)
-            if settings.inngest_url
-            else None
-        )
-        executors: dict[str, Executor] = {"inngest": inngest} if inngest else {}
+        executors: dict[str, Executor] = {}
+        effects_to = _event_api(settings)
+        if effects_to is not None:
+            executors["inngest"] = Inngest(effects_to)
+        pushes_to = _joelclaw(settings, "bridge-push")
+        pusher = Pusher(pushes_to, telemetry, "joelclaw") if pushes_to else None
+        if pusher is not None:
+            executors["system_event"] = SystemEvents(pusher)
         effects = Effects(
             journal,
             dispatcher,
@@ -144,6 +169,40 @@ class Worker:
         else:
             nodes.open_socket()
 
+        adapters, connections = self._adapters(dispatcher, journal)
+        if topic is not None:
+            adapters.append(
+                Terminal(
+                    self._name,
+                    topic,
+                    dispatcher,
+                    journal,
+                    Envelopes.load(),
+                    settings,
+                    telemetry,
+                )
+            )
+        clients: TopicOutlet | None = None
+        if outlet is not None:
+            own = connect(settings.redis_url, "bridge")
+            connections.append(own)
+            adapter, clients = self._outlet(outlet, journal, Quarantine(own), pusher)
+            adapters.append(adapter)
+        # Connections of its own: senders of events must not keep effects waiting.
+        passed_to = _event_api(settings)
+        ingress = Ingress(
+            targets,
+            registry,
+            dispatcher,
+            Envelopes.load(),
+            passed_to,
+            telemetry,
+            event_key=settings.inngest_event_key,
+            exposed=not is_loopback(settings.host),
+            timeout_ms=settings.timeout_ms,
+            new_id=lambda: uuid4_of(random.getrandbits(128)),
+        )
+
         async def status() -> dict[str, JSON]:
             return {
                 "worker": self._name,
@@ -153,20 +212,76 @@ class Worker:
                     for name, runtime in runtimes.items()
                 },
                 "link": nodes.counts(),
+                "joelclaw": {
+                    "ingress": ingress.status(),
+                    **{adapter.name: adapter.status() for adapter in adapters},
+                },
                 "counts": telemetry.counts(),
             }
 
-        edge = Edge(registry, dispatcher, journal, settings, telemetry, status=status)
+        edge = Edge(
+            TopicRegistry(registry, clients) if clients else registry,
+            TopicDispatcher(dispatcher, clients) if clients else dispatcher,
+            journal,
+            settings,
+            telemetry,
+            status=status,
+            ingress=ingress,
+            feeds={TOPIC: clients} if clients else {},
+        )
         routes = asyncio.create_task(self._keep_routes(journal, registry))
-        await self._serve(edge, effects)
+        await self._serve(edge, effects, adapters)
         routes.cancel()
+        for connection in (*connections, *([pushes_to] if pushes_to else ())):
+            await connection.aclose()
         await nodes.close()
         await typescript.close()
-        if inngest is not None:
-            await inngest.close()
+        for api in (effects_to, passed_to):
+            if api is not None:
+                await api.close()
         await journal.close()
 
-    async def _serve(self, edge: Edge, effects: Effects) -> None:
+    def _adapters(
+        self, dispatcher: Dispatcher, journal: Journal
+    ) -> tuple[list[Adapter], list[Redis]]:
+        """Make what speaks with joelclaw, as far as the settings ask for it."""
+        settings, adapters = self._settings, list[Adapter]()
+        if not settings.joelclaw_redis_url:
+            return adapters, []
+        own = connect(settings.redis_url, "bridge")
+        theirs = connect(settings.joelclaw_redis_url, "bridge")
+        listener = connect(settings.joelclaw_redis_url, "bridge-intake", answer_s=None)
+        adapters.append(
+            Intake(
+                self._name,
+                theirs,
+                listener,
+                Quarantine(own),
+                Envelopes.load(),
+                dispatcher,
+                journal,
+                self._telemetry,
+                timeout_ms=settings.timeout_ms,
+            )
+        )
+        return adapters, [own, theirs, listener]
+
+    def _outlet(
+        self, outlet: Outlet, journal: Journal, quarantine: Quarantine, pusher: Pusher | None
+    ) -> tuple[OutletAdapter, TopicOutlet | None]:
+        """Make what delivers; the topic's part that clients meet is told apart."""
+        telemetry, deliveries = self._telemetry, journal.deliveries(SUBSYSTEM)
+        token = f"{outlet.kind} {self._name}"
+        clients = TopicOutlet(deliveries, token) if outlet.kind == "topic" else None
+        receiver: Receiver | None = clients
+        if outlet.kind == "session" and pusher is not None:
+            receiver = SessionOutlet(pusher, outlet.session)
+        deliverer = (
+            Deliverer(token, deliveries, receiver, quarantine, telemetry) if receiver else None
+        )
+        return OutletAdapter(outlet, deliveries, deliverer, pusher, telemetry), clients
+
+    async def _serve(self, edge: Edge, effects: Effects, adapters: list[Adapter]) -> None:
         """Take clients until told to leave, then send them on and finish what is in flight."""
         settings = self._settings
         try:
@@ -175,23 +290,27 @@ class Worker:
             raise NoListener(f"no socket to listen on: {error.strerror or error}") from error
         started = asyncio.Event()
         work = asyncio.create_task(effects.run())
+        beside = [asyncio.create_task(adapter.run()) for adapter in adapters]
         server = asyncio.create_task(serve(edge, settings, listener.sock, started.set))
         ready = asyncio.create_task(_ready(started, listener))
         lost = asyncio.create_task(listener.lost.wait())
         leaving = asyncio.create_task(self._leaving.wait())
         done, _ = await asyncio.wait(
-            (work, server, lost, leaving), return_when=asyncio.FIRST_COMPLETED
+            (work, server, lost, leaving, *beside), return_when=asyncio.FIRST_COMPLETED
         )
+        for adapter in adapters:
+            adapter.close()
         self._telemetry.emit("draining", worker=self._name)
         try:
             async with asyncio.timeout(settings.drain_ms / 1000 + 1):
                 await edge.drain()
         except TimeoutError:
             self._telemetry.emit("drain_cut_short", worker=self._name)
-        await asyncio.wait((server,), timeout=2)
-        for task in (work, server, lost, leaving, ready):
+        await asyncio.wait((server, *beside), timeout=2)
+        tasks = (work, server, lost, leaving, ready, *beside)
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(work, server, lost, leaving, ready, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
         await listener.close()
         for finished in done:
             finished.result()  # a defect that ended the worker is shown, not swallowed
@@ -238,6 +357,16 @@ class Worker:
     def _leave(self, why: str) -> None:
         self._telemetry.emit("leaving", worker=self._name, text=why)
         self._leaving.set()
+
+
+def _joelclaw(settings: Settings, name: str) -> Redis | None:
+    return connect(settings.joelclaw_redis_url, name) if settings.joelclaw_redis_url else None
+
+
+def _event_api(settings: Settings) -> EventApi | None:
+    if not settings.inngest_url:
+        return None
+    return EventApi(settings.inngest_url, settings.inngest_event_key)
 
 
 async def _ready(started: asyncio.Event, listener: Listener) -> None:

@@ -19,6 +19,8 @@ RuntimeName = Literal["python", "typescript", "elixir"]
 RUNTIMES: tuple[RuntimeName, ...] = ("python", "typescript", "elixir")
 # Members of a push's payload that are the bridge's; no contract may declare them.
 RESERVED_MEMBERS = ("message_id", "runtime")
+# Topics that begin with these are the bridge's and Channels' own; no subsystem is called that.
+RESERVED_NAMES = ("outlet", "phoenix")
 # Why a runtime got a message: it owns it, or stood in for an owner that could not be reached.
 Reason = Literal["owner", "fallback"]
 

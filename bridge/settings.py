@@ -74,7 +74,9 @@ class Settings:
     inngest_url: str = _setting(
         "", "Inngest to send `inngest` effects to; empty: they are kept and shown"
     )
-    inngest_event_key: str = _setting("local", "event key of that Inngest")
+    inngest_event_key: str = _setting(
+        "local", "event key of that Inngest, and of the gateway's own `/e/<key>`"
+    )
     inngest_routes: str = _setting(
         "",
         "Inngest events the bridge takes: `name=subsystem:key/operation`, comma-separated; "

@@ -35,7 +35,19 @@ class Telemetry:
 
 
 # Events that happen too often to be worth a line each.
-QUIET = frozenset({"committed", "stale", "duplicate", "effect_done"})
+QUIET = frozenset(
+    {
+        "committed",
+        "delivered",
+        "delivery_waits",
+        "duplicate",
+        "effect_done",
+        "effect_waits",
+        "ingress",
+        "stale",
+        "terminal_error",
+    }
+)
 
 
 def log_to(logger: logging.Logger) -> Listener:

@@ -12,7 +12,8 @@ import pytest
 
 from bridge.contracts.registry import Registry
 from bridge.dispatch import Dispatcher
-from bridge.effects import Effects, Executor, Inngest, backoff_ms
+from bridge.effects import Effects, Executor, backoff_ms
+from bridge.joelclaw.inngest import EventApi, Inngest
 from bridge.journal.memory import MemoryJournal
 from bridge.journal.store import OutboxEntry
 from bridge.message import Message, RuntimeName, derived_id
@@ -58,7 +59,9 @@ class Inbox:
                 status = self.status(event)
                 if status == 200:
                     self.taken.append(event)
-                writer.write(f"HTTP/1.1 {status} -\r\ncontent-length: 2\r\n\r\n{{}}".encode())
+                body = f'{{"ids":["01"],"status":{status}}}'
+                head = f"HTTP/1.1 {status} -\r\ncontent-length: {len(body)}\r\n\r\n"
+                writer.write((head + body).encode())
                 await writer.drain()
         except (OSError, asyncio.IncompleteReadError):
             writer.close()
@@ -72,7 +75,8 @@ class Bench:
         self.inbox = inbox
         self.journal = MemoryJournal(clock=lambda: self.now_ms)
         self.telemetry = Telemetry()
-        self.inngest = Inngest(url, "local")
+        self.api = EventApi(url, "local")
+        self.inngest = Inngest(self.api)
         self.runtimes: dict[RuntimeName, Runtime] = {
             "python": PythonRuntime({"counter": counter}, budget_ms=100)
         }
@@ -139,7 +143,7 @@ def run(test: Callable[[Bench], Awaitable[None]]) -> None:
         finally:
             work.cancel()
             await asyncio.gather(work, return_exceptions=True)
-            await bench.inngest.close()
+            await bench.api.close()
             inbox.stop()
 
     asyncio.run(main())
@@ -201,7 +205,10 @@ def test_a_failed_effect_is_tried_again_after_a_pause_and_not_before() -> None:
         [entry] = await bench.waiting()
         assert entry.attempts == 1
         assert 125 <= entry.due_ms - bench.now_ms <= 250
-        assert entry.error.endswith("/e/local: expected 2xx, got 503")
+        assert entry.error.endswith(
+            ': expected 200 {"ids": [1 of them], "status": 200}, '
+            'got 503 {"ids":["01"],"status":503}'
+        )
         await bench.later(124)
         await bench.send("b", "notify", {"count": 1}, key="other")
         assert await bench.taken(1) == ["b/0"]
@@ -234,7 +241,34 @@ def test_after_its_last_attempt_an_effect_is_dead_and_releases_the_next() -> Non
             "inngest",
             3,
         )
-        assert letter.error.endswith("expected 2xx, got 500")
+        assert letter.error.endswith('got 500 {"ids":["01"],"status":500}')
+
+    run(test)
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 413, 422])
+def test_what_can_never_succeed_is_dead_at_once_and_releases_the_next(status: int) -> None:
+    async def test(bench: Bench) -> None:
+        bench.inbox.status = lambda event: status if event["id"] == "a/0" else 200
+        await bench.send("a", "notify", {"count": 2})
+        assert await bench.taken(1) == ["a/1"]
+        assert bench.inbox.asked == ["a/0", "a/1"]
+        [letter] = await bench.journal.dead("counter")
+        assert (letter.id, letter.attempts) == ("a/0", 1)
+        assert f"got {status} " in letter.error
+
+    run(test)
+
+
+@pytest.mark.parametrize("status", [301, 404, 408, 425, 429, 500, 502, 503])
+def test_what_may_pass_is_tried_again(status: int) -> None:
+    async def test(bench: Bench) -> None:
+        bench.inbox.status = lambda event: status if len(bench.inbox.asked) == 1 else 200
+        await bench.send("a", "notify", {"count": 1})
+        await bench.failed(1)
+        await bench.later(60_000)
+        assert await bench.taken(1) == ["a/0"]
+        assert await bench.journal.dead("counter") == []
 
     run(test)
 

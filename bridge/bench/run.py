@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 
 from bridge.bench.commits import commit
 from bridge.bench.figures import HEADINGS, Figure
+from bridge.bench.intake import intake
 from bridge.bench.link import link
 from bridge.bench.processes import CannotMeasure
 from bridge.bench.sockets import connections, query
@@ -17,6 +18,7 @@ BENCHES: dict[str, Callable[[], Awaitable[list[Figure]]]] = {
     "commit": commit,
     "connections": connections,
     "link": link,
+    "intake": intake,
 }
 HELP = f"""usage: bridge bench [{" | ".join(BENCHES)} | all] ...
 

@@ -1,12 +1,16 @@
-"""`bridge contracts`: list, show and check them."""
+"""`bridge contracts`: list, show and check them, and import schemas for them."""
 
 from __future__ import annotations
 
 import asyncio
+import json
+import re
 from dataclasses import asdict
+from pathlib import Path
 
 from bridge.cli.command import (
     Call,
+    CommandFailed,
     Commands,
     add_command,
     add_group,
@@ -22,7 +26,13 @@ from bridge.contracts.check import (
     check_released,
     check_scenarios,
 )
+from bridge.contracts.files import read_json
+from bridge.contracts.importing import import_schema, name_for
+from bridge.contracts.loading import subset
 from bridge.contracts.registry import Registry
+from bridge.errors import ContractBroken
+from bridge.joelclaw.envelopes import NAMES
+from bridge.joelclaw.examples import faults
 from bridge.settings import Settings
 from bridge.up.programs import contract_folders
 
@@ -74,6 +84,20 @@ def add(commands: Commands) -> None:
     )
     add_subsystem(parser)
     add_folders(parser)
+    parser = add_command(
+        group,
+        "import",
+        "write a draft-07 JSON Schema again as `$defs` for a contract",
+        _import,
+        json=False,
+    )
+    parser.add_argument("file", metavar="FILE", help="a draft-07 JSON Schema, as Effect emits it")
+    parser.add_argument("--out", metavar="FILE", help="write here instead of standard output")
+    parser.add_argument(
+        "--loosen",
+        action="store_true",
+        help="where contracts have nothing that says the same, take what allows more",
+    )
 
 
 def _list(call: Call) -> int:
@@ -115,7 +139,7 @@ def _show(call: Call) -> int:
 
 def _check(call: Call) -> int:
     settings = with_folders(call)
-    rows = check_contracts(contract_folders(settings))
+    rows = check_contracts(contract_folders(settings)) + _envelopes()
     if all(row.ok for row in rows):
         registry = _registry(call)
         if call.args.subsystem is not None:
@@ -125,6 +149,56 @@ def _check(call: Call) -> int:
         rows += asyncio.run(_scenarios(call, settings, registry))
     call.show(CHECKS, [{**asdict(row), "result": row.problem or "ok"} for row in rows])
     return int(not all(row.ok for row in rows))
+
+
+def _envelopes() -> list[Row]:
+    """Hold contracts/joelclaw to the subset, and its examples to their verdicts."""
+    try:
+        found = faults()
+    except ContractBroken as error:
+        found = [str(error)]
+    what = f"contracts/joelclaw: {len(NAMES)} envelopes"
+    return [Row("envelopes", "", what, problem=fault) for fault in found] or [
+        Row("envelopes", "", what)
+    ]
+
+
+def _import(call: Call) -> int:
+    file, loosen = Path(call.args.file), call.args.loosen
+    document = read_json(file)
+    imported = import_schema(document, _name(document, file), subset())
+    looser = imported.of("loosened")
+    for finding in imported.findings:
+        kind = "needs --loosen" if finding in looser and not loosen else finding.kind
+        at = finding.pointer or "(whole file)"
+        say_error(f"{file}: {at}: {kind}: {finding.was}: {finding.says}")
+    if refused := imported.of("refused"):
+        raise CommandFailed(f"nothing was written: {len(refused)} refused, mend the schema")
+    if looser and not loosen:
+        raise CommandFailed(
+            f"nothing was written: {len(looser)} cannot be said exactly. Mend the schema, or let "
+            "the result take more: --loosen"
+        )
+    text = json.dumps({"$defs": imported.definitions}, indent=2, ensure_ascii=False)
+    if call.args.out is None:
+        print(text)
+    else:
+        try:
+            with open(call.args.out, "x", encoding="utf-8") as out:
+                out.write(text + "\n")
+        except OSError as error:
+            raise CommandFailed(f"{call.args.out}: {error.strerror}") from None
+    if imported.root is not None:
+        say_error(f'the whole of {file} is {{"$ref": "#/$defs/{imported.root}"}}')
+    return 0
+
+
+def _name(document: object, file: Path) -> str:
+    """Return a name for the whole file: its title if that is one, else the file's."""
+    title = document.get("title") if isinstance(document, dict) else None
+    if isinstance(title, str) and re.fullmatch("[A-Za-z][A-Za-z0-9 _-]*", title):
+        return name_for(title)
+    return name_for(file.name.removesuffix(".json").removesuffix(".schema"))
 
 
 async def _scenarios(call: Call, settings: Settings, registry: Registry) -> list[Row]:

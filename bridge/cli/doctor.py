@@ -15,12 +15,18 @@ from typing import Literal
 import redis
 from redis.exceptions import RedisError
 
+from bridge.access import check_exposure
+from bridge.cli.admin import fetch, served_by
 from bridge.cli.command import Call, Commands, add_command
-from bridge.cli.status import fetch, served_by
+from bridge.cli.joelclaw import described, second_consumer
 from bridge.client import NotReached
 from bridge.contracts.registry import Registry
-from bridge.edge.access import check_exposure
 from bridge.errors import BridgeError, ContractBroken
+from bridge.joelclaw.inngest_settings import check_inngest
+from bridge.joelclaw.outlet import check_outlet
+from bridge.joelclaw.server import connect
+from bridge.joelclaw.takeover import IntakeStatus, intake_status
+from bridge.joelclaw.terminal import check_terminal
 from bridge.journal.server import UnsafeServer, check_server
 from bridge.message import RUNTIMES
 from bridge.settings import BadSetting, Settings
@@ -69,6 +75,7 @@ def examine(settings: Settings) -> Iterator[Check]:
     path = search_path()
     yield _program("typescript", settings.typescript, typescript(path))
     yield _program("elixir", settings.node, elixir(path))
+    joelclaw = settings.joelclaw_redis_url
     try:
         run = RunFile.read(Path(settings.dir))
     except NotRunning as error:
@@ -79,6 +86,9 @@ def examine(settings: Settings) -> Iterator[Check]:
         yield Check("bridge", "ok", f"pid {run.pid} serves {run.url}")
         yield from _served(run, settings)
         yield from _redis(run.redis_url, settings)
+        joelclaw = joelclaw or run.joelclaw_redis_url
+    if joelclaw:
+        yield from _joelclaw(joelclaw)
 
 
 def alive(settings: Settings) -> Iterator[Check]:
@@ -118,7 +128,10 @@ def _exposure(settings: Settings) -> Check:
 def _contracts(settings: Settings) -> Check:
     try:
         registry = Registry.load(*contract_folders(settings))
-    except ContractBroken as error:
+        check_terminal(settings, registry)
+        check_inngest(settings, registry)
+        check_outlet(settings, registry)
+    except (ContractBroken, BadSetting) as error:
         return Check("contracts", "fail", str(error))
     digests = registry.digests()
     shown = ", ".join(f"{name} {digest[:12]}" for name, digest in digests.items())
@@ -178,6 +191,28 @@ def _redis(url: str, settings: Settings) -> Iterator[Check]:
     text = f"{report.version}, appendfsync {report.appendfsync}, {report.eviction}"
     yield Check("redis", "warn" if warning else "ok", warning or text)
     yield _clock(url)
+
+
+def _joelclaw(url: str) -> Iterator[Check]:
+    """Look at joelclaw's Redis: who takes its events, and whether somebody else does too."""
+
+    async def look() -> IntakeStatus:
+        client = connect(url, "bridge-cli")
+        try:
+            return await intake_status(client)
+        finally:
+            await client.aclose()
+
+    try:
+        status = asyncio.run(look())
+    except (RedisError, OSError, ValueError) as error:
+        yield Check("joelclaw's Redis", "fail", str(error))
+        return
+    for what, found in described(status):
+        warn = what == "holder" and status.state == "taken" and status.holder is None
+        yield Check(what, "warn" if warn else "ok", found)
+    if second := second_consumer(status):
+        yield Check("second consumer", "warn", second)
 
 
 def _clock(url: str) -> Check:

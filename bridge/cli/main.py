@@ -8,7 +8,22 @@ import sys
 from collections.abc import Sequence
 
 from bridge import __version__
-from bridge.cli import contracts, doctor, journal, messages, pending, routes, running
+from bridge.cli import (
+    contracts,
+    deliveries,
+    doctor,
+    joelclaw,
+    journal,
+    messages,
+    new,
+    observe,
+    pending,
+    quarantine,
+    replay,
+    routes,
+    running,
+    status,
+)
 from bridge.cli.command import Call, CommandFailed, UsageError, say_error
 from bridge.client import NotReached
 from bridge.errors import BridgeError, ContractBroken
@@ -47,6 +62,22 @@ def parser() -> argparse.ArgumentParser:
     )
     whole.add_argument("--version", action="version", version=__version__)
     commands = whole.add_subparsers(metavar="COMMAND", required=True)
-    for module in (running, messages, routes, contracts, journal, pending, doctor):
+    modules = (
+        running,
+        status,
+        messages,
+        routes,
+        contracts,
+        new,
+        journal,
+        pending,
+        deliveries,
+        observe,
+        replay,
+        joelclaw,
+        quarantine,
+        doctor,
+    )
+    for module in modules:
         module.add(commands)
     return whole

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import asdict
 
+from bridge.cli.admin import fetch, served_by
 from bridge.cli.command import (
     Call,
     CommandFailed,
@@ -13,7 +14,6 @@ from bridge.cli.command import (
     add_subsystem,
     say_error,
 )
-from bridge.cli.status import fetch, served_by
 from bridge.client import NotReached
 from bridge.journal.store import Route
 from bridge.message import RUNTIMES

@@ -6,7 +6,7 @@ import asyncio
 import os
 import shutil
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,6 +15,7 @@ from bridge.contracts.files import BUILT_IN
 from bridge.contracts.implementations import load_all, python_handlers
 from bridge.contracts.registry import Registry
 from bridge.link.session import SessionLimits
+from bridge.message import RUNTIMES
 from bridge.runtimes.elixir import ElixirRuntime
 from bridge.runtimes.node_links import NodeLinks
 from bridge.runtimes.python import PythonRuntime
@@ -43,8 +44,13 @@ class Present:
 
 
 @asynccontextmanager
-async def present(settings: Settings, registry: Registry) -> AsyncIterator[Present]:
-    """Start what is here, and end it when the caller is done; no running bridge is touched."""
+async def present(
+    settings: Settings, registry: Registry, wanted: Collection[str] = RUNTIMES
+) -> AsyncIterator[Present]:
+    """Start what is here, and end it when the caller is done; no running bridge is touched.
+
+    Of `typescript` and `elixir` only what is `wanted`.
+    """
     files = [Path(settings.implementations)] if settings.implementations else []
     implementations = load_all(*files)
     handlers = python_handlers(implementations, *(file.resolve().parent for file in files))
@@ -55,14 +61,16 @@ async def present(settings: Settings, registry: Registry) -> AsyncIterator[Prese
         alone = replace(
             environment.absolute(settings), dir=str(folder), link_dir=str(folder), redis_url=""
         )
-        await _typescript(stack, alone, registry, found)
-        await _elixir(stack, alone, registry, found)
+        if "typescript" in wanted:
+            await _typescript(stack, alone, registry, found)
+        if "elixir" in wanted:
+            await _elixir(stack, alone, registry, found)
         built_in = Registry.load(BUILT_IN).names()
         deadline = time.monotonic() + START_TIMEOUT_S
         for name, runtime in list(found.runtimes.items()):
             # The built-in ones are compiled into service and node.
-            wanted = [s for s, by in implementations.items() if name in by or s in built_in]
-            known = [s for s in wanted if s in registry.names()]
+            needed = [s for s, by in implementations.items() if name in by or s in built_in]
+            known = [s for s in needed if s in registry.names()]
             if not await _serves(runtime, known, deadline):
                 del found.runtimes[name]
                 found.failed[name] = f"did not start:\n{_last_lines(folder / f'{name}.log')}"

@@ -29,7 +29,7 @@ class Runs(Protocol):
 class Row:
     """One thing looked at. `problem` is empty when all is well."""
 
-    check: str  # contract, scenario, released, generated
+    check: str  # contract, envelopes, scenario, released, generated
     subsystem: str
     what: str
     runtime: str = ""

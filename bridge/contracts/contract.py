@@ -32,15 +32,16 @@ class Operation:
     reply: CompiledSchema
     defaults: Mapping[str, JSON]
 
-    def check_request(self, value: JSON) -> JSON:
+    def check_request(self, value: JSON, pointer: str = "") -> JSON:
         """Return the request as every runtime gets it: normalised, defaults filled in.
 
-        Raises InvalidRequest, or what `normalise` raises.
+        `pointer` is where it stands in what errors are about. Raises InvalidRequest, or what
+        `normalise` raises.
         """
         if self.defaults and type(value) is dict:
             value = {**self.defaults, **value}
-        value = normalise(value)
-        violation = self.request.violation(value)
+        value = normalise(value, pointer)
+        violation = self.request.violation(value, pointer)
         if violation is not None:
             raise InvalidRequest(violation)
         return value

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from bridge.canonical import escape
@@ -14,14 +16,15 @@ from bridge.contracts.loading import require_shape
 from bridge.errors import ContractBroken
 from bridge.message import JSON, Context
 
+FILE_NAME = "implementations.json"
 Handler = Callable[[Any, str, Any, Context], tuple[JSON, list[dict[str, JSON]], JSON]]
 
 
 def load(file: Path) -> dict[str, dict[str, str]]:
     """Return subsystem -> runtime -> where its implementation is, paths made absolute.
 
-    A Python implementation is `package.module:function`, found from the file's folder too; the
-    others are files. Raises ContractBroken for a file that is not this, or names what isn't.
+    Each is a file; a Python implementation may also be `package.module:function`, found from the
+    file's folder too. Raises ContractBroken for a file that is not this, or names what isn't.
     """
     document = read_json(file)
     require_shape(file, document, "implementations.schema.json")
@@ -29,7 +32,7 @@ def load(file: Path) -> dict[str, dict[str, str]]:
     for subsystem, entries in document.items():
         loaded[subsystem] = {}
         for runtime, where in entries.items():
-            if runtime != "python":
+            if runtime != "python" or _is_file(where):
                 path = (file.parent / where).resolve()
                 if not path.is_file():
                     raise ContractBroken(
@@ -66,17 +69,39 @@ def python_handlers(
     for subsystem, entries in implementations.items():
         if "python" not in entries:
             continue
-        module, _, function = entries["python"].partition(":")
+        where = entries["python"]
+        module, function = (where, "handle") if _is_file(where) else where.split(":")
         try:
-            found = getattr(importlib.import_module(module), function, None)
+            found = getattr(_imported(subsystem, module), function, None)
         except Exception as error:  # whatever a user's module does when it is imported
-            raise _broken(
-                subsystem, entries["python"], f"{type(error).__name__}: {error}"
-            ) from error
+            raise _broken(subsystem, where, f"{type(error).__name__}: {error}") from error
         if not callable(found):
-            raise _broken(subsystem, entries["python"], f"{module} has no function {function}")
+            raise _broken(subsystem, where, f"{module} has no function {function}")
         handlers[subsystem] = found
     return handlers
+
+
+def _is_file(where: str) -> bool:
+    return where.endswith(".py")
+
+
+def _imported(subsystem: str, module: str) -> ModuleType:
+    """Import a module, or a file.
+
+    A file is a package of its own: it may be called queue.py, and `from .rules import limit`
+    finds what is beside it.
+    """
+    if not _is_file(module):
+        return importlib.import_module(module)
+    name, beside = f"subsystem_{subsystem}", [str(Path(module).parent)]
+    spec = importlib.util.spec_from_file_location(
+        name, module, submodule_search_locations=beside
+    )
+    assert spec is not None
+    assert spec.loader is not None
+    loaded = sys.modules[name] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(loaded)
+    return loaded
 
 
 def _broken(subsystem: str, where: str, what: str) -> ContractBroken:

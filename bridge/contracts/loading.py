@@ -17,7 +17,7 @@ from bridge.contracts.generated.subsystem import Operation, SubsystemFile
 from bridge.contracts.subset import Subset
 from bridge.contracts.validation import BadSchema, CompiledSchema, pointer_of, resolve
 from bridge.errors import ContractBroken
-from bridge.message import JSON, RESERVED_MEMBERS
+from bridge.message import JSON, RESERVED_MEMBERS, RESERVED_NAMES
 
 FILE_NAME = "subsystem.json"
 # Channels' own events; a client could not tell ours from them.
@@ -127,6 +127,9 @@ class _Loading:
             yield f"/events/{escape(name)}", schema
 
     def check_names(self) -> None:
+        if self.parsed.name in RESERVED_NAMES:
+            text = f"{' and '.join(RESERVED_NAMES)} are the bridge's own: take another name"
+            raise self.broken("/name", "reserved", text)
         for member in ("operations", "events"):
             for name in self.document.get(member, {}):
                 if name.startswith(_RESERVED):

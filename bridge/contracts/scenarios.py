@@ -15,6 +15,7 @@ from bridge.contracts.generated.scenarios import (
     ExpectedReply,
     ScenariosFile,
 )
+from bridge.contracts.generated.scenarios import Scenario as WrittenScenario
 from bridge.contracts.generated.scenarios import Step as WrittenStep
 from bridge.contracts.loading import require_shape
 from bridge.errors import BridgeError, ContractBroken, Refusal, RuntimeFault
@@ -42,7 +43,7 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """A sequence of messages to one key, beginning with the contract's initial state."""
+    """A sequence of messages to one key."""
 
     name: str
     key: str
@@ -77,7 +78,7 @@ def load_scenarios(file: Path, contract: Contract) -> list[Scenario]:
             contract.check_key(written.key)
         except BridgeError as error:
             raise ContractBroken(str(file), f"{at}/key", "key", error.message) from None
-        steps = tuple(_steps(file, contract, written.name, written.key, written.steps, at))
+        steps = tuple(_steps(file, contract, written, at))
         scenarios.append(Scenario(written.name, written.key, steps))
     return scenarios
 
@@ -120,15 +121,17 @@ def _as_vector(step: Step) -> JSON:
     }
 
 
-def _steps(
-    file: Path, contract: Contract, name: str, key: str, written: list[WrittenStep], at: str
-) -> Iterator[Step]:
+def _steps(file: Path, contract: Contract, whole: WrittenScenario, at: str) -> Iterator[Step]:
     state = contract.initial_state
-    for n, step in enumerate(written):
+    if "given" in whole.model_fields_set:
+        state = whole.given
+        if violation := contract.state.violation(state, f"{at}/given"):
+            raise ContractBroken(str(file), violation.pointer, violation.rule, str(violation))
+    for n, step in enumerate(whole.steps):
         here = f"{at}/steps/{n}"
-        message_id = step.message_id or f"{slug(name)}/{n}"
+        message_id = step.message_id or f"{slug(whole.name)}/{n}"
         context = context_for(
-            message_id, step.now_ms, step.now_ms + contract.timeout_ms, ZONE, key
+            message_id, step.now_ms, step.now_ms + contract.timeout_ms, ZONE, whole.key
         )
         try:
             operation = contract.operation(step.operation, internal=True)

@@ -75,6 +75,8 @@ def resolve(value: Any, pointer: str) -> Any:
 def _violation(
     contract: str, value: Any, error: jsonschema_rs.ValidationError, prefix: str
 ) -> Violation:
+    while (meant := _meant(error)) is not None:
+        error = meant
     path = list(error.instance_path)
     rule, said = error.kind.name, getattr(error.kind, "value", None)
     actual = value
@@ -91,6 +93,35 @@ def _violation(
         path.append(unexpected)
         actual = actual[unexpected]
     return Violation(contract, prefix + pointer_of(path), rule, expected, json_type(actual))
+
+
+def _meant(error: jsonschema_rs.ValidationError) -> jsonschema_rs.ValidationError | None:
+    """Return what is wrong with the one alternative the value is meant to be, None if unclear."""
+    at = len(error.instance_path)
+    meant = [errors for errors in _alternatives(error) if not _is_another(errors, at)]
+    return meant[0][0] if len(meant) == 1 else None
+
+
+def _is_another(errors: list[jsonschema_rs.ValidationError], at: int) -> bool:
+    """Say whether the value is meant to be another alternative than the one with these errors.
+
+    It is if its type differs, or a `const` of the value itself or of its members, as tags are.
+    """
+    for error in errors:
+        kind, depth = error.kind.name, len(error.instance_path)
+        another = (kind == "type" and depth == at) or (kind == "const" and depth <= at + 1)
+        below = _alternatives(error) if depth == at else []
+        if another or (below and all(_is_another(each, at) for each in below)):
+            return True
+    return False
+
+
+def _alternatives(
+    error: jsonschema_rs.ValidationError,
+) -> list[list[jsonschema_rs.ValidationError]]:
+    """Return what is wrong with each alternative of an `anyOf` or `oneOf` that none satisfied."""
+    kind, kinds = error.kind, jsonschema_rs.ValidationErrorKind
+    return kind.context if isinstance(kind, kinds.AnyOf | kinds.OneOfNotValid) else []
 
 
 # Where the keyword's own value would say nothing, or repeat the value that was checked.

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable
 from dataclasses import asdict
-from typing import Any
 
 from bridge.canonical import json_type, parse
+from bridge.edge.body import Receive, read_body
 from bridge.errors import BridgeError
 from bridge.journal.store import Journal, Route
 from bridge.message import JSON, RUNTIMES
-
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 
 MAX_BODY_BYTES = 65536
 ROUTES = "/admin/routes/"
@@ -42,7 +40,7 @@ class Admin:
             if path.startswith(ROUTES):
                 if method != "PUT":
                     return _not_allowed(method, "PUT")
-                body = parse(await _body(receive), what="the body")
+                body = parse(await read_body(receive, MAX_BODY_BYTES), what="the body")
                 return 200, await self._set_route(path.removeprefix(ROUTES), body)
         except BridgeError as error:
             return STATUSES.get(error.code, 503 if error.retryable else 400), error.response()
@@ -90,20 +88,3 @@ def _not_allowed(method: str, allowed: str) -> tuple[int, JSON]:
         "invalid_request", f"expected {allowed}, got {method[:20]}", expected=allowed
     )
     return 405, error.response()
-
-
-async def _body(receive: Receive) -> bytes:
-    body = bytearray()
-    while True:
-        event = await receive()
-        if event["type"] != "http.request":
-            raise BridgeError("invalid_frame", "the request was broken off")
-        body += event.get("body", b"")
-        if len(body) > MAX_BODY_BYTES:
-            raise BridgeError(
-                "limit_exceeded",
-                f"a body takes up to {MAX_BODY_BYTES} bytes",
-                limit=MAX_BODY_BYTES,
-            )
-        if not event.get("more_body", False):
-            return bytes(body)

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import random
-from collections.abc import Awaitable, Callable, Coroutine, MutableMapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, MutableMapping
 from typing import Any, Protocol
 
+from bridge.access import SUBPROTOCOL, AccessRefused, Caller, Gate
 from bridge.channels.frames import V1, V2, codec_for
 from bridge.channels.session import CLOSE_DRAINED, CLOSE_IDLE, Push
-from bridge.edge.access import SUBPROTOCOL, AccessRefused, Caller, Gate
 from bridge.edge.admin import Admin
+from bridge.edge.body import read_body
 from bridge.edge.connection import EXTENSION, Connection
 from bridge.edge.fanout import Fanout
+from bridge.edge.feed import Feed, FeedFollower
 from bridge.edge.queries import Queries
-from bridge.edge.respond import respond, respond_to_handshake
+from bridge.edge.respond import Headers, respond, respond_to_handshake, respond_with
 from bridge.edge.socket import Operation, Socket
 from bridge.errors import BridgeError
 from bridge.journal.store import Journal
@@ -52,6 +55,23 @@ class Dispatcher(Protocol):
     ) -> JSON: ...
 
 
+class Ingress(Protocol):
+    """What takes other calls on the same port; `bridge.joelclaw.ingress.Ingress` is one.
+
+    Answers are status, headers and body.
+    """
+
+    def takes(self, path: str) -> bool: ...
+
+    async def answer(
+        self, scope: Scope, read_body: Callable[[int], Awaitable[bytes]]
+    ) -> tuple[int, Headers, bytes]:
+        """Answer a request; `read_body` returns its body, up to so many bytes."""
+        ...
+
+    def refuse(self, error: BridgeError) -> tuple[int, Headers, bytes]: ...
+
+
 class Edge:
     """The sockets of one worker. `serve` runs it; `drain` sends everyone on and ends it."""
 
@@ -64,11 +84,15 @@ class Edge:
         telemetry: Telemetry,
         *,
         status: Callable[[], Awaitable[dict[str, JSON]]] | None = None,
+        ingress: Ingress | None = None,
+        feeds: Mapping[str, Feed] | None = None,
         new_id: Callable[[], str] = lambda: uuid4_of(random.getrandbits(128)),
     ) -> None:
         self.settings = settings
         self.telemetry = telemetry
         self.fanout = Fanout(journal, telemetry)
+        for name, feed in (feeds or {}).items():
+            self.fanout.put(name, FeedFollower(journal, telemetry, name, feed))
         self.new_id = new_id
         self.sockets: set[Socket] = set()
         self.draining = False
@@ -78,7 +102,9 @@ class Edge:
         self._dispatcher = dispatcher
         self._gate = Gate.of(settings)
         self._admin = Admin(journal, self._status, status)
+        self._ingress = ingress
         self._tasks: set[asyncio.Task[None]] = set()
+        self._calls: set[asyncio.Task[Any]] = set()  # uvicorn's, under way in the ingress
         self._queries = Queries(self._query, self.start)
 
     async def app(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -213,14 +239,15 @@ class Edge:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self.settings.drain_ms / 1000
         while self._in_flight() and (left_s := deadline - loop.time()) > 0:
-            await asyncio.wait(self._tasks, timeout=left_s, return_when=asyncio.FIRST_COMPLETED)
+            under_way = self._tasks | self._calls
+            await asyncio.wait(under_way, timeout=left_s, return_when=asyncio.FIRST_COMPLETED)
         for socket in list(self.sockets):
             socket.hang_up(CLOSE_DRAINED, "this worker is stopping: connect again")
         await self.fanout.close()
         self.drained.set()
 
     def _in_flight(self) -> int:
-        return sum(socket.session.in_flight for socket in self.sockets)
+        return sum(socket.session.in_flight for socket in self.sockets) + len(self._calls)
 
     def _status(self) -> dict[str, JSON]:
         return {
@@ -244,11 +271,28 @@ class Edge:
             elif path.startswith("/admin/"):
                 self._gate.check_token(caller)
                 answer = await self._admin.answer(method, path, receive)
+            elif self._ingress is not None and self._ingress.takes(path):
+                await self._call(self._ingress, scope, receive, send)
+                return
             else:
                 answer = (404, _nothing_at(path).response())
         except AccessRefused as refused:
             answer = (refused.status, refused.error.response())
         await respond(send, method, *answer)
+
+    async def _call(self, ingress: Ingress, scope: Scope, receive: Receive, send: Send) -> None:
+        if self.draining:
+            answer = ingress.refuse(BridgeError("draining", "this worker is stopping"))
+            await respond_with(send, scope["method"], *answer)
+            return
+        task = asyncio.current_task()
+        assert task is not None
+        self._calls.add(task)
+        try:
+            answer = await ingress.answer(scope, functools.partial(read_body, receive))
+            await respond_with(send, scope["method"], *answer)
+        finally:
+            self._calls.discard(task)
 
 
 def _nothing_at(path: str) -> BridgeError:

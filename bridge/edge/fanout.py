@@ -211,6 +211,10 @@ class Fanout:
         self._starting: dict[str, asyncio.Task[Follower]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
+    def put(self, subsystem: str, follower: Follower) -> None:
+        """Use a follower that needs no start."""
+        self._followers[subsystem] = follower
+
     def running(self, subsystem: str) -> Follower | None:
         return self._followers.get(subsystem)
 

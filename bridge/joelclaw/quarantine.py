@@ -17,6 +17,9 @@ from bridge.message import JSON
 RECORDS = "joelclaw:bridge:quarantine"
 TIMES = "joelclaw:bridge:quarantine:times"
 
+DELIVERIES = "joelclaw:bridge:{triage}:deliveries"
+DELIVERIES_SOURCE = "deliveries"
+
 # Both keys in one step. KEYS: records, times. ARGV: id, record, at_ms.
 PUT = """
 redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
@@ -54,7 +57,7 @@ def text_of(raw: bytes) -> str:
 
 
 class Quarantine:
-    """Put twice under the same id, an item is there once."""
+    """Put twice under the same id, an item is there once. `redis` is the bridge's."""
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
@@ -64,7 +67,7 @@ class Quarantine:
 
     async def list(self, limit: int = 100) -> list[Quarantined]:
         """Return the oldest items first."""
-        ids = await self._redis.zrange(TIMES, 0, limit - 1)
+        ids: Any = await self._redis.zrange(TIMES, 0, limit - 1)
         if not ids:
             return []
         found: Any = await self._redis.hmget(RECORDS, ids)
@@ -80,8 +83,22 @@ class Quarantine:
     async def remove(self, id: str) -> bool:
         return bool(await self._eval(REMOVE, id))
 
+    async def redrive(self, item: Quarantined, joelclaw: Redis | None) -> None:
+        """Put an item back to where it came from, as the next to be taken, then remove it.
+
+        `joelclaw` is needed for what came from a list of joelclaw's.
+        """
+        raw = item.as_bytes()
+        if item.source == DELIVERIES_SOURCE:
+            await self._redis.xadd(DELIVERIES, {"event": raw})
+        elif joelclaw is not None:
+            await joelclaw.rpush(f"joelclaw:{item.source}", raw)
+            doorbell = json.dumps({"eventId": item.id, "type": "bridge.redriven"})
+            await joelclaw.publish(item.source.replace("events:", "joelclaw:notify:"), doorbell)
+        await self.remove(item.id)
+
     async def _eval(self, script: str, *arguments: str | bytes | int) -> Any:
-        return await self._redis.eval(script, 2, RECORDS, TIMES, *arguments)  # type: ignore[misc]
+        return await self._redis.eval(script, 2, RECORDS, TIMES, *arguments)
 
 
 def _written(item: Quarantined) -> str:

@@ -14,6 +14,7 @@ import orjson
 from bridge.canonical import canonical
 from bridge.errors import BridgeError
 from bridge.journal import records
+from bridge.journal.memory_deliveries import MemoryDeliveries
 from bridge.journal.positions import is_position, order, trim_refused
 from bridge.journal.store import (
     Commit,
@@ -72,6 +73,7 @@ class _Subsystem:
     lanes: dict[str, _Lane] = field(default_factory=dict)
     timers: dict[str, _Timer] = field(default_factory=dict)
     dead: dict[str, _Buried] = field(default_factory=dict)
+    deliveries: MemoryDeliveries | None = None
 
 
 class MemoryJournal:
@@ -83,11 +85,13 @@ class MemoryJournal:
         *,
         done_ttl_ms: int = 604_800_000,
         events_keep: int = 10_000,
+        delivering: frozenset[str] = frozenset(),
         new_token: Callable[[], str] = lambda: uuid.uuid4().hex,
     ) -> None:
         self._clock = clock
         self._done_ttl_ms = done_ttl_ms
         self._events_keep = events_keep
+        self._delivering = delivering
         self._new_token = new_token
         self._numbers = itertools.count(1)
         self._subsystems: dict[str, _Subsystem] = {}
@@ -137,6 +141,8 @@ class MemoryJournal:
             store.timers.pop(records.timer_member(commit.key, commit.timer), None)
         for event in events:
             self._emit(store, event)
+            if commit.subsystem in self._delivering:
+                self.deliveries(commit.subsystem).append(event)
         for kind, effect_id, effect in effects:
             if kind == "schedule":
                 self._schedule(store, commit, effect_id, effect)
@@ -268,6 +274,13 @@ class MemoryJournal:
             for entry in lane.entries
         ]
         return entries[:limit]
+
+    # -- deliveries ------------------------------------------------------------------------
+    def deliveries(self, subsystem: str) -> MemoryDeliveries:
+        store = self._of(subsystem)
+        if store.deliveries is None:
+            store.deliveries = MemoryDeliveries(subsystem, self._clock, self._position)
+        return store.deliveries
 
     # -- timers ----------------------------------------------------------------------------
     async def due_timers(self, subsystem: str, count: int, lease_ms: int) -> list[Timer]:

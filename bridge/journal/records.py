@@ -101,6 +101,7 @@ def outbox_record(commit: Commit, effect_id: str, effect: dict[str, JSON]) -> by
         "key": commit.key,
         "effect": effect,
         "committed_ms": commit.now_ms,
+        "runtime": commit.runtime,
     }
     return f"{effect['effect']} ".encode() + canonical(body)
 

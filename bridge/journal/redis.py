@@ -15,11 +15,13 @@ from bridge.journal.client import Client
 from bridge.journal.connection import NotSent, Part, Rejected, Unanswered
 from bridge.journal.positions import is_position, order, trim_refused
 from bridge.journal.reads import Raw, Reads, Wanted
+from bridge.journal.redis_deliveries import RedisDeliveries
 from bridge.journal.store import (
     OUTBOX_KINDS,
     Commit,
     Committed,
     Dead,
+    Deliveries,
     Event,
     OutboxEntry,
     Route,
@@ -68,8 +70,9 @@ def new_token() -> str:
 class RedisJournal:
     """Keep the journal in one Redis primary.
 
-    `timeout_ms` bounds every wait for Redis; `new_token` makes the tokens of claims. Use it in
-    one event loop, and close it there.
+    `timeout_ms` bounds every wait for Redis; `new_token` makes the tokens of claims; what the
+    subsystems `delivering` emit is also kept for their outlet. Use it in one event loop, and
+    close it there.
     """
 
     def __init__(
@@ -78,6 +81,7 @@ class RedisJournal:
         *,
         done_ttl_ms: int = 604_800_000,
         events_keep: int = 10_000,
+        delivering: frozenset[str] = frozenset(),
         timeout_ms: int = 2000,
         new_token: Callable[[], str] = new_token,
     ) -> None:
@@ -85,6 +89,7 @@ class RedisJournal:
         self._reads = Reads(self._read, _snapshot)
         self._done_ttl_ms = done_ttl_ms
         self._events_keep = events_keep
+        self._delivering = delivering
         self._new_token = new_token
 
     # -- messages --------------------------------------------------------------------------
@@ -103,7 +108,12 @@ class RedisJournal:
                 f"message {commit.message_id} has {timeout_ms} ms left, nothing was sent",
                 message_id=commit.message_id,
             )
-        arguments = commit_arguments(commit, self._done_ttl_ms, self._events_keep)
+        arguments = commit_arguments(
+            commit,
+            self._done_ttl_ms,
+            self._events_keep,
+            delivering=commit.subsystem in self._delivering,
+        )
         loop = asyncio.get_running_loop()
         deadline = loop.time() + timeout_ms / 1000
         pause_s = FIRST_PAUSE_S
@@ -237,6 +247,10 @@ class RedisJournal:
             )
             for lane, due_ms, held, attempts, error, record in groups(answer, 6)
         ]
+
+    # -- deliveries ------------------------------------------------------------------------
+    def deliveries(self, subsystem: str) -> Deliveries:
+        return RedisDeliveries(self._client, _prefix(subsystem), subsystem, _unavailable)
 
     # -- timers ----------------------------------------------------------------------------
     async def due_timers(self, subsystem: str, count: int, lease_ms: int) -> list[Timer]:

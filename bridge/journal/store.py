@@ -120,6 +120,37 @@ class OutboxEntry:
     error: str = ""
     token: str = ""  # of the claim; complete and fail name it
     held: bool = False  # nobody can execute this kind now (no Inngest configured)
+    runtime: str = ""  # which committed it; "" for effects committed before this was kept
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """An emitted event that waits for the outlet's receiver; `event.position` names it.
+
+    `attempts` are those that were begun, whether or not somebody lived to end them. Only the
+    first in line has any: one is delivered after the other.
+    """
+
+    event: Event
+    text: bytes  # the CloudEvent, as it stands in the stream
+    attempts: int = 0
+    error: str = ""  # of the last attempt
+    wait_ms: int = 0  # until it may be tried again
+
+
+class Hold(NamedTuple):
+    """Who delivers now, and, told to nobody else, what is first in line."""
+
+    holder: str
+    first: Delivery | None = None
+
+
+class Waiting(NamedTuple):
+    """What is not delivered. `holder` is empty while nobody delivers."""
+
+    total: int
+    holder: str
+    first: list[Delivery]
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +181,45 @@ class Dead:
     error: str
     attempts: int
     died_ms: int
+
+
+class Deliveries(Protocol):
+    """The events of one subsystem that its outlet has to deliver, in commit order.
+
+    One holder at a time delivers: it names its `token` in every call. What a former holder
+    tells, that stood still while its lease ran out, is not heard once another has the lease.
+    Every method may raise BridgeError `storage_unavailable`.
+    """
+
+    async def hold(self, token: str, lease_ms: int) -> Hold:
+        """Take or renew the lease; if another holds it, only say who."""
+        ...
+
+    async def release(self, token: str) -> None:
+        """Let go of the lease, if it is ours."""
+        ...
+
+    async def begin(self, token: str, position: str) -> int:
+        """Count an attempt and return its number; 0 if the lease is not ours."""
+        ...
+
+    async def done(self, token: str, position: str) -> bool:
+        """Remove what was delivered; False if another holds the lease, or it is gone."""
+        ...
+
+    async def failed(self, token: str, position: str, error: str, retry_after_ms: int) -> bool:
+        """Keep it first in line, and try again later."""
+        ...
+
+    async def give_back(self, token: str, position: str) -> bool:
+        """Take an attempt back that was nobody's failure."""
+        ...
+
+    async def arrived(self, wait_ms: int) -> bool:
+        """Wait up to `wait_ms` until there is something to deliver."""
+        ...
+
+    async def waiting(self, limit: int = 100) -> Waiting: ...
 
 
 class Journal(Protocol):
@@ -222,6 +292,13 @@ class Journal(Protocol):
         ...
 
     async def outbox(self, subsystem: str, limit: int = 100) -> list[OutboxEntry]: ...
+
+    # -- deliveries ------------------------------------------------------------------------
+    def deliveries(self, subsystem: str) -> Deliveries:
+        """Return what a subsystem's outlet has to deliver: for those in `delivering`, which is
+        an argument of the journal's, each commit adds the events it emits.
+        """
+        ...
 
     # -- timers ----------------------------------------------------------------------------
     async def due_timers(self, subsystem: str, count: int, lease_ms: int) -> list[Timer]:

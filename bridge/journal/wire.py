@@ -12,8 +12,11 @@ from bridge.journal.store import Commit, Committed, Dead, Route, Timer
 from bridge.message import Version
 
 
-def commit_arguments(commit: Commit, done_ttl_ms: int, events_keep: int) -> list[Part]:
+def commit_arguments(
+    commit: Commit, done_ttl_ms: int, events_keep: int, *, delivering: bool
+) -> list[Part]:
     """Return what `commit.lua` is given, but for the tag."""
+    emit = "deliver" if delivering else "emit"
     arguments: list[Part] = [
         commit.message_id,
         commit.fingerprint,
@@ -37,7 +40,7 @@ def commit_arguments(commit: Commit, done_ttl_ms: int, events_keep: int) -> list
     for kind, effect_id, effect in records.sorted_effects(commit):
         if kind == "emit":
             event = canonical(records.cloud_event(commit, effect_id, effect))
-            arguments += ("emit", event)
+            arguments += (emit, event)
         elif kind == "schedule":
             body = canonical(records.timer_body(effect_id, effect))
             arguments += ("schedule", effect["id"], effect["at_ms"], body, effect_id)

@@ -39,6 +39,7 @@ class RunFile:
     redis_url: str
     link_dir: str
     listener: str
+    joelclaw_redis_url: str = ""
 
     @classmethod
     def read(cls, directory: Path) -> RunFile:

@@ -12,8 +12,11 @@ from contextlib import AsyncExitStack
 from dataclasses import replace
 from pathlib import Path
 
+from bridge.access import check_exposure
 from bridge.contracts.registry import Registry
-from bridge.edge.access import check_exposure
+from bridge.joelclaw.inngest_settings import check_inngest
+from bridge.joelclaw.outlet import check_outlet
+from bridge.joelclaw.terminal import check_terminal, port_taken
 from bridge.message import RUNTIMES, RuntimeName
 from bridge.settings import PREFIX, Settings
 from bridge.table import table
@@ -91,6 +94,9 @@ class _Run:
         check_exposure(self._settings)
         check_port(self._settings.port)
         registry = Registry.load(*programs.contract_folders(self._settings))
+        check_terminal(self._settings, registry)
+        check_inngest(self._settings, registry)
+        check_outlet(self._settings, registry)
         async with AsyncExitStack() as stack:
             self._take_directory(stack)
             await self._start_redis(stack)
@@ -98,6 +104,7 @@ class _Run:
             reaper = asyncio.create_task(reap_strangers(self._pids))
             stack.callback(reaper.cancel)
             self._start_typescript(stack)
+            self._look_at_terminal()
             await self._start_workers(stack, listener, registry.digests())
             self._write_run_file(stack)
             findings = await self._probe()
@@ -232,12 +239,25 @@ class _Run:
             redis_url=self._settings.redis_url,
             link_dir=self._settings.link_dir,
             listener=self._settings.listener,
+            joelclaw_redis_url=self._settings.joelclaw_redis_url,
         )
         stack.callback((self._directory / "run.json").unlink, missing_ok=True)
         run.write(self._directory)
 
     def _url(self) -> str:
         return url_of(self._settings.host, self._settings.port)
+
+    def _look_at_terminal(self) -> None:
+        port = self._settings.terminal_port
+        if port and port_taken(self._settings):
+            self._say(
+                f"port {port} is taken, by joelclaw's own daemon perhaps: the terminal is served"
+                " once it is free"
+            )
+
+    def _terminal_url(self) -> str:
+        url = url_of(self._settings.host, self._settings.terminal_port)
+        return url.replace("http://", "ws://")
 
     async def _probe(self) -> list[Finding]:
         assert self._workers is not None
@@ -264,6 +284,8 @@ class _Run:
         ]
         rows += [(name, "", None, why.reason) for name, why in self._missing.items()]
         self._say(table(("runtime", "subsystem", "round trip", "state"), rows))
+        if self._settings.terminal_port:
+            self._say(f"terminal {self._terminal_url()} ({self._settings.terminal})")
         self._say(
             f"serving {self._url()} (WebSocket: /socket/websocket), data and logs in"
             f" {self._directory}, Ctrl-C stops"

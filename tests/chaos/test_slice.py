@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from bridge.cli.status import fetch, served_by
+from bridge.cli.admin import fetch, served_by
 from bridge.client import connected
 from bridge.journal.redis import RedisJournal
 from tests.chaos.process import ROOT, BridgeProcess, runtimes_here

@@ -11,6 +11,8 @@ import pytest
 
 from bridge import __version__
 from bridge.cli.reference import pages
+from bridge.contracts.files import BUILT_IN
+from bridge.contracts.registry import Registry
 from bridge.settings import Settings
 from tests.cli.conftest import Cli
 from tests.running import SUBSYSTEMS, Up
@@ -41,7 +43,7 @@ def test_a_setting_that_is_none_has_exit_code_2(
 
 def test_contracts_are_listed_and_shown(alone: Cli) -> None:
     rows = alone("contracts", "list", "--contracts", str(SUBSYSTEMS), "--json").rows
-    assert [row["name"] for row in rows] == ["counter", "heartbeat"]
+    assert [row["name"] for row in rows] == Registry.load(BUILT_IN, SUBSYSTEMS).names()
     shown = alone("contracts", "show", "heartbeat", "--json").rows
     assert [(row["operation"], row["kind"]) for row in shown] == [
         ("configure", "command"),

@@ -7,7 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from bridge.contracts.files import BUILT_IN
+from bridge.contracts.registry import Registry
 from tests.cli.conftest import Cli
+from tests.running import SUBSYSTEMS
+
+NAMES = Registry.load(BUILT_IN, SUBSYSTEMS).names()
 
 
 def test_routes_tell_the_owner_and_route_changes_it(cli: Cli) -> None:
@@ -31,7 +36,7 @@ def test_routes_tell_the_owner_and_route_changes_it(cli: Cli) -> None:
 def test_routes_is_a_table_for_people(cli: Cli) -> None:
     lines = cli("routes").out.splitlines()
     assert lines[0].split() == ["subsystem", "owner", "fallback", "epoch", "since"]
-    assert [line.split()[0] for line in lines[1:]] == ["counter", "heartbeat"]
+    assert [line.split()[0] for line in lines[1:]] == NAMES
 
 
 @pytest.mark.parametrize(
@@ -47,7 +52,7 @@ def test_a_route_that_cannot_be_is_refused(
 
 def test_an_unknown_subsystem_names_the_known_ones(cli: Cli) -> None:
     done = cli("outbox", "nothing")
-    assert done.err == "bridge: no subsystem 'nothing', there are: counter, heartbeat\n"
+    assert done.err == f"bridge: no subsystem 'nothing', there are: {', '.join(NAMES)}\n"
     assert done.code == 1
 
 

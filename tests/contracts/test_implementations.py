@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from bridge.contracts.files import ROOT
+from bridge.contracts.files import BUILT_IN, ROOT
 from bridge.contracts.implementations import load, load_all, python_handlers
+from bridge.contracts.registry import Registry
 from bridge.errors import ContractBroken
 from bridge.subsystems import heartbeat
 
@@ -19,8 +20,9 @@ def written(folder: Path, document: Any) -> Path:
 
 
 def test_the_built_in_ones_load_like_a_users() -> None:
-    assert load_all() == {"heartbeat": {"python": "bridge.subsystems.heartbeat:handle"}}
-    assert python_handlers(load_all()) == {"heartbeat": heartbeat.handle}
+    names = Registry.load(BUILT_IN).names()
+    assert load_all() == {n: {"python": f"bridge.subsystems.{n}:handle"} for n in names}
+    assert python_handlers(load_all())["heartbeat"] == heartbeat.handle
 
 
 def test_paths_are_relative_to_the_file(tmp_path: Path) -> None:
@@ -38,7 +40,8 @@ def test_paths_are_relative_to_the_file(tmp_path: Path) -> None:
 
 def test_a_users_file_adds_to_the_built_in_ones_and_takes_their_place(tmp_path: Path) -> None:
     file = written(tmp_path, {"heartbeat": {"python": "mine:handle"}, "b": {"python": "b:f"}})
-    assert load_all(file) == {"heartbeat": {"python": "mine:handle"}, "b": {"python": "b:f"}}
+    mine = {"heartbeat": {"python": "mine:handle"}, "b": {"python": "b:f"}}
+    assert load_all(file) == {**load_all(), **mine}
 
 
 def test_a_python_module_is_found_beside_the_file(tmp_path: Path) -> None:

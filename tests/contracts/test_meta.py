@@ -39,6 +39,19 @@ def test_the_effects_are_the_closed_list() -> None:
     assert set(OUTBOX_KINDS) == set(KINDS) - {"emit", "schedule", "cancel"}
 
 
+@pytest.mark.parametrize(
+    ("session", "good"),
+    [("agent", True), ("pid-a1", True), ("a-pid-1", True), ("pid-1", False), ("pid-4711", False)],
+)
+def test_no_system_event_goes_to_a_session_named_after_a_process(
+    session: str, good: bool
+) -> None:
+    effect = {"effect": "system_event", "session": session, "type": "t", "payload": {}}
+    violation = effect_schemas()["system_event"].violation(effect)
+    assert (violation is None) == good
+    assert violation is None or (violation.pointer, violation.rule) == ("/session", "not")
+
+
 def test_the_runtimes_are_those_of_the_code() -> None:
     definitions = read("subsystem.schema.json")["$defs"]
     assert tuple(definitions["RuntimeName"]["enum"]) == RUNTIMES

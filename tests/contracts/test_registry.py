@@ -24,7 +24,12 @@ def loading(folder: Path, document: Any) -> ContractBroken:
 
 
 def test_the_built_in_contracts_load() -> None:
-    assert Registry.load(BUILT_IN).names() == ["heartbeat"]
+    assert Registry.load(BUILT_IN).names() == [
+        "heartbeat",
+        "sessions",
+        "terminal",
+        "triage",
+    ]
 
 
 def test_a_sound_contract_loads_with_what_it_says_and_the_defaults(tmp_path: Path) -> None:
@@ -54,9 +59,9 @@ def test_a_folder_may_be_one_subsystems_own(tmp_path: Path) -> None:
 
 def test_an_unknown_subsystem_is_refused_with_those_there_are() -> None:
     with pytest.raises(BridgeError) as caught:
-        Registry.load(BUILT_IN).get("hearbeat")
+        Registry.load(BUILT_IN / "heartbeat", BUILT_IN / "triage").get("hearbeat")
     assert caught.value.code == "unknown_topic"
-    assert caught.value.detail["expected"] == ["heartbeat"]
+    assert caught.value.detail["expected"] == ["heartbeat", "triage"]
 
 
 def test_the_same_name_in_two_folders_is_refused(tmp_path: Path) -> None:
@@ -99,7 +104,7 @@ def test_a_file_that_is_not_strict_json_is_refused(tmp_path: Path, text: str, ru
         ("/name", "Sound", "/name", "pattern"),
         ("/version", 0, "/version", "minimum"),
         ("/owner", "ruby", "/owner", "enum"),
-        ("/fallback", "ruby", "/fallback", "oneOf"),
+        ("/fallback", "ruby", "/fallback", "enum"),
         ("/fallback", ..., "", "required"),
         ("/surprise", 1, "/surprise", "additionalProperties"),
         ("/operations", {}, "/operations", "minProperties"),

@@ -49,8 +49,8 @@ def step(operation: str, request: Any, expect: Any, **more: Any) -> Any:
     return {"operation": operation, "request": request, "now_ms": 5, "expect": expect, **more}
 
 
-def scenario(*steps: Any, name: str = "One", key: str = "k") -> Any:
-    return {"name": name, "key": key, "steps": list(steps)}
+def scenario(*steps: Any, name: str = "One", key: str = "k", **more: Any) -> Any:
+    return {"name": name, "key": key, "steps": list(steps), **more}
 
 
 def checked(registry: Registry, runtimes: Mapping[str, Runs]) -> list[Row]:
@@ -67,7 +67,7 @@ def test_the_python_implementations_pass_every_scenario() -> None:
     registry = Registry.load(BUILT_IN, COUNTER)
     rows = checked(registry, {"python": Inline(handlers)})
     assert [str(row) for row in rows if not row.ok] == []
-    assert {row.subsystem for row in rows} == {"heartbeat", "counter"}
+    assert {row.subsystem for row in rows} == set(registry.names())
 
 
 def test_state_goes_from_step_to_step_and_ids_come_from_the_name(tmp_path: Path) -> None:
@@ -129,6 +129,19 @@ def test_a_row_says_where_a_runtime_differs(tmp_path: Path, answer: Any, problem
     assert (row.subsystem, row.what, row.runtime, row.ok) == ("sound", "One", "elixir", False)
 
 
+def test_a_given_state_is_what_the_first_step_meets(tmp_path: Path) -> None:
+    registry = sound(
+        tmp_path,
+        [
+            scenario(step("get", {}, {"reply": {"n": 9}}), given={"n": 9}),
+            scenario(step("get", {}, {"reply": {"n": 0}}), name="Two"),
+        ],
+    )
+    runtime = Inline({"sound": lambda state, operation, request, context: (state, [], None)})
+    assert [row.problem for row in checked(registry, {"python": runtime})] == ["", ""]
+    assert [seen.state for seen in runtime.seen] == [{"n": 9}, {"n": 0}]
+
+
 def test_a_runtime_that_has_no_instance_is_left_out(tmp_path: Path) -> None:
     registry = sound(tmp_path, [scenario(step("set", {}, SET))])
     assert checked(registry, {"elixir": Inline({})}) == []
@@ -145,6 +158,8 @@ def test_a_runtime_that_has_no_instance_is_left_out(tmp_path: Path) -> None:
         ),
         ([scenario(step("set", {}, SET), name="日本")], "/scenarios/0/name", "unique"),
         ([scenario(step("set", {}, SET), key="a\n")], "/scenarios/0/key", "key"),
+        ([scenario(step("set", {}, SET), given={"n": -1})], "/scenarios/0/given/n", "minimum"),
+        ([scenario(step("set", {}, SET), given=None)], "/scenarios/0/given", "type"),
         ([scenario(step("sett", {}, SET))], "/scenarios/0/steps/0", "unknown_operation"),
         ([scenario(step("set", {"n": "1"}, SET))], "/scenarios/0/steps/0", "invalid_request"),
         ([scenario(step("set", {}, GET))], "/scenarios/0/steps/0", "invalid_request"),

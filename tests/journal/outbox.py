@@ -13,7 +13,7 @@ class OutboxSuite(JournalCase):
         (entry,) = await self.claim()
         assert entry.effect == inngest("a", data={"list": [], "n": 1})
         assert (entry.id, entry.lane, entry.subsystem) == ("m1/0", "k", SUBSYSTEM)
-        assert (entry.key, entry.kind) == ("k", "inngest")
+        assert (entry.key, entry.kind, entry.runtime) == ("k", "inngest", "python")
         assert (entry.committed_ms, entry.attempts) == (1_800_000_000_123, 0)
         assert (entry.error, entry.held) == ("", False)
         assert entry.token != ""

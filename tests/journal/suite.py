@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from tests.journal.commits import CommitSuite
+from tests.journal.deliveries import DeliveriesSuite
 from tests.journal.outbox import OutboxSuite
 from tests.journal.streams import StreamSuite
 from tests.journal.timers import TimerSuite
 
 
-class JournalSuite(CommitSuite, OutboxSuite, TimerSuite, StreamSuite):
+class JournalSuite(CommitSuite, OutboxSuite, TimerSuite, StreamSuite, DeliveriesSuite):
     """All of it. Import this module, not the class, or pytest collects the class itself."""

@@ -145,6 +145,7 @@ class TestRedisFailures(JournalCase):
         entry = OutboxEntry("m/0", "k", SUBSYSTEM, "k", "inngest", {}, 0, token="t")
         timer = Timer(SUBSYSTEM, "k", "later", 0, "add", {}, "m/0")
         journal = self.journal
+        deliveries = journal.deliveries(SUBSYSTEM)
         calls: list[Awaitable[Any]] = [
             journal.read(SUBSYSTEM, "k"),
             journal.ensure_route(SUBSYSTEM, "python", None),
@@ -168,6 +169,14 @@ class TestRedisFailures(JournalCase):
             journal.trim(SUBSYSTEM, "0-0"),
             journal.mark_exported(SUBSYSTEM, "0-0"),
             journal.keys(SUBSYSTEM),
+            deliveries.hold("a", 1000),
+            deliveries.release("a"),
+            deliveries.begin("a", "1-1"),
+            deliveries.done("a", "1-1"),
+            deliveries.failed("a", "1-1", "", 0),
+            deliveries.give_back("a", "1-1"),
+            deliveries.arrived(50),
+            deliveries.waiting(),
         ]
         async with asyncio.timeout(DEADLINE_S):
             outcomes = await asyncio.gather(*calls, return_exceptions=True)

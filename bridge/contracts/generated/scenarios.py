@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+# ruff: noqa: E501 (texts come from the schema as they are)
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -71,6 +72,12 @@ class Scenario(BaseModel):
         ),
     ]
     key: Annotated[str, Field(max_length=200, min_length=1)]
+    given: Annotated[
+        Any | None,
+        Field(
+            description="The state the first step meets; left out: the contract's `initial_state`."
+        ),
+    ] = None
     steps: Annotated[list[Step], Field(min_length=1)]
 
 

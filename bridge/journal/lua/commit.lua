@@ -1,6 +1,7 @@
 -- Commit one command: every check precedes the first write.
 -- ARGV: tag, then as named here, then the effects, each an operation with its arguments:
---   emit EVENT | schedule ID AT_MS BODY SET_BY | cancel ID | queue LANE RECORD
+--   emit EVENT | deliver EVENT | schedule ID AT_MS BODY SET_BY | cancel ID | queue LANE RECORD
+--   (deliver: emit, and keep it for the outlet until that has delivered it)
 -- answer: status, then for duplicate the id and the done-record, for stale the version that stands
 local message_id, fingerprint, idempotency, key = ARGV[2], ARGV[3], ARGV[4], ARGV[5]
 local expected_seq, expected_id, epoch = ARGV[6], ARGV[7], ARGV[8]
@@ -59,7 +60,10 @@ end
 local i = 20
 while i <= #ARGV do
   local operation = ARGV[i]
-  if operation == 'emit' then
+  if operation == 'emit' or operation == 'deliver' then
+    if operation == 'deliver' then
+      redis.call('XADD', P .. 'deliveries', '*', 'event', ARGV[i + 1])
+    end
     redis.call('XADD', P .. 'events', 'MAXLEN', '~', events_keep, '*', 'event', ARGV[i + 1])
     redis.call('INCR', P .. 'events:count')
     i = i + 2

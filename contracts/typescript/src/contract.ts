@@ -89,6 +89,15 @@ export function effectSchemasOf(file: { $defs: Record<string, Schema> }): Map<st
   return new Map(schemas);
 }
 
+/** Return the schema of each of joelclaw's envelopes, from contracts/joelclaw. */
+export function envelopeSchemasOf(file: {
+  anyOf: Array<{ $ref: string }>;
+  $defs: Record<string, Schema>;
+}): Map<string, Schema> {
+  const names = file.anyOf.map(({ $ref }) => $ref.replace("#/$defs/", ""));
+  return new Map(names.map((name) => [name, complete(file.$defs[name] as Schema, file.$defs)]));
+}
+
 /** Put a contract together from its file and the validators of `schemasOf`. */
 export function contractOf(
   file: ContractFile,

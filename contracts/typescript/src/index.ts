@@ -3,6 +3,13 @@
 export { compileContract } from "./compile.ts";
 export type { Contract, ContractFile } from "./contract.ts";
 export {
+  deliver,
+  Deliverer,
+  type DeliverOptions,
+  type Delivery,
+  type Receiver,
+} from "./deliver.ts";
+export {
   byCodePoint,
   cut,
   derivedId,
@@ -12,6 +19,19 @@ export {
   remainder,
   trim,
 } from "./derived.ts";
+export {
+  readEnvelope,
+  type Doorbell,
+  type Envelopes,
+  type InngestEvent,
+  type InngestEvents,
+  type NotifyMessage,
+  type OutboundMessage,
+  type QueueEnvelope,
+  type SystemEvent,
+  type TerminalFrame,
+  type TerminalRequest,
+} from "./envelopes.ts";
 export { contracts, effects } from "./generated/contracts.ts";
 export {
   operations,

@@ -10,10 +10,14 @@ import type { Contract, ContractFile } from "./contract.ts";
 import { effects } from "./generated/contracts.ts";
 import type { Handler } from "./implementation.ts";
 
+// What an implementation imports to use this package; wherever it is, it gets this very copy.
+const SDK = /^joelclaw-bridge$/;
 // CommonJS packages inside the bundle require Node's own modules.
 const REQUIRE =
   'import { createRequire } from "node:module";\n' +
   "const require = createRequire(import.meta.url);";
+
+let offered: Promise<void> | undefined;
 
 /** A file that cannot be served; the text names it. */
 export class LoadError extends Error {
@@ -62,9 +66,11 @@ export async function loadContracts(
 
 /** Import a module's `handle`. Bun reads TypeScript by itself; for Node it is bundled first. */
 export async function loadHandler(path: string): Promise<Handler> {
-  const bundle = /\.m?ts$/.test(path) && process.versions["bun"] === undefined;
+  const bun = process.versions["bun"] !== undefined;
+  const bundle = /\.m?ts$/.test(path) && !bun;
   let module: { handle?: unknown };
   try {
+    if (bun) await (offered ??= offerToBun());
     module = bundle ? await importTypeScript(path) : await import(pathToFileURL(path).href);
   } catch (error) {
     throw new LoadError(`${path}: ${(error as Error).message}`, { cause: error });
@@ -88,11 +94,35 @@ async function importTypeScript(path: string): Promise<{ handle?: unknown }> {
       sourcemap: "inline",
       logLevel: "silent",
       banner: { js: REQUIRE },
+      plugins: [
+        {
+          name: "sdk",
+          setup: ({ onResolve }) => onResolve({ filter: SDK }, () => ({ path: sdk(), external: true })),
+        },
+      ],
     });
     return await import(pathToFileURL(outfile).href);
   } finally {
     await rm(folder, { recursive: true });
   }
+}
+
+/** Return this package's address: built, or its sources under Bun. */
+function sdk(): string {
+  return new URL(`./index.${import.meta.url.endsWith(".ts") ? "ts" : "js"}`, import.meta.url).href;
+}
+
+async function offerToBun(): Promise<void> {
+  interface Builder {
+    module(name: string, load: () => Promise<{ exports: object; loader: "object" }>): void;
+  }
+  const { plugin } = (globalThis as unknown as { Bun: { plugin(_: object): void } }).Bun;
+  const exports = (await import(sdk())) as object;
+  plugin({
+    name: "sdk",
+    setup: (build: Builder) =>
+      build.module("joelclaw-bridge", async () => ({ exports, loader: "object" })),
+  });
 }
 
 function compile(file: ContractFile, path: string): Contract {

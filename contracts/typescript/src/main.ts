@@ -9,6 +9,9 @@
 import { LoadError, loadContracts, loadHandlers } from "./load.ts";
 import { serve } from "./serve.ts";
 import * as heartbeat from "./subsystems/heartbeat.ts";
+import * as sessions from "./subsystems/sessions.ts";
+import * as terminal from "./subsystems/terminal.ts";
+import * as triage from "./subsystems/triage.ts";
 
 const log = (line: string): void => console.error(`bridge-typescript: ${line}`);
 
@@ -16,8 +19,14 @@ async function main(env: NodeJS.ProcessEnv): Promise<void> {
   const file = env["BRIDGE_IMPLEMENTATIONS"];
   const yours = file ? await loadHandlers(file, ({ message }) => log(message)) : {};
   const folders = (env["BRIDGE_CONTRACTS"] ?? "").split(":").filter((folder) => folder !== "");
+  const builtIn = {
+    heartbeat: heartbeat.handle,
+    sessions: sessions.handle,
+    terminal: terminal.handle,
+    triage: triage.handle,
+  };
   const service = serve(
-    { heartbeat: heartbeat.handle, ...yours },
+    { ...builtIn, ...yours },
     {
       redisUrl: env["BRIDGE_REDIS_URL"] || "redis://127.0.0.1:6379",
       contracts: await loadContracts(folders, Object.keys(yours)),

@@ -11,6 +11,9 @@ import { answer } from "../src/invocation.ts";
 import { canonical, type Json } from "../src/json.ts";
 import { loadHandlers } from "../src/load.ts";
 import { handle as heartbeat } from "../src/subsystems/heartbeat.ts";
+import { handle as sessions } from "../src/subsystems/sessions.ts";
+import { handle as terminal } from "../src/subsystems/terminal.ts";
+import { handle as triage } from "../src/subsystems/triage.ts";
 import { contextOf } from "./gateway.ts";
 import { CONTRACTS, readJson, TEST_SUBSYSTEMS } from "./paths.ts";
 
@@ -28,6 +31,7 @@ interface Step {
 interface Scenario {
   name: string;
   key: string;
+  given?: Json;
   steps: Step[];
 }
 
@@ -39,6 +43,9 @@ const { counter } = await loadHandlers(
 );
 const IMPLEMENTATIONS: Array<[folder: string, handle: Handler]> = [
   [join(CONTRACTS, "subsystems", "heartbeat"), heartbeat],
+  [join(CONTRACTS, "subsystems", "sessions"), sessions],
+  [join(CONTRACTS, "subsystems", "terminal"), terminal],
+  [join(CONTRACTS, "subsystems", "triage"), triage],
   [join(TEST_SUBSYSTEMS, "counter"), counter as Handler],
 ];
 
@@ -47,9 +54,9 @@ for (const [folder, handle] of IMPLEMENTATIONS) {
   const contract = compileContract(file, effects);
   describe(`the scenarios of ${file.name}, byte for byte`, () => {
     const { scenarios } = readJson<{ scenarios: Scenario[] }>(folder, "scenarios.json");
-    for (const { name, key, steps } of scenarios) {
+    for (const { name, key, given, steps } of scenarios) {
       test(name, () => {
-        let state = file.initial_state;
+        let state = given === undefined ? file.initial_state : given;
         steps.forEach((step, n) => {
           const context = contextFor(step.message_id ?? `${slug(name)}/${n}`, key, step.now_ms);
           const told = answer(contract, handle, {

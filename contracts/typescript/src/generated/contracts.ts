@@ -46,4 +46,206 @@ export const contracts: Record<string, Contract> = {
     validators["subsystem heartbeat"] ?? {},
     effects,
   ),
+  "sessions": contractOf(
+    {
+      "name": "sessions",
+      "state": {},
+      "operations": {
+        "register": {
+          "kind": "command",
+          "effects": [
+            "emit",
+            "schedule"
+          ],
+          "errors": [
+            "reserved_id"
+          ],
+          "request": {},
+          "reply": {}
+        },
+        "renew": {
+          "kind": "command",
+          "effects": [
+            "schedule"
+          ],
+          "errors": [
+            "unknown_session"
+          ],
+          "request": {},
+          "reply": {}
+        },
+        "leave": {
+          "kind": "command",
+          "effects": [
+            "emit",
+            "cancel"
+          ],
+          "errors": [
+            "unknown_session"
+          ],
+          "request": {},
+          "reply": {}
+        },
+        "expire": {
+          "kind": "command",
+          "effects": [
+            "emit"
+          ],
+          "errors": [],
+          "request": {},
+          "reply": {}
+        },
+        "list": {
+          "kind": "query",
+          "effects": [],
+          "errors": [],
+          "request": {},
+          "reply": {}
+        }
+      },
+      "events": {
+        "sessions.joined": {},
+        "sessions.left": {}
+      }
+    },
+    "e016f79816b0d650ca638e37b5e0aa4a6590dbd61fde4bc672017d479ed9492c",
+    validators["subsystem sessions"] ?? {},
+    effects,
+  ),
+  "terminal": contractOf(
+    {
+      "name": "terminal",
+      "state": {},
+      "operations": {
+        "configure": {
+          "kind": "command",
+          "effects": [],
+          "errors": [
+            "reserved_session"
+          ],
+          "request": {},
+          "reply": {}
+        },
+        "prompt": {
+          "kind": "command",
+          "effects": [
+            "system_event"
+          ],
+          "errors": [
+            "no_session",
+            "empty_prompt"
+          ],
+          "request": {},
+          "reply": {}
+        },
+        "abort": {
+          "kind": "command",
+          "effects": [
+            "emit"
+          ],
+          "errors": [
+            "no_session"
+          ],
+          "request": {},
+          "reply": {}
+        },
+        "say": {
+          "kind": "command",
+          "effects": [
+            "emit"
+          ],
+          "errors": [],
+          "request": {},
+          "reply": {}
+        },
+        "status": {
+          "kind": "query",
+          "effects": [],
+          "errors": [],
+          "request": {},
+          "reply": {}
+        }
+      },
+      "events": {
+        "terminal.text_delta": {},
+        "terminal.tool_call": {},
+        "terminal.tool_result": {},
+        "terminal.turn_end": {},
+        "terminal.error": {},
+        "terminal.abort": {}
+      }
+    },
+    "10f9577deeec7922344bc3a680f1a26f44c41d3864f0152312b37c3e0a610124",
+    validators["subsystem terminal"] ?? {},
+    effects,
+  ),
+  "triage": contractOf(
+    {
+      "name": "triage",
+      "state": {},
+      "operations": {
+        "receive": {
+          "kind": "command",
+          "effects": [
+            "emit",
+            "schedule",
+            "cancel"
+          ],
+          "errors": [
+            "too_deep"
+          ],
+          "request": {},
+          "reply": {}
+        },
+        "configure": {
+          "kind": "command",
+          "effects": [],
+          "errors": [],
+          "request": {},
+          "reply": {}
+        },
+        "sleep": {
+          "kind": "command",
+          "effects": [],
+          "errors": [],
+          "request": {},
+          "reply": {}
+        },
+        "wake": {
+          "kind": "command",
+          "effects": [
+            "emit",
+            "cancel"
+          ],
+          "errors": [],
+          "request": {},
+          "reply": {}
+        },
+        "flush": {
+          "kind": "command",
+          "effects": [
+            "emit",
+            "cancel"
+          ],
+          "errors": [],
+          "request": {},
+          "reply": {}
+        },
+        "pending": {
+          "kind": "query",
+          "effects": [],
+          "errors": [],
+          "request": {},
+          "reply": {}
+        }
+      },
+      "events": {
+        "triage.prompt": {},
+        "triage.digest": {}
+      }
+    },
+    "8c85edcc55b375d6b1e593299526caa42db9de21ccec9a74bf4f859d45bfc506",
+    validators["subsystem triage"] ?? {},
+    effects,
+  ),
 };

@@ -44,6 +44,9 @@ export interface Inngest {
  */
 export interface SystemEvent {
   effect: "system_event";
+  /**
+   * Not pid-<number>: joelclaw deletes the lists of such sessions when it finds no process of that number on its own machine.
+   */
   session: string;
   type: string;
   payload: {

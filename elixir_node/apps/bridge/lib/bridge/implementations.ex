@@ -11,7 +11,12 @@ defmodule Bridge.Implementations do
   @type t :: %__MODULE__{module: module, digest: String.t()}
   @type all :: %{String.t() => t}
 
-  @built_in %{"heartbeat" => Bridge.Subsystems.Heartbeat}
+  @built_in %{
+    "heartbeat" => Bridge.Subsystems.Heartbeat,
+    "sessions" => Bridge.Subsystems.Sessions,
+    "terminal" => Bridge.Subsystems.Terminal,
+    "triage" => Bridge.Subsystems.Triage
+  }
 
   @doc """
   Return the built-in implementations and those of the given files, by subsystem.

@@ -36,7 +36,7 @@ defmodule Bridge.ApplicationTest do
     Peer.signal(node.os_pid, "TERM")
     assert {0, log} = OsNode.await_end(node)
     for peer <- [a, b], do: assert(await(fn -> not OsNode.alive?(peer.os_pid) end))
-    assert log =~ "node info up, serves counter, heartbeat\n"
+    assert log =~ "node info up, serves counter, heartbeat, sessions, terminal, triage\n"
     assert log =~ "node info worker 1: worker peer-"
     refute log =~ "killed"
   end

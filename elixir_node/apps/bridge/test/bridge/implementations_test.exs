@@ -25,8 +25,10 @@ defmodule Bridge.ImplementationsTest do
   end
 
   test "the built-in ones have the digests of their contracts" do
-    assert Implementations.digests(Implementations.load(%{}, %{})) ==
-             %{"heartbeat" => Generated.Contracts.all()["heartbeat"].digest}
+    digests =
+      Map.new(Generated.Contracts.all(), fn {name, %{digest: digest}} -> {name, digest} end)
+
+    assert Implementations.digests(Implementations.load(%{}, %{})) == digests
   end
 
   test "a file replaces a built-in implementation" do
@@ -49,7 +51,8 @@ defmodule Bridge.ImplementationsTest do
 
     digests = Map.new(Map.keys(files) -- ["undigested"], &{&1, "abc"})
 
-    assert Map.keys(Implementations.load(files, digests)) == ["counter", "heartbeat"]
+    loaded = Implementations.load(files, digests)
+    assert Map.keys(loaded) -- Map.keys(Implementations.load(%{}, %{})) == ["counter"]
 
     assert {:error, "expected one Bridge.Implementation, got 0"} =
              Implementations.compile(without)

@@ -19,6 +19,27 @@ defmodule Bridge.Generated.Contracts do
       owner: "python",
       fallback: "python",
       timeout_ms: 5000
+    },
+    "sessions" => %{
+      version: 1,
+      digest: "e016f79816b0d650ca638e37b5e0aa4a6590dbd61fde4bc672017d479ed9492c",
+      owner: "python",
+      fallback: "python",
+      timeout_ms: 5000
+    },
+    "terminal" => %{
+      version: 1,
+      digest: "10f9577deeec7922344bc3a680f1a26f44c41d3864f0152312b37c3e0a610124",
+      owner: "python",
+      fallback: "python",
+      timeout_ms: 5000
+    },
+    "triage" => %{
+      version: 1,
+      digest: "8c85edcc55b375d6b1e593299526caa42db9de21ccec9a74bf4f859d45bfc506",
+      owner: "python",
+      fallback: "python",
+      timeout_ms: 5000
     }
   }
 

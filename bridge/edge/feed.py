@@ -1,0 +1,51 @@
+"""Topics whose events do not come from the journal: who joined is told, and sends them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from bridge.edge.fanout import Follower, Subscription
+from bridge.journal.store import Event, Journal
+from bridge.telemetry import Telemetry
+
+
+class Feed(Protocol):
+    """What sends a topic's events, each to whom it will, from `joined` to `left`."""
+
+    def joined(self, client: Callable[[Event], None]) -> None: ...
+
+    def left(self, client: Callable[[Event], None]) -> None: ...
+
+
+class FeedFollower(Follower):
+    """In a follower's place: nothing is read, nothing is past, and so there is no gap."""
+
+    def __init__(
+        self, journal: Journal, telemetry: Telemetry, subsystem: str, feed: Feed
+    ) -> None:
+        super().__init__(journal, telemetry, subsystem, "0-0")
+        self._feed = feed
+        self._clients: dict[Subscription, Callable[[Event], None]] = {}
+
+    def attach(self, subscription: Subscription) -> None:
+        super().attach(subscription)
+
+        def client(event: Event) -> None:
+            self._push(event, [subscription])
+
+        self._clients[subscription] = client
+        self._feed.joined(client)
+
+    def detach(self, subscription: Subscription) -> None:
+        super().detach(subscription)
+        client = self._clients.pop(subscription, None)
+        if client is not None:
+            self._feed.left(client)
+
+    async def has_gap(self, position: str) -> bool:
+        return False
+
+    async def catch_up(self, subscription: Subscription, position: str) -> None:
+        if subscription.channel.state == "joined":
+            self.attach(subscription)

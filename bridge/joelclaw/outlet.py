@@ -1,0 +1,127 @@
+"""Where decisions are delivered: the setting, and what each kind of outlet does. No I/O here.
+
+The line of what is to be delivered is the journal's (`bridge.journal.store.Deliveries`): in
+commit order, one at a time, at least once. Whoever holds its lease delivers: a worker for
+`session:<id>` and `topic` (`deliverer.py`), the SDK's `deliver` for `serve`.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, Protocol
+
+from bridge.message import JSON
+from bridge.settings import BadSetting, Settings
+
+if TYPE_CHECKING:
+    from bridge.contracts.registry import Registry
+    from bridge.journal.store import Delivery
+
+SUBSYSTEM = "triage"  # whose events an outlet delivers
+TOPIC = "outlet"  # with the key gateway, what clients join
+MAX_ATTEMPTS = 8  # begun ones, after which a delivery goes to the quarantine
+LEASE_MS = 6000
+OWNED = ("gateway", "main")  # sessions whose lists the bridge takes from itself
+_PROCESS = re.compile(r"pid-[0-9]+", re.ASCII)
+
+
+class NotNow(Exception):
+    """Nobody is there to deliver to, or cannot be reached: no failure, it is kept."""
+
+
+class DeliveryFailed(Exception):
+    """The receiver had it and did not take it; the text is kept with the delivery."""
+
+
+class Receiver(Protocol):
+    """What one kind of outlet does with the first delivery in line."""
+
+    @property
+    def present(self) -> bool:
+        """Whether there is somebody to deliver to; the lease is left to others while not."""
+        ...
+
+    async def change(self) -> None:
+        """Return when `present` is another."""
+        ...
+
+    async def deliver(self, delivery: Delivery) -> bool:
+        """Return once the receiver has it: True if it is out of the line already.
+
+        Raises NotNow or DeliveryFailed. May be cancelled: then the delivery comes again.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Outlet:
+    """The setting, read. `session` is set for its kind alone."""
+
+    kind: Literal["session", "serve", "topic"]
+    session: str = ""
+
+
+def check_outlet(settings: Settings, registry: Registry) -> Outlet | None:
+    """Read BRIDGE_OUTLET as `outlet_of` does, and hold it against the subsystems there are."""
+    outlet = outlet_of(settings)
+    if outlet is not None and outlet.kind == "topic" and TOPIC in registry.names():
+        raise BadSetting(
+            f"BRIDGE_OUTLET: with `topic`, {TOPIC}:gateway is the outlet's, but there is a "
+            f"subsystem {TOPIC}: rename it"
+        )
+    return outlet
+
+
+def outlet_of(settings: Settings) -> Outlet | None:
+    """Read BRIDGE_OUTLET, None if it is empty; raises BadSetting."""
+    kind, colon, session = settings.outlet.partition(":")
+    match kind:
+        case "":
+            return None
+        case "serve" | "topic" if not colon:
+            return Outlet(kind)
+        case "session":
+            if why := refused_session(session):
+                raise BadSetting(f"BRIDGE_OUTLET: {settings.outlet!r}: {why}")
+            if session in OWNED:
+                raise BadSetting(
+                    f"BRIDGE_OUTLET: {settings.outlet!r}: the bridge itself takes what is in "
+                    f"joelclaw:events:{session}, expected another session"
+                )
+            if not settings.joelclaw_redis_url:
+                raise BadSetting(
+                    "BRIDGE_OUTLET: a session's list is on joelclaw's Redis: set "
+                    "BRIDGE_JOELCLAW_REDIS_URL"
+                )
+            return Outlet("session", session)
+    raise BadSetting(
+        f"BRIDGE_OUTLET: expected session:<id>, serve or topic, got {settings.outlet!r}"
+    )
+
+
+def refused_session(session: str) -> str:
+    """Say why nothing may be pushed to a session of this name, "" if something may."""
+    if not session or not session.isprintable() or " " in session:
+        return "expected the id of a session"
+    if _PROCESS.fullmatch(session):
+        return (
+            "joelclaw deletes the lists of sessions named pid-<number> when it finds no such "
+            "process on its own machine"
+        )
+    if session == "batch":
+        return "joelclaw:events:batch is the daemon's batch, no session's list"
+    return ""
+
+
+def prompt_of(type: str, payload: dict[str, JSON]) -> str:
+    """Return what a language model is given: the prompt decided on, or a digest's text."""
+    prompt = payload.get("prompt")
+    if isinstance(prompt, str) and prompt.strip():
+        return prompt
+    count, by_type = payload.get("count"), payload.get("by_type")
+    if type.endswith(".digest") and isinstance(by_type, dict):
+        events = "event" if count == 1 else "events"
+        lines = (f"- {name}: {by_type[name]}" for name in sorted(by_type))
+        return "\n".join((f"Digest of {count} {events}:", *lines))
+    return type

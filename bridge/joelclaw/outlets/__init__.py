@@ -1,0 +1,1 @@
+"""Where a decision may be delivered: one module for each kind of outlet."""

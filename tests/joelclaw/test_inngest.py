@@ -1,0 +1,150 @@
+"""The executor of `inngest` effects, over HTTP: what it sends, what it reads, what it says."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+
+from bridge.effects import EffectFailed
+from bridge.joelclaw import inngest as inngest_module
+from bridge.joelclaw.inngest import EventApi, Inngest
+from bridge.journal.store import OutboxEntry
+from tests.deadline import DEADLINE_S
+from tests.joelclaw.inngest_server import CUT, HANG, InngestServer, always, response
+from tests.redis_server import free_port
+
+KEY = "s3cret/ké?y"
+QUOTED = "s3cret%2Fk%C3%A9%3Fy"
+ENTRY = OutboxEntry(
+    id="m/0",
+    lane="k",
+    subsystem="counter",
+    key="k",
+    kind="inngest",
+    effect={"effect": "inngest", "name": "a/b", "data": {"é": 1}, "id": "a/b/7"},
+    committed_ms=1_795_380_404_972,
+)
+
+
+def run(test: Callable[[InngestServer, Inngest], Awaitable[None]], url: str = "") -> None:
+    async def main() -> None:
+        server = InngestServer()
+        started_at = await server.start()
+        api = EventApi(url or f"{started_at}/", KEY)
+        try:
+            async with asyncio.timeout(DEADLINE_S):
+                await test(server, Inngest(api))
+        finally:
+            await api.close()
+            await server.stop()
+
+    asyncio.run(main())
+
+
+async def failed(inngest: Inngest) -> EffectFailed:
+    with pytest.raises(EffectFailed) as error:
+        await inngest(ENTRY)
+    assert "s3cret" not in str(error.value)
+    return error.value
+
+
+def test_an_effect_is_one_event_with_its_id_and_the_time_of_its_commit() -> None:
+    async def test(server: InngestServer, inngest: Inngest) -> None:
+        await inngest(ENTRY)
+        [request] = server.requests
+        assert (request.method, request.target) == ("POST", f"/e/{QUOTED}")
+        assert request.headers["content-type"] == "application/json"
+        assert request.body.decode() == (
+            '{"name":"a/b","data":{"é":1},"id":"a/b/7","ts":1795380404972}'
+        )
+
+    run(test)
+
+
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [
+        (200, {}),
+        (200, []),
+        (200, {"ids": [], "status": 200}),
+        (200, {"ids": ["a", "b"], "status": 200}),
+        (200, {"ids": [None], "status": 200}),
+        (200, {"ids": "a", "status": 200}),
+        (200, {"ids": ["a"], "status": 400}),
+        (200, {"ids": ["a"], "status": 200, "error": "no"}),
+        (201, {"ids": ["a"], "status": 200}),
+        (301, {}),
+        (500, {"ids": ["a"], "status": 200}),
+        (404, "404 page not found"),
+        (429, {}),
+    ],
+)
+def test_anything_but_one_id_and_status_200_is_a_failure_that_is_tried_again(
+    status: int, body: Any
+) -> None:
+    async def test(server: InngestServer, inngest: Inngest) -> None:
+        server.answer = always(response(status, body))
+        error = await failed(inngest)
+        assert 'expected 200 {"ids": [1 of them], "status": 200}, got ' in str(error)
+        assert f"got {status} " in str(error)
+        assert error.final is False
+
+    run(test)
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 405, 413, 422])
+def test_what_inngest_will_never_take_is_final(status: int) -> None:
+    async def test(server: InngestServer, inngest: Inngest) -> None:
+        body = {"status": status, "message": "", "error": f"not with {KEY} and not at {QUOTED}"}
+        server.answer = always(response(status, body))
+        error = await failed(inngest)
+        assert error.final is True
+        assert '"not with *** and not at ***"' in str(error)
+
+    run(test)
+
+
+def test_an_answer_in_full_is_cut_in_the_error() -> None:
+    async def test(server: InngestServer, inngest: Inngest) -> None:
+        server.answer = always(response(500, "x" * 10_000))
+        assert len(str(await failed(inngest))) < 400
+
+    run(test)
+
+
+def test_a_connection_that_ends_without_an_answer_is_tried_again() -> None:
+    async def test(server: InngestServer, inngest: Inngest) -> None:
+        server.answer = always(CUT)
+        error = await failed(inngest)
+        assert "RemoteProtocolError" in str(error)
+        assert error.final is False
+
+    run(test)
+
+
+def test_an_inngest_that_hangs_is_given_up_and_tried_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(inngest_module, "TIMEOUT_S", 0.05)
+
+    async def test(server: InngestServer, inngest: Inngest) -> None:
+        server.answer = always(HANG)
+        error = await failed(inngest)
+        assert str(error).endswith(": no answer within 0.05 s")
+        assert error.final is False
+
+    run(test)
+
+
+def test_an_inngest_that_is_away_is_tried_again() -> None:
+    url = f"http://someone:passw0rd@127.0.0.1:{free_port()}/base/"
+
+    async def test(server: InngestServer, inngest: Inngest) -> None:
+        error = await failed(inngest)
+        assert str(error).startswith(url.replace("someone:passw0rd@", "")[:-1] + ": ConnectError")
+        assert error.final is False
+
+    run(test, url)
