@@ -40,12 +40,9 @@ async def intake() -> list[Figure]:
         classic = await _classic(url, burst)
     async with redis() as url:
         ours = await _ours(url, burst)
-    name = (
-        f"events handled of a burst of {burst.events}: {burst.rounds} rounds of {burst.writers} "
-        f"writers, 0 to {burst.jitter_s * 1000:.0f} ms jitter, {HANDLE_S * 1000:.0f} ms each"
-    )
-    goal = f"{burst.events} of {burst.events}"
-    return [Figure(name, f"{ours} events", f"{classic} events", ours / classic, goal)]
+    name = f"events handled of joelclaw's burst of {burst.events:,}"
+    goal = f"{burst.events:,} of {burst.events:,}"
+    return [Figure(name, f"{ours:,} events", f"{classic:,} events", ours / classic, goal)]
 
 
 async def _classic(url: str, burst: Burst) -> int:

@@ -34,7 +34,7 @@ def add(commands: Commands) -> None:
 def _run(call: Call) -> int:
     run = call.run_file()
     lines = [Line("bridge", f"pid {run.pid} serves {run.url}")]
-    lines += _worker(fetch(f"{run.url}/admin/status", call.token))
+    lines += _worker(fetch(f"{run.url}/admin/status", call.settings.token))
     lines += asyncio.run(_stored(call, run))
     call.show({"what": "what", "found": "found"}, [asdict(line) for line in lines])
     for line in lines:

@@ -74,7 +74,10 @@ def python_handlers(
         try:
             found = getattr(_imported(subsystem, module), function, None)
         except Exception as error:  # whatever a user's module does when it is imported
-            raise _broken(subsystem, where, f"{type(error).__name__}: {error}") from error
+            text = f"{type(error).__name__}: {error}"
+            if isinstance(error, ModuleNotFoundError):
+                text += f"; it must be on PYTHONPATH, or `{sys.executable} -m pip install` it"
+            raise _broken(subsystem, where, text) from error
         if not callable(found):
             raise _broken(subsystem, where, f"{module} has no function {function}")
         handlers[subsystem] = found

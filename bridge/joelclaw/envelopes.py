@@ -6,6 +6,7 @@ that was seen before, or follows from a usual mistake, the message also says wha
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -74,6 +75,27 @@ def invented(value: JSON, name: EnvelopeName = "SystemEvent") -> str | None:
     """Return the name of the wrong shape a value has, None if it is none of the known ones."""
     shape = next(_shapes(value, name), None)
     return shape.name if shape else None
+
+
+def mended(raw: bytes) -> bytes | None:
+    """Return JSON whose half surrogate pairs became U+FFFD, None if that is not what is wrong.
+
+    joelclaw's services cut texts with `slice`, which may leave half of a character; its own
+    readers take that.
+    """
+    try:
+        text = json.dumps(json.loads(raw, object_pairs_hook=_each_once), ensure_ascii=False)
+    except (ValueError, RecursionError):
+        return None
+    whole = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return None if whole == text else whole.encode()
+
+
+def _each_once(members: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(members)
+    if len(found) < len(members):
+        raise ValueError("a key twice")
+    return found
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,7 @@ MAIN = "joelclaw:events:main"
 DOORBELLS = ("joelclaw:notify:gateway", "joelclaw:notify:main")
 SESSIONS = "joelclaw:gateway:sessions"
 
-LEASE_MS = 6000
+LEASE_MS = 8000
 
 
 class Entry(NamedTuple):

@@ -20,6 +20,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from bridge.errors import BridgeError
+from bridge.joelclaw.envelopes import mended
 from bridge.joelclaw.inflight import (
     CONTROL,
     DOORBELLS,
@@ -91,7 +92,8 @@ class Intake:
         self._wake = asyncio.Event()
         self._told = asyncio.Event()  # that the state changed, or to end
         self._closing = asyncio.Event()
-        self._held_until = 0.0  # on the loop's clock
+        self._asked_at = 0.0  # on the loop's clock
+        self._held_until = 0.0
         self._alive_until = 0.0
         self._outage = Outage(telemetry, "intake")
 
@@ -147,7 +149,7 @@ class Intake:
 
     async def _take(self, room: int) -> Taken:
         """Take items and renew the lease; notes how long this worker holds it."""
-        sent = asyncio.get_running_loop().time()
+        sent = self._asked_at = asyncio.get_running_loop().time()
         taken = await self._in_flight.take([self._new_id() for _ in range(room)])
         if taken.state != "taken" or not taken.holding:
             self._held_until = 0.0
@@ -177,7 +179,7 @@ class Intake:
     # -- one item ---------------------------------------------------------------------------
     async def _handle(self, entry: Entry) -> None:
         try:
-            event = self._envelopes.check("SystemEvent", entry.item)
+            event = self._event(entry.item)
             if event["source"].startswith(ECHO):
                 self._telemetry.emit("intake_echo", type=event["type"][:64])
             else:
@@ -185,6 +187,18 @@ class Intake:
         except BridgeError as error:
             await self._refuse(entry, error)
         await self._in_flight.done(entry)
+
+    def _event(self, item: bytes) -> dict[str, JSON]:
+        """Return the event of an item. Raises BridgeError for what is off its contract."""
+        try:
+            event = self._envelopes.check("SystemEvent", item)
+        except BridgeError as error:
+            whole = mended(item) if error.code == "invalid_text" else None
+            if whole is None:
+                raise
+            event = self._envelopes.check("SystemEvent", whole)
+            self._telemetry.emit("intake_mended", text=f"{event['id']}: half of a character")
+        return dict(event)
 
     async def _dispatch(self, entry: Entry, event: object) -> None:
         """Repeat until there is an outcome; raises BridgeError if repeating is of no use."""
@@ -232,12 +246,13 @@ class Intake:
 
     # -- beside it --------------------------------------------------------------------------
     async def _renew(self) -> None:
-        """Keep the lease while one item takes its time."""
+        """Keep the lease while items take their time; the sweep does so otherwise."""
         outage = Outage(self._telemetry, "intake_lease")
+        loop = asyncio.get_running_loop()
         while True:
             await asyncio.sleep(SWEEP_S)
             try:
-                if self.holding:
+                if self.holding and loop.time() > self._asked_at + 1.5 * SWEEP_S:
                     await self._take(0)
                 outage.over()
             except Failures as error:

@@ -63,6 +63,25 @@ def test_what_is_off_contract_is_kept_with_pointer_and_rule() -> None:
     run(test)
 
 
+def test_half_a_character_is_mended_as_joelclaw_itself_would_take_it() -> None:
+    cut = json.dumps(event("cut", payload={"prompt": "caf\u00e9 \U0001f916"}))
+    cut = cut.replace("\\udd16", "")  # what JavaScript's slice leaves of it
+
+    async def test(world: World) -> None:
+        await world.push(cut.encode(), b'{"id": "a", "id": "b", "x": "\\ud83e"}')
+        world.start("one")
+        assert await world.until_received(1) == ["cut"]
+        ((_, entry),) = await world.journal.entries("triage")
+        assert entry["request"]["event"]["payload"]["prompt"] == "caf\u00e9 \ufffd"
+
+        async def kept() -> bool:
+            return await world.quarantine.count() == 1
+
+        await world.until(kept, "what is wrong otherwise is in the quarantine")
+
+    run(test)
+
+
 def test_echoes_of_our_own_are_dropped_and_counted() -> None:
     async def test(world: World) -> None:
         await world.push(event("echo", source="bridge/elixir"), event("a"))

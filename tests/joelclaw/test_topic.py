@@ -16,6 +16,9 @@ import pytest
 import uvloop
 from websockets.asyncio.client import connect
 
+from bridge.contracts.files import CONTRACTS, read_json
+from bridge.contracts.loading import subset
+from bridge.contracts.validation import CompiledSchema
 from bridge.edge.edge import Edge
 from bridge.edge.listener import bind
 from bridge.edge.serve import serve
@@ -182,6 +185,13 @@ def test_a_conversation_with_phoenix_js(version: str) -> None:
             assert await bench.left() == []
 
     run(test)
+
+
+def test_the_contract_stays_inside_the_subset() -> None:
+    definitions = read_json(CONTRACTS / "joelclaw" / "outlet.schema.json")["$defs"]
+    for name, schema in definitions.items():
+        assert subset().lint(schema, f"/$defs/{name}", definitions) == []
+        CompiledSchema(name, schema, definitions)
 
 
 def test_the_next_comes_after_the_acknowledgement_and_not_before() -> None:

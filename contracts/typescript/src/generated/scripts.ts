@@ -139,7 +139,7 @@ end
 -- Only \`begin\` needs the lease: who lost it to nobody may still say how it ended.
 local token, position, what = ARGV[2], ARGV[3], ARGV[4]
 local holder = redis.call('GET', P .. 'outlet')
-if false then
+if holder ~= token and (holder or what == 'begin') then
   return answer(0)
 end
 local head = P .. 'deliveries:head'
