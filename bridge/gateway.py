@@ -21,7 +21,7 @@ from redis.asyncio import Redis
 
 from bridge.access import check_exposure, is_loopback
 from bridge.contracts.files import BUILT_IN
-from bridge.contracts.implementations import load_all, python_handlers
+from bridge.contracts.implementations import load_all, python_handlers, require_contracts
 from bridge.contracts.registry import Registry
 from bridge.dispatch import Dispatcher
 from bridge.edge.edge import Edge, uuid4_of
@@ -32,10 +32,10 @@ from bridge.errors import BridgeError, ContractBroken
 from bridge.joelclaw.adapter import Adapter
 from bridge.joelclaw.deliverer import Deliverer
 from bridge.joelclaw.envelopes import Envelopes
-from bridge.joelclaw.ingress import Ingress
-from bridge.joelclaw.inngest import EventApi, Inngest
-from bridge.joelclaw.inngest_settings import parse_routes
-from bridge.joelclaw.intake import Intake
+from bridge.joelclaw.inngest.api import EventApi, Inngest
+from bridge.joelclaw.inngest.ingress import Ingress
+from bridge.joelclaw.inngest.routes import parse_routes
+from bridge.joelclaw.intake.intake import Intake
 from bridge.joelclaw.outlet import SUBSYSTEM, TOPIC, Outlet, Receiver, check_outlet
 from bridge.joelclaw.outlet_adapter import OutletAdapter
 from bridge.joelclaw.outlets.session import SessionOutlet
@@ -84,8 +84,10 @@ def _load(settings: Settings) -> tuple[Registry, dict[str, Handler]]:
     """Load the built-in contracts and implementations and the user's, the same way."""
     folders = [Path(folder) for folder in settings.contracts.split(":") if folder]
     files = [Path(settings.implementations)] if settings.implementations else []
+    registry = Registry.load(BUILT_IN, *folders)
+    require_contracts(files, registry.names())
     handlers = python_handlers(load_all(*files), *(file.resolve().parent for file in files))
-    return Registry.load(BUILT_IN, *folders), handlers
+    return registry, handlers
 
 
 class Worker:

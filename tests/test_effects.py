@@ -13,7 +13,7 @@ import pytest
 from bridge.contracts.registry import Registry
 from bridge.dispatch import Dispatcher
 from bridge.effects import Effects, Executor, backoff_ms
-from bridge.joelclaw.inngest import EventApi, Inngest
+from bridge.joelclaw.inngest.api import EventApi, Inngest
 from bridge.journal.memory import MemoryJournal
 from bridge.journal.store import OutboxEntry
 from bridge.message import Message, RuntimeName, derived_id

@@ -19,7 +19,7 @@ import orjson
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from bridge.joelclaw.inflight import DOORBELLS, LIST, SESSION, SESSIONS
+from bridge.joelclaw.intake.in_flight import DOORBELLS, LIST, SESSION, SESSIONS
 from bridge.joelclaw.server import connect
 
 RETRY_S = 0.05

@@ -11,10 +11,10 @@ from bridge.contracts.files import BUILT_IN
 from bridge.contracts.registry import Registry
 from bridge.dispatch import Dispatcher
 from bridge.joelclaw.envelopes import Envelopes
-from bridge.joelclaw.intake import Intake
+from bridge.joelclaw.intake.intake import Intake
+from bridge.joelclaw.intake.takeover import intake_status, take
 from bridge.joelclaw.quarantine import Quarantine
 from bridge.joelclaw.server import connect
-from bridge.joelclaw.takeover import intake_status, take
 from bridge.journal.redis import RedisJournal
 from bridge.message import Invocation, Outcome
 from bridge.runtimes.python import PythonRuntime

@@ -18,7 +18,7 @@ from bridge.cli.command import (
     say_error,
 )
 from bridge.cli.running import add_folders, with_folders
-from bridge.cli.runtimes import present
+from bridge.cli.runtimes import Present, present
 from bridge.contracts.check import (
     Row,
     check_contracts,
@@ -26,6 +26,7 @@ from bridge.contracts.check import (
     check_released,
     check_scenarios,
 )
+from bridge.contracts.contract import Contract
 from bridge.contracts.files import read_json
 from bridge.contracts.importing import import_schema, name_for
 from bridge.contracts.loading import subset
@@ -79,7 +80,8 @@ def add(commands: Commands) -> None:
     parser = add_command(
         group,
         "check",
-        "check contracts, scenarios in every runtime here, generated files",
+        "check contracts, scenarios in every runtime here, generated files; with --contracts "
+        "only that folder's contracts and scenarios",
         _check,
     )
     add_subsystem(parser)
@@ -139,14 +141,19 @@ def _show(call: Call) -> int:
 
 def _check(call: Call) -> int:
     settings = with_folders(call)
-    rows = check_contracts(contract_folders(settings)) + _envelopes()
+    yours = [Path(folder) for folder in call.args.contracts or ()]
+    rows = check_contracts(yours or contract_folders(settings))
+    if not yours:
+        rows += _envelopes()
     if all(row.ok for row in rows):
         registry = _registry(call)
+        wanted = Registry.load(*yours).names() if yours else registry.names()
         if call.args.subsystem is not None:
-            registry.get(call.args.subsystem)
-        rows += check_released(registry)
-        rows += check_generated()
-        rows += asyncio.run(_scenarios(call, settings, registry))
+            wanted = [registry.get(call.args.subsystem).name]
+        if not yours:
+            rows += check_released(registry)
+            rows += check_generated()
+        rows += asyncio.run(_scenarios(settings, registry, wanted))
     call.show(CHECKS, [{**asdict(row), "result": row.problem or "ok"} for row in rows])
     return int(not all(row.ok for row in rows))
 
@@ -201,18 +208,37 @@ def _name(document: object, file: Path) -> str:
     return name_for(file.name.removesuffix(".json").removesuffix(".schema"))
 
 
-async def _scenarios(call: Call, settings: Settings, registry: Registry) -> list[Row]:
-    wanted = [call.args.subsystem] if call.args.subsystem is not None else []
+async def _scenarios(settings: Settings, registry: Registry, wanted: list[str]) -> list[Row]:
+    every = "every scenario"
     async with present(settings, registry) as here:
         for runtime, why in here.missing.items():
             say_error(f"{runtime} is left out: {why}")
         for runtime, why in here.failed.items():
             say_error(f"{runtime} {why}")
-        failed = [
-            Row("scenario", "", "every scenario", runtime, "the runtime did not start")
+        rows = [
+            Row("scenario", "", every, runtime, "the runtime did not start")
             for runtime in here.failed
         ]
-        return failed + await check_scenarios(registry, here.runtimes, wanted)
+        for (runtime, name), why in here.unserved.items():
+            if name in wanted:
+                rows.append(Row("scenario", name, every, runtime, f"not served: {why}"))
+        ran = await check_scenarios(registry, here.runtimes, wanted)
+        for name in wanted:
+            _tell_of_absent(here, registry.get(name))
+            if name not in {row.subsystem for row in rows + ran}:
+                why = "no runtime here implements it: --implementations FILE says where they are"
+                rows.append(Row("scenario", name, every, "", why))
+        return rows + ran
+
+
+def _tell_of_absent(here: Present, contract: Contract) -> None:
+    """Say which runtimes a contract counts on have no implementation of it."""
+    for role, name in (("owner", contract.owner), ("fallback", contract.fallback)):
+        runtime = here.runtimes.get(name or "")
+        if runtime is None or runtime.available(contract.name):
+            continue
+        if (name, contract.name) not in here.unserved:
+            say_error(f"{contract.name}: its {role} is {name}, which has no implementation of it")
 
 
 def _registry(call: Call) -> Registry:

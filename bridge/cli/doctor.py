@@ -16,20 +16,20 @@ import redis
 from redis.exceptions import RedisError
 
 from bridge.access import check_exposure
-from bridge.cli.admin import fetch, served_by
 from bridge.cli.command import Call, Commands, add_command
 from bridge.cli.joelclaw import described, second_consumer
 from bridge.client import NotReached
 from bridge.contracts.registry import Registry
 from bridge.errors import BridgeError, ContractBroken
-from bridge.joelclaw.inngest_settings import check_inngest
+from bridge.joelclaw.inngest.routes import check_inngest
+from bridge.joelclaw.intake.takeover import IntakeStatus, intake_status
 from bridge.joelclaw.outlet import check_outlet
 from bridge.joelclaw.server import connect
-from bridge.joelclaw.takeover import IntakeStatus, intake_status
 from bridge.joelclaw.terminal import check_terminal
 from bridge.journal.server import UnsafeServer, check_server
 from bridge.message import RUNTIMES
 from bridge.settings import BadSetting, Settings
+from bridge.up.admin import fetch, served_by
 from bridge.up.place import NotRunning, RunFile
 from bridge.up.programs import Command, Missing, contract_folders, elixir, search_path, typescript
 from bridge.up.redis_server import HOW_TO_GET, find_binary, loss_of

@@ -12,7 +12,6 @@ from typing import TypeVar
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from bridge.cli.admin import fetch
 from bridge.cli.command import (
     Call,
     CommandFailed,
@@ -24,8 +23,7 @@ from bridge.cli.command import (
     say_error,
     when,
 )
-from bridge.joelclaw.server import connect
-from bridge.joelclaw.takeover import (
+from bridge.joelclaw.intake.takeover import (
     IntakeStatus,
     Released,
     TakenAgain,
@@ -34,8 +32,10 @@ from bridge.joelclaw.takeover import (
     release,
     take,
 )
+from bridge.joelclaw.server import connect
 from bridge.journal.connection import Address
 from bridge.message import JSON
+from bridge.up.admin import fetch
 from bridge.up.place import NotRunning
 
 T = TypeVar("T")

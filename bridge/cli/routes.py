@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from dataclasses import asdict
 
-from bridge.cli.admin import fetch, served_by
 from bridge.cli.command import (
     Call,
     CommandFailed,
@@ -17,6 +16,7 @@ from bridge.cli.command import (
 from bridge.client import NotReached
 from bridge.journal.store import Route
 from bridge.message import RUNTIMES
+from bridge.up.admin import fetch, served_by
 from bridge.up.place import NotRunning
 
 COLUMNS = {

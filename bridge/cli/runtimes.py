@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from bridge.contracts.files import BUILT_IN
-from bridge.contracts.implementations import load_all, python_handlers
+from bridge.contracts.implementations import load_all, python_handlers, require_contracts
 from bridge.contracts.registry import Registry
 from bridge.link.session import SessionLimits
 from bridge.message import RUNTIMES
@@ -28,8 +28,10 @@ from bridge.up.place import sockets_directory
 from bridge.up.programs import Command, Missing
 from bridge.up.redis_server import HOW_TO_GET, RedisServer, find_binary
 from bridge.up.supervisor import Child, Program
+from bridge.up.yours import said_of
 
 START_TIMEOUT_S = 20.0
+SETTLED_S = 2.0
 STOP_TIMEOUT_S = 3.0
 NAME = "contracts-check"
 
@@ -41,6 +43,7 @@ class Present:
     runtimes: dict[str, Runtime] = field(default_factory=dict)
     missing: dict[str, str] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)  # it is here, and did not start
+    unserved: dict[tuple[str, str], str] = field(default_factory=dict)  # runtime and subsystem
 
 
 @asynccontextmanager
@@ -53,6 +56,7 @@ async def present(
     """
     files = [Path(settings.implementations)] if settings.implementations else []
     implementations = load_all(*files)
+    require_contracts(files, registry.names())
     handlers = python_handlers(implementations, *(file.resolve().parent for file in files))
     found = Present({"python": PythonRuntime(handlers, settings.python_budget_ms)})
     async with AsyncExitStack() as stack:
@@ -71,9 +75,15 @@ async def present(
             # The built-in ones are compiled into service and node.
             needed = [s for s, by in implementations.items() if name in by or s in built_in]
             known = [s for s in needed if s in registry.names()]
-            if not await _serves(runtime, known, deadline):
+            absent = await _absent(runtime, known, deadline)
+            log = folder / f"{name}.log"
+            if absent and len(absent) == len(known):
                 del found.runtimes[name]
-                found.failed[name] = f"did not start:\n{_last_lines(folder / f'{name}.log')}"
+                found.failed[name] = f"did not start:\n{_last_lines(log)}"
+            for subsystem in absent if name in found.runtimes else ():
+                where = implementations.get(subsystem, {}).get(name, "")
+                why = where and said_of(log, where)
+                found.unserved[name, subsystem] = why or _last_lines(log)
         yield found
 
 
@@ -145,12 +155,15 @@ def _start(
     child.start()
 
 
-async def _serves(runtime: Runtime, subsystems: list[str], deadline: float) -> bool:
-    while not all(runtime.available(name) for name in subsystems):
+async def _absent(runtime: Runtime, subsystems: list[str], deadline: float) -> list[str]:
+    """Wait until all are served; what is still missing soon after the first one stays so."""
+    while absent := [name for name in subsystems if not runtime.available(name)]:
+        if len(absent) < len(subsystems):
+            deadline = min(deadline, time.monotonic() + SETTLED_S)
         if time.monotonic() > deadline:
-            return False
+            break
         await asyncio.sleep(0.05)
-    return True
+    return absent
 
 
 def _last_lines(log: Path) -> str:

@@ -8,13 +8,13 @@ from dataclasses import asdict, dataclass
 
 from redis.exceptions import RedisError
 
-from bridge.cli.admin import fetch, served_by
 from bridge.cli.command import Call, Commands, add_command, say_error
 from bridge.cli.joelclaw import described, joelclaw_redis, second_consumer
+from bridge.joelclaw.intake.takeover import intake_status
 from bridge.joelclaw.quarantine import Quarantine
 from bridge.joelclaw.server import connect
-from bridge.joelclaw.takeover import intake_status
 from bridge.message import JSON, RUNTIMES
+from bridge.up.admin import fetch, served_by
 from bridge.up.place import RunFile
 
 

@@ -1,11 +1,14 @@
-"""Which runtime finds the implementation of which subsystem where: a JSON file, read strictly."""
+"""Which runtime finds the implementation of which subsystem where: a JSON file, read strictly.
+
+`python -m bridge.contracts.implementations FILE` says why a Python one cannot be imported.
+"""
 
 from __future__ import annotations
 
 import importlib
 import importlib.util
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -55,6 +58,21 @@ def load_all(*files: Path) -> dict[str, dict[str, str]]:
     return merged
 
 
+def require_contracts(files: Collection[Path], names: Collection[str]) -> None:
+    """Refuse implementations of what has no contract: nobody would ever ask them."""
+    for file in files:
+        for subsystem in load(file):
+            if subsystem not in names:
+                known = ", ".join(sorted(names))
+                raise ContractBroken(
+                    str(file),
+                    f"/{escape(subsystem)}",
+                    "contract",
+                    f"there is no contract of that name, expected one of {known}: the folder "
+                    f"that has {subsystem}/subsystem.json is missing",
+                )
+
+
 def python_handlers(
     implementations: Mapping[str, Mapping[str, str]], *folders: Path
 ) -> dict[str, Handler]:
@@ -97,9 +115,7 @@ def _imported(subsystem: str, module: str) -> ModuleType:
     if not _is_file(module):
         return importlib.import_module(module)
     name, beside = f"subsystem_{subsystem}", [str(Path(module).parent)]
-    spec = importlib.util.spec_from_file_location(
-        name, module, submodule_search_locations=beside
-    )
+    spec = importlib.util.spec_from_file_location(name, module, submodule_search_locations=beside)
     assert spec is not None
     assert spec.loader is not None
     loaded = sys.modules[name] = importlib.util.module_from_spec(spec)
@@ -109,3 +125,18 @@ def _imported(subsystem: str, module: str) -> ModuleType:
 
 def _broken(subsystem: str, where: str, what: str) -> ContractBroken:
     return ContractBroken(where, f"/{escape(subsystem)}/python", "import", what)
+
+
+def main() -> int:
+    """Import what a file names, as a worker would."""
+    file = Path(sys.argv[1])
+    try:
+        python_handlers(load(file), file.resolve().parent)
+    except ContractBroken as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -56,7 +56,7 @@ class Dispatcher(Protocol):
 
 
 class Ingress(Protocol):
-    """What takes other calls on the same port; `bridge.joelclaw.ingress.Ingress` is one.
+    """What takes other calls on the same port; `bridge.joelclaw.inngest.ingress.Ingress` is one.
 
     Answers are status, headers and body.
     """

@@ -258,7 +258,7 @@ def fault_by(envelopes: Envelopes) -> Fault:
             envelopes.check("SystemEvent", item)
         except BridgeError as error:
             way_out = error.detail.get("way_out", "")
-            where = f"{error.detail['pointer'] or '(whole item)'} breaks {error.detail['rule']}"
+            where = f"{error.detail['pointer'] or 'whole item'} breaks {error.detail['rule']}"
             shape, colon, _ = way_out.partition(":")
             return f"{shape} ({where})" if colon else where
         return ""

@@ -61,6 +61,10 @@ class Outlet:
     kind: Literal["session", "serve", "topic"]
     session: str = ""
 
+    def __str__(self) -> str:
+        """Return the setting it was read from."""
+        return f"{self.kind}:{self.session}" if self.session else self.kind
+
 
 def check_outlet(settings: Settings, registry: Registry) -> Outlet | None:
     """Read BRIDGE_OUTLET as `outlet_of` does, and hold it against the subsystems there are."""

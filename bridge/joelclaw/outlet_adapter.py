@@ -53,7 +53,7 @@ async def outlet_status(
     if outlet.kind == "session" and pusher is not None:
         receiver, warning = await _registered(outlet.session, pusher)
     return OutletStatus(
-        kind=outlet.kind,
+        kind=str(outlet),
         deliveries=waiting.total,
         oldest_ms=waiting.first[0].event.at_ms if waiting.first else None,
         receiver=receiver,
@@ -100,7 +100,7 @@ class OutletAdapter:
         self._pusher = pusher
         self._telemetry = telemetry
         self._closing = asyncio.Event()
-        self._seen = OutletStatus(outlet.kind, 0, None, False, "", "not looked yet")
+        self._seen = OutletStatus(str(outlet), 0, None, False, "", "not looked yet")
 
     async def run(self) -> None:
         async with asyncio.TaskGroup() as tasks:

@@ -16,7 +16,7 @@ from redis.exceptions import (
     TimeoutError,
 )
 
-from bridge.joelclaw.inflight import INTAKE, SESSIONS
+from bridge.joelclaw.intake.in_flight import INTAKE, SESSIONS
 from bridge.joelclaw.outage import Outage
 from bridge.joelclaw.outlet import OWNED
 from bridge.journal.connection import Rejected

@@ -5,7 +5,9 @@ from __future__ import annotations
 import atexit
 import signal
 import time
+import traceback
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -63,7 +65,7 @@ class PythonRuntime:
             text = f"{_where(invocation)} computed for more than {budget_ms} ms"
             raise RuntimeFault("python", "timeout", text) from None
         except Exception as error:
-            text = f"{_where(invocation)} raised {type(error).__name__}: {error}"
+            text = f"{_where(invocation)} raised {type(error).__name__}: {error}{_place(error)}"
             raise RuntimeFault("python", "crashed", text) from error
         if not isinstance(answer, tuple) or len(answer) != 3:
             text = f"{_where(invocation)}: expected (reply, effects, state), got {type(answer)}"
@@ -91,6 +93,14 @@ class PythonRuntime:
         elif now > self._used + IDLE_S:
             self._ticking = False
             signal.setitimer(signal.ITIMER_REAL, 0)
+
+
+def _place(error: Exception) -> str:
+    """Name the line of the handler's file an error comes from; no folders, clients see it."""
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if frame.filename != __file__]
+    lines = [frame.lineno for frame in own if frame.filename == own[0].filename]
+    return f" ({Path(own[0].filename).name}:{lines[-1]})" if own else ""
 
 
 def _where(invocation: Invocation) -> str:

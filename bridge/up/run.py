@@ -14,13 +14,13 @@ from pathlib import Path
 
 from bridge.access import check_exposure
 from bridge.contracts.registry import Registry
-from bridge.joelclaw.inngest_settings import check_inngest
+from bridge.joelclaw.inngest.routes import check_inngest
 from bridge.joelclaw.outlet import check_outlet
 from bridge.joelclaw.terminal import check_terminal, port_taken
 from bridge.message import RUNTIMES, RuntimeName
 from bridge.settings import PREFIX, Settings
 from bridge.table import table
-from bridge.up import environment, programs
+from bridge.up import environment, programs, yours
 from bridge.up.address import check_port, listen, url_of
 from bridge.up.listener import Listener
 from bridge.up.place import (
@@ -97,6 +97,8 @@ class _Run:
         check_terminal(self._settings, registry)
         check_inngest(self._settings, registry)
         check_outlet(self._settings, registry)
+        env = environment.shared(os.environ, self._settings)
+        await yours.check_implementations(self._settings, registry, env)
         async with AsyncExitStack() as stack:
             self._take_directory(stack)
             await self._start_redis(stack)
@@ -107,7 +109,7 @@ class _Run:
             self._look_at_terminal()
             await self._start_workers(stack, listener, registry.digests())
             self._write_run_file(stack)
-            findings = await self._probe()
+            findings = await self._probe(registry)
             self._show(findings)
             if check:
                 return int(any(finding.error for finding in findings))
@@ -259,7 +261,7 @@ class _Run:
         url = url_of(self._settings.host, self._settings.terminal_port)
         return url.replace("http://", "ws://")
 
-    async def _probe(self) -> list[Finding]:
+    async def _probe(self, registry: Registry) -> list[Finding]:
         assert self._workers is not None
         deadline = time.monotonic() + READY_TIMEOUT_S
         while not self._workers.ready():
@@ -270,7 +272,11 @@ class _Run:
                 )
             await asyncio.sleep(0.02)
         there = [name for name in RUNTIMES if name not in self._missing]
-        return await probe(self._url(), self._settings.token, there, PROBE_TIMEOUT_S)
+        url, settings = self._url(), self._settings
+        return [
+            *await probe(url, settings.token, there, PROBE_TIMEOUT_S),
+            *await yours.look(settings, registry, url, there),
+        ]
 
     def _show(self, findings: list[Finding]) -> None:
         rows = [

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from bridge.cli.admin import fetch, served_by
 from bridge.client import connected
 from bridge.journal.redis import RedisJournal
+from bridge.up.admin import fetch, served_by
 from tests.chaos.process import ROOT, BridgeProcess, runtimes_here
 from tests.chaos.sink import Sink
 from tests.deadline import DEADLINE_S

@@ -17,9 +17,9 @@ from bridge.edge.edge import Edge
 from bridge.edge.listener import bind
 from bridge.edge.serve import serve
 from bridge.joelclaw.envelopes import Envelopes
-from bridge.joelclaw.ingress import Ingress
-from bridge.joelclaw.inngest import EventApi
-from bridge.joelclaw.inngest_settings import parse_routes
+from bridge.joelclaw.inngest.api import EventApi
+from bridge.joelclaw.inngest.ingress import Ingress
+from bridge.joelclaw.inngest.routes import parse_routes
 from bridge.journal.memory import MemoryJournal
 from bridge.runtimes.python import PythonRuntime
 from bridge.settings import Settings

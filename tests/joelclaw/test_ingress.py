@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from bridge.joelclaw import inngest as inngest_module
-from bridge.joelclaw.ingress import MAX_BODY_BYTES, MAX_NAMES, MAX_PASSING
+from bridge.joelclaw.inngest.ingress import MAX_BODY_BYTES, MAX_NAMES, MAX_PASSING
 from tests.deadline import until
 from tests.joelclaw.ingress_world import World, run
 from tests.joelclaw.inngest_server import CUT, HANG, Request, always, response

@@ -10,7 +10,7 @@ import pytest
 
 from bridge.effects import EffectFailed
 from bridge.joelclaw import inngest as inngest_module
-from bridge.joelclaw.inngest import EventApi, Inngest
+from bridge.joelclaw.inngest.api import EventApi, Inngest
 from bridge.journal.store import OutboxEntry
 from tests.deadline import DEADLINE_S
 from tests.joelclaw.inngest_server import CUT, HANG, InngestServer, always, response

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.joelclaw.inngest_events import message_id, part_of
+from bridge.joelclaw.inngest.events import message_id, part_of
 
 SEED = "1795380404972,iVvyYVfEl1pWJg=="
 EVENT: dict[str, Any] = {"name": "a/b", "data": {}}

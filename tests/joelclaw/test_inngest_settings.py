@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from bridge.contracts.registry import Registry
-from bridge.joelclaw.inngest_settings import Target, check_inngest, check_url, parse_routes
+from bridge.joelclaw.inngest.routes import Target, check_inngest, check_url, parse_routes
 from bridge.settings import BadSetting, Settings
 
 REGISTRY = Registry.load(Path(__file__).parent.parent / "subsystems" / "counter")

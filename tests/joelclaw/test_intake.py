@@ -6,9 +6,9 @@ import asyncio
 import json
 from typing import Any
 
-from bridge.joelclaw.inflight import LEASE, SESSIONS, WORKERS
-from bridge.joelclaw.intake import AGENT_HEARTBEAT
-from bridge.joelclaw.takeover import intake_status, other_consumers, release, take
+from bridge.joelclaw.intake.in_flight import LEASE, SESSIONS, WORKERS
+from bridge.joelclaw.intake.intake import AGENT_HEARTBEAT
+from bridge.joelclaw.intake.takeover import intake_status, other_consumers, release, take
 from bridge.message import Invocation
 from tests.deadline import until
 from tests.joelclaw.world import World, event, run

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import functools
 import itertools
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
+import os
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ import uvloop
 from redis.asyncio import Redis
 
 from bridge.bench.burst import Burst, ClassicReader, push
+from bridge.joelclaw.fate import Record
 from bridge.joelclaw.observe import CannotObserve, Limits, Observer
 from bridge.joelclaw.recording import Recording, item_of, lines
 from bridge.joelclaw.server import connect
@@ -66,7 +69,7 @@ class Observation:
         return fates
 
 
-def run(scenario: Callable[[], Awaitable[None]]) -> None:
+def run(scenario: Callable[[], Coroutine[Any, Any, None]]) -> None:
     uvloop.run(scenario())
 
 
@@ -168,7 +171,7 @@ def test_what_a_script_pushes_is_seen_whole(tmp_path: Path) -> None:
             async with observing(server, tmp_path) as (observation, client):
                 item = json.dumps({"id": "é", "text": '" "\\\n\x00'})
                 script = "redis.call('LPUSH', KEYS[1], ARGV[1])"
-                await client.eval(script, 1, GATEWAY, item)  # type: ignore[misc]
+                await client.eval(script, 1, GATEWAY, item)
                 await until(lambda: observation.observer.tally.events, "it is seen")
                 await observation.end()
             pushed = [item_of(line) for line in lines(observation.recording.path)]
@@ -180,7 +183,7 @@ def test_what_a_script_pushes_is_seen_whole(tmp_path: Path) -> None:
 def test_nothing_falls_between_the_lists_and_the_stream(tmp_path: Path) -> None:
     async def scenario() -> None:
         with RedisServer(appendonly=False) as server:
-            async with writing(server.url) as pushed:
+            async with writing(server.url):
                 recordings = []
                 for n in range(20):
                     observation = Observation(server.url, tmp_path / f"{n}.ndjson")
@@ -246,7 +249,7 @@ def test_a_restart_is_a_gap_and_what_was_in_it_inconclusive(tmp_path: Path) -> N
         with RedisServer() as server:
             async with observing(server, tmp_path) as (observation, client):
                 await push(client, "before")
-                await client.sadd(SESSIONS, "gateway")  # type: ignore[misc]
+                await client.sadd(SESSIONS, "gateway")
                 await push(client, "stays")
                 tally, progress = observation.observer.tally, observation.observer.progress
                 await until(lambda: tally.events == 2, "both are seen")
@@ -343,14 +346,15 @@ def test_it_stops_by_itself_when_it_cannot_keep_up(tmp_path: Path) -> None:
     async def scenario() -> None:
         with RedisServer(appendonly=False) as server:
             limits = Limits(behind_s=0.5)
-            async with observing(server, tmp_path, limits) as (observation, client):
+            async with observing(server, tmp_path, limits) as (observation, _):
                 # One script, whose lines take many seconds to read: each quote is escaped.
                 item = json.dumps({"id": "a", "text": '"\\' * 200_000})
                 script = (
-                    "for n = 1, 40 do redis.call('LPUSH', KEYS[1], ARGV[1]) "
+                    "for n = 1, 30 do redis.call('LPUSH', KEYS[1], ARGV[1]) "
                     "redis.call('DEL', KEYS[1]) end"
                 )
-                await client.eval(script, 1, GATEWAY, item)  # type: ignore[misc]
+                async with connect(server.url, "slow", answer_s=None) as slow:
+                    await slow.eval(script, 1, GATEWAY, item)
                 why = await observation.ended()
             assert why.startswith("reading is ")
             assert why.endswith(" s behind Redis")
@@ -383,20 +387,25 @@ def test_where_nobody_answers_it_does_not_begin(tmp_path: Path) -> None:
     run(scenario)
 
 
+class FullDisk(Recording):
+    """A recording on a disk that is full."""
+
+    def record(self, record: Record) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
 def test_a_recording_that_cannot_be_written_ends_it(tmp_path: Path) -> None:
     async def scenario() -> None:
         with RedisServer(appendonly=False) as server:
-            observation = Observation(server.url, tmp_path / "r.ndjson")
-            observation.recording = Recording(tmp_path / "full.ndjson")
-            full = open("/dev/full", "wb")  # noqa: SIM115, ASYNC230 - closed by the recording
-            observation.recording._file.close()
-            observation.recording._file = full
-            observation.observer._recording = observation.recording
-            await observation.begin()
-            assert observation.running is not None
+            telemetry, recording = Telemetry(), FullDisk(tmp_path / "r.ndjson")
+            observer = Observer(Address.parse(server.url), telemetry, recording)
+            await observer.open()
+            async with connect(server.url, "test") as client:
+                await push(client, "a")
             async with asyncio.timeout(DEADLINE_S):
-                why = await observation.running
+                why = await observer.run(asyncio.Event())
             assert why == "the recording cannot be written: No space left on device"
+            recording.close()
 
     run(scenario)
 
@@ -409,13 +418,13 @@ def test_wrong_shapes_are_named(tmp_path: Path) -> None:
                 koko = {"type": "t", "data": {}, "source": "s", "timestamp": "2026-02-23"}
                 items = [good, {**good, "ts": 1795380404}, koko, {**good, "id": ""}, {}]
                 for item in items:
-                    await client.lpush(GATEWAY, json.dumps(item))  # type: ignore[misc]
+                    await client.lpush(GATEWAY, json.dumps(item))
                 await until(lambda: observation.observer.tally.events == 5, "all are seen")
                 await observation.end()
             assert sorted(observation.observer.tally.faults) == [
-                "(whole item) breaks required",
-                "Koko's envelope ((whole item) breaks required)",
+                "Koko's envelope (whole item breaks required)",
                 "empty id (/id breaks minLength)",
+                "missing id (whole item breaks required)",
                 "seconds for `ts` (/ts breaks minimum)",
             ]
 

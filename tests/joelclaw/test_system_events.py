@@ -16,10 +16,10 @@ from redis.asyncio import Redis
 from bridge.dispatch import Dispatcher
 from bridge.effects import EffectFailed, Effects, EffectWaits
 from bridge.joelclaw.envelopes import Envelopes
+from bridge.joelclaw.intake.takeover import take
 from bridge.joelclaw.push import MARKER_MS, MARKERS, Pusher
 from bridge.joelclaw.server import connect
 from bridge.joelclaw.system_events import SystemEvents
-from bridge.joelclaw.takeover import take
 from bridge.journal.memory import MemoryJournal
 from bridge.journal.store import Commit, OutboxEntry
 from bridge.message import Version

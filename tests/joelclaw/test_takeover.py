@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from bridge.bench.burst import Burst, ClassicReader, push
-from bridge.joelclaw.inflight import LIST
+from bridge.joelclaw.intake.in_flight import LIST
 from bridge.joelclaw.server import connect
 from bridge.journal.redis import RedisJournal
 from tests.redis_server import RedisServer

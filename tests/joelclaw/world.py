@@ -17,11 +17,11 @@ from bridge.contracts.registry import Registry
 from bridge.dispatch import Dispatcher
 from bridge.errors import BridgeError
 from bridge.joelclaw.envelopes import Envelopes
-from bridge.joelclaw.inflight import IN_FLIGHT, LIST
-from bridge.joelclaw.intake import Intake
+from bridge.joelclaw.intake.in_flight import IN_FLIGHT, LIST
+from bridge.joelclaw.intake.intake import Intake
+from bridge.joelclaw.intake.takeover import take
 from bridge.joelclaw.quarantine import Quarantine
 from bridge.joelclaw.server import connect
-from bridge.joelclaw.takeover import take
 from bridge.journal.redis import RedisJournal
 from bridge.message import Invocation, Outcome
 from bridge.runtimes.python import PythonRuntime

@@ -118,7 +118,7 @@ function call(
     outcome = handle(state, data.operation, request, context);
   } catch (error) {
     if (isRefusal(error)) return refuse(operation, error, where);
-    return fault("crashed", `${where} threw ${describe(error)}`);
+    return fault("crashed", `${where} threw ${describe(error)}${place(error)}`);
   }
   if (isThenable(outcome)) {
     outcome.then(undefined, () => {}); // its failure is not the process's
@@ -171,6 +171,13 @@ function named(member: string, value: unknown): Json {
 
 function describe(error: unknown): string {
   return error instanceof Error ? `${error.name}: ${error.message}` : String(error);
+}
+
+/** Name file and line an error comes from, if its stack tells; no folders, clients see it. */
+function place(error: unknown): string {
+  const stack = error instanceof Error ? (error.stack ?? "") : "";
+  const at = /^ *at .*?([^/\\(\s]+\.[cm]?[jt]s:\d+):\d+\)?$/m.exec(stack);
+  return at ? ` (${at[1]})` : "";
 }
 
 function isRecord(value: unknown): value is Record<string, unknown> {

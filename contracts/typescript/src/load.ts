@@ -5,11 +5,14 @@ import { tmpdir } from "node:os";
 import { dirname, join, resolve } from "node:path";
 import { pathToFileURL } from "node:url";
 
+import type { BuildFailure } from "esbuild";
+
 import { compileContract } from "./compile.ts";
 import type { Contract, ContractFile } from "./contract.ts";
 import { effects } from "./generated/contracts.ts";
 import type { Handler } from "./implementation.ts";
 
+const FILE = "subsystem.json";
 // What an implementation imports to use this package; wherever it is, it gets this very copy.
 const SDK = /^joelclaw-bridge$/;
 // CommonJS packages inside the bundle require Node's own modules.
@@ -48,7 +51,11 @@ export async function loadHandlers(
   return handlers;
 }
 
-/** Compile the contracts of these subsystems; the first folder that has one wins. */
+/**
+ * Compile the contracts of these subsystems; the first folder that has one wins.
+ *
+ * A folder may also be one subsystem's own.
+ */
 export async function loadContracts(
   folders: readonly string[],
   subsystems: readonly string[],
@@ -56,9 +63,10 @@ export async function loadContracts(
   const contracts: Record<string, Contract> = {};
   for (const folder of [...folders].reverse()) {
     for (const subsystem of subsystems) {
-      const path = join(folder, subsystem, "subsystem.json");
-      const file = await readJson<ContractFile>(path, true);
-      if (file) contracts[subsystem] = compile(file, path);
+      for (const path of [join(folder, FILE), join(folder, subsystem, FILE)]) {
+        const file = await readJson<ContractFile>(path, true);
+        if (file?.name === subsystem) contracts[subsystem] = compile(file, path);
+      }
     }
   }
   return contracts;
@@ -73,7 +81,7 @@ export async function loadHandler(path: string): Promise<Handler> {
     if (bun) await (offered ??= offerToBun());
     module = bundle ? await importTypeScript(path) : await import(pathToFileURL(path).href);
   } catch (error) {
-    throw new LoadError(`${path}: ${(error as Error).message}`, { cause: error });
+    throw new LoadError(`${path}: ${reason(error)}`, { cause: error });
   }
   if (typeof module.handle === "function") return module.handle as Handler;
   throw new LoadError(`${path}: expected an export named handle, got ${typeof module.handle}`);
@@ -87,6 +95,7 @@ async function importTypeScript(path: string): Promise<{ handle?: unknown }> {
   try {
     await build({
       entryPoints: [path],
+      absWorkingDir: dirname(path), // errors name files from there
       outfile,
       bundle: true, // its packages too: from the temporary folder they would not be found
       format: "esm",
@@ -105,6 +114,15 @@ async function importTypeScript(path: string): Promise<{ handle?: unknown }> {
   } finally {
     await rm(folder, { recursive: true });
   }
+}
+
+/** Say in one line why a module does not load: of a build, each fault with its place. */
+function reason(error: unknown): string {
+  const { errors, message } = error as Error & Partial<BuildFailure>;
+  const faults = errors?.map(({ text, location: at }) =>
+    at ? `${at.file}:${at.line}:${at.column + 1}: ${text}` : text,
+  );
+  return faults?.join("; ") ?? message;
 }
 
 /** Return this package's address: built, or its sources under Bun. */

@@ -16,6 +16,7 @@ import * as triage from "./subsystems/triage.ts";
 const log = (line: string): void => console.error(`bridge-typescript: ${line}`);
 
 async function main(env: NodeJS.ProcessEnv): Promise<void> {
+  process.setSourceMapsEnabled(true); // faults name lines of the handlers' sources
   const file = env["BRIDGE_IMPLEMENTATIONS"];
   const yours = file ? await loadHandlers(file, ({ message }) => log(message)) : {};
   const folders = (env["BRIDGE_CONTRACTS"] ?? "").split(":").filter((folder) => folder !== "");

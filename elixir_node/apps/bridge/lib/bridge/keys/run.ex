@@ -52,7 +52,7 @@ defmodule Bridge.Keys.Run do
     try do
       module.handle(state, operation, request, context)
     catch
-      kind, reason -> Keys.fault("crashed", crash(kind, reason, __STACKTRACE__))
+      kind, reason -> Keys.fault("crashed", crash(kind, reason, __STACKTRACE__, module))
     else
       {:ok, reply, effects, state} when is_list(effects) ->
         ok(reply, effects, if(call["kind"] == "query", do: nil, else: state))
@@ -82,7 +82,7 @@ defmodule Bridge.Keys.Run do
     end)
   end
 
-  defp crash(kind, reason, stacktrace) do
+  defp crash(kind, reason, stacktrace, own) do
     where =
       case stacktrace do
         [{module, function, arity, _} | _] when is_integer(arity) ->
@@ -95,7 +95,18 @@ defmodule Bridge.Keys.Run do
           ""
       end
 
-    text(Exception.format_banner(kind, reason, stacktrace)) <> where
+    text(Exception.format_banner(kind, reason, stacktrace)) <> where <> place(stacktrace, own)
+  end
+
+  # The line of the implementation's own file; no folders, clients see it.
+  defp place(stacktrace, own) do
+    case Enum.find(stacktrace, &(elem(&1, 0) == own)) do
+      {_, _, _, [_ | _] = location} ->
+        " (#{Path.basename(to_string(location[:file]))}:#{location[:line]})"
+
+      _ ->
+        ""
+    end
   end
 
   defp text(text) do

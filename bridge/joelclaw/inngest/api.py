@@ -16,7 +16,7 @@ import httpx
 import orjson
 
 from bridge.effects import EffectFailed
-from bridge.joelclaw.inngest_settings import check_url
+from bridge.joelclaw.inngest.routes import check_url
 
 if TYPE_CHECKING:
     from bridge.journal.store import OutboxEntry

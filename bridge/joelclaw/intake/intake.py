@@ -21,7 +21,7 @@ from redis.exceptions import RedisError
 
 from bridge.errors import BridgeError
 from bridge.joelclaw.envelopes import mended
-from bridge.joelclaw.inflight import (
+from bridge.joelclaw.intake.in_flight import (
     CONTROL,
     DOORBELLS,
     LEASE_MS,

@@ -12,7 +12,7 @@ from typing import Any
 from redis.asyncio import Redis
 
 from bridge.errors import BridgeError
-from bridge.joelclaw.inflight import (
+from bridge.joelclaw.intake.in_flight import (
     CONTROL,
     DOORBELLS,
     IN_FLIGHT,
@@ -23,7 +23,7 @@ from bridge.joelclaw.inflight import (
     WORKERS,
     InFlight,
 )
-from bridge.joelclaw.intake import hand_back
+from bridge.joelclaw.intake.intake import hand_back
 from bridge.journal.store import Journal
 
 

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import orjson
 
 from bridge.errors import BridgeError, RuntimeUnavailable
-from bridge.joelclaw.inngest import (
+from bridge.joelclaw.inngest.api import (
     DEFAULT_KEY,
     Answer,
     EventApi,
@@ -31,14 +31,14 @@ from bridge.joelclaw.inngest import (
     NotAccepted,
     Unanswered,
 )
-from bridge.joelclaw.inngest_events import message_id, part_of
+from bridge.joelclaw.inngest.events import message_id, part_of
 from bridge.message import JSON, Message
 
 if TYPE_CHECKING:
     from bridge.contracts.registry import Registry
     from bridge.dispatch import Dispatcher
     from bridge.joelclaw.envelopes import Envelopes
-    from bridge.joelclaw.inngest_settings import Target
+    from bridge.joelclaw.inngest.routes import Target
     from bridge.telemetry import Telemetry
 
 EVENTS = "/e/"
