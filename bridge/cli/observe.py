@@ -22,8 +22,8 @@ from bridge.cli.command import (
     say_error,
     say_json,
 )
-from bridge.joelclaw.observe import CannotObserve, Limits, Observer
-from bridge.joelclaw.recording import Recording
+from bridge.joelclaw.observe.observer import CannotObserve, Limits, Observer
+from bridge.joelclaw.observe.recording import Recording
 from bridge.journal.connection import Address
 from bridge.telemetry import Telemetry
 

@@ -9,8 +9,8 @@ from bridge.cli.command import Call, CommandFailed, Commands, UsageError, add_co
 from bridge.cli.running import add_folders, with_folders
 from bridge.cli.runtimes import present
 from bridge.contracts.registry import Registry
-from bridge.joelclaw.recording import BadRecording, lines
-from bridge.joelclaw.replay import (
+from bridge.joelclaw.observe.recording import BadRecording, lines
+from bridge.joelclaw.observe.replay import (
     Comparison,
     Group,
     Kind,

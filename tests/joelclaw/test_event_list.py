@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from redis import Redis
 
-from bridge.joelclaw.daemon import look
-from bridge.joelclaw.event_list import MAX_READERS, EventList, Item
+from bridge.joelclaw.observe.daemon import look
+from bridge.joelclaw.observe.event_list import MAX_READERS, EventList, Item
 from tests.redis_server import RedisServer
 
 KEY = "joelclaw:events:gateway"

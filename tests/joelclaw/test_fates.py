@@ -7,9 +7,17 @@ from typing import Any
 
 import pytest
 
-from bridge.joelclaw.fate import CAUSES, FATES, Pushed, Record, Returned, Settled, Switched
-from bridge.joelclaw.fates import GRACE_MS, STRANDED_MS, Fates
-from bridge.joelclaw.monitor import LUA, Command
+from bridge.joelclaw.observe.fate import (
+    CAUSES,
+    FATES,
+    Pushed,
+    Record,
+    Returned,
+    Settled,
+    Switched,
+)
+from bridge.joelclaw.observe.fates import GRACE_MS, STRANDED_MS, Fates
+from bridge.joelclaw.observe.monitor import LUA, Command
 
 GATEWAY, MAIN, BATCH = "joelclaw:events:gateway", "joelclaw:events:main", "joelclaw:events:batch"
 MODE, SESSIONS = "joelclaw:mode", "joelclaw:gateway:sessions"

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from redis import Redis
 
-from bridge.joelclaw.monitor import Command, at_ms_of, concerns, parse
+from bridge.joelclaw.observe.monitor import Command, at_ms_of, concerns, parse
 from tests.deadline import DEADLINE_S
 from tests.redis_server import RedisServer
 

@@ -18,11 +18,11 @@ import uvloop
 from redis.asyncio import Redis
 
 from bridge.bench.burst import Burst, ClassicReader, push
-from bridge.joelclaw.fate import Record
-from bridge.joelclaw.observe import CannotObserve, Limits, Observer
-from bridge.joelclaw.recording import Recording, item_of, lines
+from bridge.joelclaw.observe.fate import Record
+from bridge.joelclaw.observe.observer import CannotObserve, Limits, Observer
+from bridge.joelclaw.observe.recording import Recording, item_of, lines
+from bridge.joelclaw.observe.tally import Tally
 from bridge.joelclaw.server import connect
-from bridge.joelclaw.tally import Tally
 from bridge.journal.connection import Address
 from bridge.telemetry import Telemetry
 from tests.deadline import DEADLINE_S, until

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.joelclaw.daemon import look
-from bridge.joelclaw.fate import Pushed, Returned, Settled, Switched
-from bridge.joelclaw.recording import BadRecording, Recording, item_of, lines
+from bridge.joelclaw.observe.daemon import look
+from bridge.joelclaw.observe.fate import Pushed, Returned, Settled, Switched
+from bridge.joelclaw.observe.recording import BadRecording, Recording, item_of, lines
 
 HEAD = {"recording": 1, "at_ms": 1}
 JSON_VALUES = st.recursive(

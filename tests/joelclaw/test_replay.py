@@ -12,7 +12,7 @@ import pytest
 
 from bridge.contracts.files import BUILT_IN
 from bridge.contracts.registry import Registry
-from bridge.joelclaw.replay import Comparison, Group, NotReplayable, replay
+from bridge.joelclaw.observe.replay import Comparison, Group, NotReplayable, replay
 from bridge.runtimes.python import PythonRuntime
 from bridge.subsystems.triage import handle
 from tests.running import SUBSYSTEMS
@@ -93,9 +93,7 @@ def test_what_differs_is_grouped_with_types_and_an_example(script: Script) -> No
     script.event(event("b", "t2"), "suppressed")
     script.event(event("c", "t2"), "suppressed")
     (group,) = compared(script).of("different")
-    assert group == Group(
-        "different", "suppressed", "immediate", 3, Counter(t1=1, t2=2), "a"
-    )
+    assert group == Group("different", "suppressed", "immediate", 3, Counter(t1=1, t2=2), "a")
 
 
 def test_of_what_the_daemon_lost_it_is_said_what_ours_decides(script: Script) -> None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from bridge.joelclaw.daemon import look
-from bridge.joelclaw.fate import Pushed, Returned, Settled
-from bridge.joelclaw.tally import MAX_EXAMPLES, MAX_FAULTS, MAX_TYPES, Tally
+from bridge.joelclaw.observe.daemon import look
+from bridge.joelclaw.observe.fate import Pushed, Returned, Settled
+from bridge.joelclaw.observe.tally import MAX_EXAMPLES, MAX_FAULTS, MAX_TYPES, Tally
 
 
 def push(tally: Tally, n: int, type: str = "t", fault: str = "", found: bool = False) -> None:

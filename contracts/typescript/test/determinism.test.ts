@@ -88,3 +88,9 @@ test("what is no JSON in memory is refused with its pointer", async (t) => {
   }
   assert.ok(Object.is((normalise([-0]) as number[])[0], 0));
 });
+
+test("trimming takes time that grows with the text's length", async () => {
+  const { trim } = await import("../src/derived.ts");
+  const inner = `a${" ".repeat(1_000_000)}b`;
+  assert.equal(trim(inner), inner);
+});

@@ -1,5 +1,6 @@
 /** Relays a terminal's prompts to a session; the key is the terminal's name. No I/O here. */
 
+import { trim } from "../derived.ts";
 import type { State, Subsystem } from "../generated/terminal.ts";
 import { operations, Refusal, type Context } from "../implementation.ts";
 
@@ -16,7 +17,7 @@ export const handle = operations<Subsystem>({
 
   prompt(state, { text }, context) {
     const session = sessionOf(state, context);
-    const prompt = trimmed(text);
+    const prompt = trim(text);
     if (prompt === "") throw new Refusal("empty_prompt", "a prompt needs text");
     const payload = { prompt, originSession: `terminal:${context.key}` };
     return {
@@ -60,16 +61,4 @@ function sessionOf({ session }: State, { key }: Context): string {
     throw new Refusal("no_session", `prompts have nowhere to go: ${how}`);
   }
   return session;
-}
-
-/** Not by a regular expression: those take quadratic time for white space within. */
-function trimmed(text: string): string {
-  let [start, end] = [0, text.length];
-  while (start < end && isWhiteSpace(text.charCodeAt(start))) start += 1;
-  while (start < end && isWhiteSpace(text.charCodeAt(end - 1))) end -= 1;
-  return text.slice(start, end);
-}
-
-function isWhiteSpace(code: number): boolean {
-  return code === 32 || (code >= 9 && code <= 13);
 }

@@ -43,4 +43,13 @@ defmodule Bridge.DeterminismTest do
       assert codepoints |> Enum.take(at) |> Enum.join() == one["cut"]
     end
   end
+
+  test "text is trimmed in ASCII, in time that grows with its length" do
+    for %{"text" => text, "trimmed" => trimmed} <- cases("trim") do
+      assert Determinism.trim(text) == trimmed
+    end
+
+    inner = "a" <> String.duplicate(" ", 1_000_000) <> "b"
+    assert Determinism.trim(inner) == inner
+  end
 end

@@ -5,9 +5,9 @@ defmodule Bridge.Subsystems.Terminal do
 
   @behaviour Bridge.Implementation
 
-  @reserved ~w(gateway main)
+  alias Bridge.Determinism
 
-  defguardp is_white_space(byte) when byte == ?\s or byte in ?\t..?\r
+  @reserved ~w(gateway main)
 
   @impl true
   def handle(_state, "configure", %{"session" => session}, _context) do
@@ -26,7 +26,7 @@ defmodule Bridge.Subsystems.Terminal do
   end
 
   def handle(state, "prompt", %{"text" => text}, context) do
-    case trimmed(text) do
+    case Determinism.trim(text) do
       "" ->
         {:error, "empty_prompt", "a prompt needs text"}
 
@@ -58,18 +58,6 @@ defmodule Bridge.Subsystems.Terminal do
 
   defp reserved?("pid-" <> _), do: true
   defp reserved?(session), do: session in @reserved
-
-  # Not by a regular expression: those take quadratic time for white space within.
-  defp trimmed(<<byte, rest::binary>>) when is_white_space(byte), do: trimmed(rest)
-  defp trimmed(text), do: without_trailing(text, byte_size(text) - 1)
-
-  defp without_trailing(text, last) when last >= 0 do
-    if is_white_space(:binary.at(text, last)),
-      do: without_trailing(text, last - 1),
-      else: binary_part(text, 0, last + 1)
-  end
-
-  defp without_trailing(_text, _last), do: ""
 
   defp push(session, prompt, %{"key" => key}) do
     %{

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import NamedTuple
 
-from bridge.joelclaw.daemon import Look
+from bridge.joelclaw.observe.daemon import Look
 
 MAX_READERS = 64  # connections per list; the one that was silent longest is forgotten
 

@@ -15,13 +15,13 @@ from typing import Any
 
 from bridge.errors import BridgeError
 from bridge.joelclaw.envelopes import Envelopes
-from bridge.joelclaw.fates import Fates
-from bridge.joelclaw.ledger import Fault
-from bridge.joelclaw.monitor import at_ms_of, concerns, parse
-from bridge.joelclaw.monitor_stream import Lost, MonitorStream
+from bridge.joelclaw.observe.fates import Fates
+from bridge.joelclaw.observe.ledger import Fault
+from bridge.joelclaw.observe.monitor import at_ms_of, concerns, parse
+from bridge.joelclaw.observe.recording import Recording
+from bridge.joelclaw.observe.stream import Lost, MonitorStream
+from bridge.joelclaw.observe.tally import Tally
 from bridge.joelclaw.outage import Outage
-from bridge.joelclaw.recording import Recording
-from bridge.joelclaw.tally import Tally
 from bridge.journal.connection import Address
 from bridge.telemetry import Telemetry
 

@@ -16,7 +16,7 @@ from typing import Any, Literal
 from bridge.canonical import parse
 from bridge.contracts.contract import Contract, Operation
 from bridge.errors import BridgeError, Refusal, RuntimeFault
-from bridge.joelclaw.recording import item_of, lines
+from bridge.joelclaw.observe.recording import item_of, lines
 from bridge.message import JSON, Invocation, context_for
 from bridge.runtimes.runtime import Runtime
 

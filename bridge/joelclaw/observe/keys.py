@@ -8,8 +8,8 @@ from typing import Any
 
 import orjson
 
-from bridge.joelclaw.daemon import kept
-from bridge.joelclaw.monitor import Command
+from bridge.joelclaw.observe.daemon import kept
+from bridge.joelclaw.observe.monitor import Command
 
 EVENTS = b"joelclaw:events:"
 BATCH = EVENTS + b"batch"  # what the daemon batched; no session's list

@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator
 
-from bridge.joelclaw.daemon import look
-from bridge.joelclaw.event_list import Item
-from bridge.joelclaw.fate import Pushed, Record, Settled
+from bridge.joelclaw.observe.daemon import look
+from bridge.joelclaw.observe.event_list import Item
+from bridge.joelclaw.observe.fate import Pushed, Record, Settled
 
 Fault = Callable[[bytes], str]  # what the contract has against an item, empty if nothing
 

@@ -11,10 +11,10 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-from bridge.joelclaw.daemon import MODES
-from bridge.joelclaw.event_list import EventList, Item
-from bridge.joelclaw.fate import Record, Returned, Switched
-from bridge.joelclaw.keys import (
+from bridge.joelclaw.observe.daemon import MODES
+from bridge.joelclaw.observe.event_list import EventList, Item
+from bridge.joelclaw.observe.fate import Record, Returned, Switched
+from bridge.joelclaw.observe.keys import (
     BATCH,
     BRIDGE,
     DOORBELL,
@@ -28,9 +28,9 @@ from bridge.joelclaw.keys import (
     pop_of,
     session_of,
 )
-from bridge.joelclaw.ledger import Fault, Ledger, digest
-from bridge.joelclaw.monitor import LUA, Command
-from bridge.joelclaw.readers import Latest, Readers
+from bridge.joelclaw.observe.ledger import Fault, Ledger, digest
+from bridge.joelclaw.observe.monitor import LUA, Command
+from bridge.joelclaw.observe.readers import Latest, Readers
 
 MAX_FOLLOWED = 50_000  # items in lists, or not judged yet; what comes beyond is `untracked`
 MAX_LISTS = 1_000

@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 
 import hiredis
 
-from bridge.joelclaw.fates import MAX_FOLLOWED
-from bridge.joelclaw.keys import EVENTS, MODE, SESSIONS
+from bridge.joelclaw.observe.fates import MAX_FOLLOWED
+from bridge.joelclaw.observe.keys import EVENTS, MODE, SESSIONS
 from bridge.journal.connection import Address
 
 NAME = "bridge-observe"  # what CLIENT LIST shows

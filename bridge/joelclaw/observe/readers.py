@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import OrderedDict
 from typing import Any
 
-from bridge.joelclaw.daemon import REMEMBERED, unseen_by_daemon, unseen_by_pi
-from bridge.joelclaw.event_list import Item
+from bridge.joelclaw.observe.daemon import REMEMBERED, unseen_by_daemon, unseen_by_pi
+from bridge.joelclaw.observe.event_list import Item
 
 DAEMON = "gateway"  # the session of the daemon
 TRACED = (DAEMON, "main")  # sessions whose reader leaves a trace of all it hands on

@@ -6,8 +6,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
-from bridge.joelclaw.fate import CAUSES, Pushed, Record, Returned, Settled
-from bridge.joelclaw.readers import Latest
+from bridge.joelclaw.observe.fate import CAUSES, Pushed, Record, Returned, Settled
+from bridge.joelclaw.observe.readers import Latest
 
 MAX_TYPES = 200
 MAX_FAULTS = 50

@@ -21,7 +21,7 @@ from typing import Any
 
 import orjson
 
-from bridge.joelclaw.fate import Pushed, Record, Returned, Settled, Switched
+from bridge.joelclaw.observe.fate import Pushed, Record, Returned, Settled, Switched
 
 VERSION = 1
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from bridge.joelclaw.daemon import Look
+from bridge.joelclaw.observe.daemon import Look
 
 FATES = {
     "prompt": "stored as a prompt in joelclaw:gateway:messages",
