@@ -42,7 +42,7 @@ from bridge.joelclaw.outlets.session import SessionOutlet
 from bridge.joelclaw.outlets.topic import TopicDispatcher, TopicOutlet, TopicRegistry
 from bridge.joelclaw.push import Pusher
 from bridge.joelclaw.quarantine import Quarantine
-from bridge.joelclaw.server import connect
+from bridge.joelclaw.server import ANSWER_S, connect
 from bridge.joelclaw.system_events import SystemEvents
 from bridge.joelclaw.terminal import Terminal, check_terminal
 from bridge.journal.redis import RedisJournal
@@ -50,6 +50,7 @@ from bridge.journal.server import UnsafeServer, check_server
 from bridge.journal.store import Journal
 from bridge.link.arguments import BadArgument, PortArguments, parse_arguments
 from bridge.link.session import SessionLimits
+from bridge.link.transport import Transport
 from bridge.link.transports.port import open_port
 from bridge.message import JSON, RuntimeName
 from bridge.runtimes.elixir import ElixirRuntime
@@ -103,33 +104,78 @@ class Worker:
         self._telemetry.attach(log_to(self._log))
 
     async def run(self) -> None:
-        settings, telemetry = self._settings, self._telemetry
+        settings = self._settings
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, self._leave, number.name)
         # The port first: frames must not meet a process that still prints elsewhere.
         transport = open_port(self._port) if self._port else None
         registry, handlers = _load(settings)
-        targets = parse_routes(settings.inngest_routes, registry)
-        topic = check_terminal(settings, registry)
-        digests = registry.digests()
-        outlet = check_outlet(settings, registry)
-        journal = RedisJournal(
-            settings.redis_url,
-            done_ttl_ms=settings.done_ttl_ms,
-            events_keep=settings.events_keep,
-            delivering=frozenset({SUBSYSTEM} if outlet else ()),
-        )
-        if not await self._storage_ready(journal, registry):
-            await journal.close()
-            return
-        elixir = ElixirRuntime()
-        typescript = TypeScriptRuntime(settings.redis_url, self._name, digests)
-        runtimes: dict[RuntimeName, Runtime] = {
-            "python": PythonRuntime(handlers, settings.python_budget_ms),
-            "elixir": elixir,
-            "typescript": typescript,
-        }
-        await typescript.start()
+        async with contextlib.AsyncExitStack() as stack:
+            joelclaw = _Joelclaw(self._name, settings, registry, self._telemetry, stack)
+            journal = RedisJournal(
+                settings.redis_url,
+                done_ttl_ms=settings.done_ttl_ms,
+                events_keep=settings.events_keep,
+                delivering=joelclaw.delivering,
+            )
+            stack.push_async_callback(journal.close)
+            if not await self._storage_ready(journal, registry):
+                return
+            elixir = ElixirRuntime()
+            typescript = TypeScriptRuntime(settings.redis_url, self._name, registry.digests())
+            runtimes: dict[RuntimeName, Runtime] = {
+                "python": PythonRuntime(handlers, settings.python_budget_ms),
+                "elixir": elixir,
+                "typescript": typescript,
+            }
+            await typescript.start()
+            stack.push_async_callback(typescript.close)
+            dispatcher, effects = self._dispatch(registry, journal, runtimes, joelclaw)
+            nodes = self._nodes(elixir, registry.digests(), transport)
+            stack.push_async_callback(nodes.close)
+            adapters = joelclaw.adapters(dispatcher, journal)
+            ingress = joelclaw.ingress(dispatcher)
+
+            async def status() -> dict[str, JSON]:
+                return {
+                    "worker": self._name,
+                    "pid": os.getpid(),
+                    "runtimes": {
+                        name: {s: runtime.available(s) for s in registry.names()}
+                        for name, runtime in runtimes.items()
+                    },
+                    "link": nodes.counts(),
+                    "joelclaw": {
+                        "ingress": ingress.status(),
+                        **{adapter.name: adapter.status() for adapter in adapters},
+                    },
+                    "counts": self._telemetry.counts(),
+                }
+
+            clients = joelclaw.clients
+            edge = Edge(
+                TopicRegistry(registry, clients) if clients else registry,
+                TopicDispatcher(dispatcher, clients) if clients else dispatcher,
+                journal,
+                settings,
+                self._telemetry,
+                status=status,
+                ingress=ingress,
+                feeds={TOPIC: clients} if clients else {},
+            )
+            routes = asyncio.create_task(self._keep_routes(journal, registry))
+            await self._serve(edge, effects, adapters)
+            routes.cancel()
+
+    def _dispatch(
+        self,
+        registry: Registry,
+        journal: Journal,
+        runtimes: dict[RuntimeName, Runtime],
+        joelclaw: _Joelclaw,
+    ) -> tuple[Dispatcher, Effects]:
+        """Make the dispatcher and the executors: each commit wakes them, timers dispatch."""
+        settings, telemetry = self._settings, self._telemetry
         effects: Effects
         dispatcher = Dispatcher(
             registry,
@@ -139,149 +185,36 @@ class Worker:
             zone=settings.zone,
             committed=lambda subsystem: effects.kick(subsystem),
         )
-        executors: dict[str, Executor] = {}
-        effects_to = _event_api(settings)
-        if effects_to is not None:
-            executors["inngest"] = Inngest(effects_to)
-        pushes_to = _joelclaw(settings, "bridge-push")
-        pusher = Pusher(pushes_to, telemetry, "joelclaw") if pushes_to else None
-        if pusher is not None:
-            executors["system_event"] = SystemEvents(pusher)
         effects = Effects(
             journal,
             dispatcher,
-            executors,
+            joelclaw.executors(),
             registry.names(),
             telemetry,
             lease_ms=settings.outbox_lease_ms,
             attempts=settings.outbox_attempts,
             timeout_ms=settings.timeout_ms,
         )
+        return dispatcher, effects
+
+    def _nodes(
+        self, elixir: ElixirRuntime, digests: dict[str, str], transport: Transport | None
+    ) -> NodeLinks:
+        settings = self._settings
         nodes = NodeLinks(
             self._name,
             elixir,
             digests,
             Path(settings.link_dir) / f"{self._name}.sock" if settings.link_dir else None,
             SessionLimits(settings.link_max_frame_bytes, settings.link_in_flight),
-            telemetry,
+            self._telemetry,
             self._leave,
         )
         if transport is not None and self._port is not None:
             nodes.take_port(transport, self._port.packet)
         else:
             nodes.open_socket()
-
-        adapters, connections = self._adapters(dispatcher, journal)
-        if topic is not None:
-            adapters.append(
-                Terminal(
-                    self._name,
-                    topic,
-                    dispatcher,
-                    journal,
-                    Envelopes.load(),
-                    settings,
-                    telemetry,
-                )
-            )
-        clients: TopicOutlet | None = None
-        if outlet is not None:
-            own = connect(settings.redis_url, "bridge")
-            connections.append(own)
-            adapter, clients = self._outlet(outlet, journal, Quarantine(own), pusher)
-            adapters.append(adapter)
-        # Connections of its own: senders of events must not keep effects waiting.
-        passed_to = _event_api(settings)
-        ingress = Ingress(
-            targets,
-            registry,
-            dispatcher,
-            Envelopes.load(),
-            passed_to,
-            telemetry,
-            event_key=settings.inngest_event_key,
-            exposed=not is_loopback(settings.host),
-            timeout_ms=settings.timeout_ms,
-            new_id=lambda: uuid4_of(random.getrandbits(128)),
-        )
-
-        async def status() -> dict[str, JSON]:
-            return {
-                "worker": self._name,
-                "pid": os.getpid(),
-                "runtimes": {
-                    name: {s: runtime.available(s) for s in registry.names()}
-                    for name, runtime in runtimes.items()
-                },
-                "link": nodes.counts(),
-                "joelclaw": {
-                    "ingress": ingress.status(),
-                    **{adapter.name: adapter.status() for adapter in adapters},
-                },
-                "counts": telemetry.counts(),
-            }
-
-        edge = Edge(
-            TopicRegistry(registry, clients) if clients else registry,
-            TopicDispatcher(dispatcher, clients) if clients else dispatcher,
-            journal,
-            settings,
-            telemetry,
-            status=status,
-            ingress=ingress,
-            feeds={TOPIC: clients} if clients else {},
-        )
-        routes = asyncio.create_task(self._keep_routes(journal, registry))
-        await self._serve(edge, effects, adapters)
-        routes.cancel()
-        for connection in (*connections, *([pushes_to] if pushes_to else ())):
-            await connection.aclose()
-        await nodes.close()
-        await typescript.close()
-        for api in (effects_to, passed_to):
-            if api is not None:
-                await api.close()
-        await journal.close()
-
-    def _adapters(
-        self, dispatcher: Dispatcher, journal: Journal
-    ) -> tuple[list[Adapter], list[Redis]]:
-        """Make what speaks with joelclaw, as far as the settings ask for it."""
-        settings, adapters = self._settings, list[Adapter]()
-        if not settings.joelclaw_redis_url:
-            return adapters, []
-        own = connect(settings.redis_url, "bridge")
-        theirs = connect(settings.joelclaw_redis_url, "bridge")
-        listener = connect(settings.joelclaw_redis_url, "bridge-intake", answer_s=None)
-        adapters.append(
-            Intake(
-                self._name,
-                theirs,
-                listener,
-                Quarantine(own),
-                Envelopes.load(),
-                dispatcher,
-                journal,
-                self._telemetry,
-                timeout_ms=settings.timeout_ms,
-            )
-        )
-        return adapters, [own, theirs, listener]
-
-    def _outlet(
-        self, outlet: Outlet, journal: Journal, quarantine: Quarantine, pusher: Pusher | None
-    ) -> tuple[OutletAdapter, TopicOutlet | None]:
-        """Make what delivers; the topic's part that clients meet is told apart."""
-        telemetry, deliveries = self._telemetry, journal.deliveries(SUBSYSTEM)
-        token = f"{outlet.kind} {self._name}"
-        clients = TopicOutlet(deliveries, token) if outlet.kind == "topic" else None
-        receiver: Receiver | None = clients
-        if outlet.kind == "session" and pusher is not None:
-            receiver = SessionOutlet(pusher, outlet.session)
-        deliverer = (
-            Deliverer(token, deliveries, receiver, quarantine, telemetry) if receiver else None
-        )
-        return OutletAdapter(outlet, deliveries, deliverer, pusher, telemetry), clients
+        return nodes
 
     async def _serve(self, edge: Edge, effects: Effects, adapters: list[Adapter]) -> None:
         """Take clients until told to leave, then send them on and finish what is in flight."""
@@ -361,14 +294,123 @@ class Worker:
         self._leaving.set()
 
 
-def _joelclaw(settings: Settings, name: str) -> Redis | None:
-    return connect(settings.joelclaw_redis_url, name) if settings.joelclaw_redis_url else None
+class _Joelclaw:
+    """What speaks with joelclaw, made as far as the settings ask for it.
 
+    Its connections end with `stack`. Raises BadSetting where the settings do not fit the
+    subsystems there are.
+    """
 
-def _event_api(settings: Settings) -> EventApi | None:
-    if not settings.inngest_url:
-        return None
-    return EventApi(settings.inngest_url, settings.inngest_event_key)
+    def __init__(
+        self,
+        name: str,
+        settings: Settings,
+        registry: Registry,
+        telemetry: Telemetry,
+        stack: contextlib.AsyncExitStack,
+    ) -> None:
+        self._name = name
+        self._settings = settings
+        self._registry = registry
+        self._telemetry = telemetry
+        self._targets = parse_routes(settings.inngest_routes, registry)
+        self._terminal = check_terminal(settings, registry)
+        self._outlet = check_outlet(settings, registry)
+        self._envelopes = Envelopes.load()
+        self._stack = stack
+        self._pusher: Pusher | None = None
+        self.delivering = frozenset({SUBSYSTEM} if self._outlet else ())
+        self.clients: TopicOutlet | None = None  # who joined the outlet's topic
+
+    def executors(self) -> dict[str, Executor]:
+        """Make what carries out effects outside the bridge, by kind."""
+        executors: dict[str, Executor] = {}
+        if (api := self._event_api()) is not None:
+            executors["inngest"] = Inngest(api)
+        if self._settings.joelclaw_redis_url:
+            self._pusher = Pusher(self._theirs("bridge-push"), self._telemetry, "joelclaw")
+            executors["system_event"] = SystemEvents(self._pusher)
+        return executors
+
+    def adapters(self, dispatcher: Dispatcher, journal: Journal) -> list[Adapter]:
+        """Make what runs beside the edge. Call `executors` first: both push on one connection."""
+        settings, adapters = self._settings, list[Adapter]()
+        quarantine = Quarantine(self._redis(settings.redis_url, "bridge"))
+        if settings.joelclaw_redis_url:
+            intake = Intake(
+                self._name,
+                self._theirs("bridge"),
+                self._theirs("bridge-intake", answer_s=None),
+                quarantine,
+                self._envelopes,
+                dispatcher,
+                journal,
+                self._telemetry,
+                timeout_ms=settings.timeout_ms,
+            )
+            adapters.append(intake)
+        if self._terminal is not None:
+            terminal = Terminal(
+                self._name,
+                self._terminal,
+                dispatcher,
+                journal,
+                self._envelopes,
+                settings,
+                self._telemetry,
+            )
+            adapters.append(terminal)
+        if self._outlet is not None:
+            adapters.append(self._deliverer(self._outlet, journal, quarantine))
+        return adapters
+
+    def ingress(self, dispatcher: Dispatcher) -> Ingress:
+        """Make Inngest's event endpoint."""
+        settings = self._settings
+        return Ingress(
+            self._targets,
+            self._registry,
+            dispatcher,
+            self._envelopes,
+            # Connections of its own: senders of events must not keep effects waiting.
+            self._event_api(),
+            self._telemetry,
+            event_key=settings.inngest_event_key,
+            exposed=not is_loopback(settings.host),
+            timeout_ms=settings.timeout_ms,
+            new_id=lambda: uuid4_of(random.getrandbits(128)),
+        )
+
+    def _deliverer(
+        self, outlet: Outlet, journal: Journal, quarantine: Quarantine
+    ) -> OutletAdapter:
+        telemetry, deliveries = self._telemetry, journal.deliveries(SUBSYSTEM)
+        token = f"{outlet.kind} {self._name}"
+        receiver: Receiver | None = None
+        if outlet.kind == "topic":
+            receiver = self.clients = TopicOutlet(deliveries, token)
+        elif outlet.kind == "session" and self._pusher is not None:
+            receiver = SessionOutlet(self._pusher, outlet.session)
+        deliverer = (
+            Deliverer(token, deliveries, receiver, quarantine, telemetry) if receiver else None
+        )
+        return OutletAdapter(outlet, deliveries, deliverer, self._pusher, telemetry)
+
+    def _theirs(self, name: str, *, answer_s: float | None = ANSWER_S) -> Redis:
+        return self._redis(self._settings.joelclaw_redis_url, name, answer_s)
+
+    def _redis(self, url: str, name: str, answer_s: float | None = ANSWER_S) -> Redis:
+        client = connect(url, name, answer_s=answer_s)
+        self._stack.push_async_callback(client.aclose)
+        return client
+
+    def _event_api(self) -> EventApi | None:
+        settings = self._settings
+        if not settings.inngest_url:
+            return None
+        api = EventApi(settings.inngest_url, settings.inngest_event_key)
+        self._stack.push_async_callback(api.close)
+        return api
 
 
 async def _ready(started: asyncio.Event, listener: Listener) -> None:

@@ -9,6 +9,7 @@ from bridge.bench.commits import commit
 from bridge.bench.figures import HEADINGS, Figure
 from bridge.bench.intake import intake
 from bridge.bench.link import link
+from bridge.bench.observe import observe
 from bridge.bench.processes import CannotMeasure
 from bridge.bench.sockets import connections, query
 from bridge.table import table
@@ -19,6 +20,7 @@ BENCHES: dict[str, Callable[[], Awaitable[list[Figure]]]] = {
     "connections": connections,
     "link": link,
     "intake": intake,
+    "observe": observe,
 }
 HELP = f"""usage: bridge bench [{" | ".join(BENCHES)} | all] ...
 

@@ -101,16 +101,17 @@ def _cells(row: Mapping[str, Any], columns: Iterable[str], undecided: int) -> li
 
 
 def _lost(cause: str, kind: Kind) -> str:
-    examples = (
-        f"  {example['id'] or '(no id)'} ({example['type']}) {example['why']}"
-        for example in kind.examples
-    )
+    examples = (f"  {_named(example)} {example['why']}" for example in kind.examples)
     return "\n".join([f"{kind.count:,} lost: {CAUSES[cause]}", *examples])
 
 
 def _name(kind: Kind) -> str:
-    example = kind.examples[0]
-    return f"{example['id'] or '(no id)'} ({example['type']})"
+    return _named(kind.examples[0])
+
+
+def _named(example: Mapping[str, Any]) -> str:
+    kind = example["type"]
+    return f"{example['id'] or '(no id)'} {kind if kind.startswith('(') else f'({kind})'}"
 
 
 def _fates(fates: Mapping[str, int]) -> str:

@@ -7,10 +7,19 @@ from typing import Any
 import pytest
 
 from bridge.contracts.files import BUILT_IN, ROOT
-from bridge.contracts.implementations import load, load_all, python_handlers
+from bridge.contracts.implementations import (
+    load,
+    load_all,
+    main,
+    python_handlers,
+    require_contracts,
+)
 from bridge.contracts.registry import Registry
 from bridge.errors import ContractBroken
+from bridge.message import context_for
 from bridge.subsystems import heartbeat
+
+CONTEXT = context_for("m", 0, 1, "UTC", "key")
 
 
 def written(folder: Path, document: Any) -> Path:
@@ -50,6 +59,44 @@ def test_a_python_module_is_found_beside_the_file(tmp_path: Path) -> None:
     assert handlers["a"].__module__ == "beside_the_file"
 
 
+def test_a_python_file_may_be_called_what_it_likes_and_has_its_own_neighbours(
+    tmp_path: Path,
+) -> None:
+    for name in ("queue", "to-do"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "rules.py").write_text(f"NAME = {name!r}\n")
+        text = "from .rules import NAME\ndef handle(*message): return NAME\n"
+        (tmp_path / name / f"{name}.py").write_text(text)
+    files = {n: {"python": f"./{n}/{n}.py"} for n in ("queue", "to-do")}
+    file = written(tmp_path, files)
+    assert load(file)["queue"] == {"python": str((tmp_path / "queue" / "queue.py").resolve())}
+    handlers = python_handlers(load(file), tmp_path)
+    answers: dict[str, Any] = {
+        name: handler({}, "", {}, CONTEXT) for name, handler in handlers.items()
+    }
+    assert answers == {"queue": "queue", "to-do": "to-do"}
+
+
+def test_implementations_of_what_has_no_contract_are_refused(tmp_path: Path) -> None:
+    file = written(tmp_path, {"tally": {"python": "tally:handle"}})
+    require_contracts([file], ["tally"])
+    with pytest.raises(ContractBroken, match="expected one of tale") as caught:
+        require_contracts([file], ["tale"])
+    assert (caught.value.pointer, caught.value.rule) == ("/tally", "contract")
+
+
+def test_the_module_says_what_cannot_be_imported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "tally.py"
+    path.write_text("def handle(:")
+    file = written(tmp_path, {"tally": {"python": "tally.py"}})
+    monkeypatch.setattr("sys.argv", ["", str(file)])
+    assert main() == 1
+    said = "import: SyntaxError: invalid syntax (tally.py, line 1)"
+    assert capsys.readouterr().err == f"{path}: /tally/python: {said}\n"
+
+
 def test_the_counter_of_the_tests_loads() -> None:
     file = ROOT / "tests" / "subsystems" / "implementations.json"
     assert sorted(load(file)["counter"]) == ["elixir", "python", "typescript"]
@@ -64,6 +111,7 @@ def test_the_counter_of_the_tests_loads() -> None:
         ({"a": {}}, "/a", "minProperties"),
         ({"a": {"ruby": "a.rb"}}, "/a/ruby", "additionalProperties"),
         ({"a": {"python": "a.b"}}, "/a/python", "pattern"),
+        ({"a": {"python": "missing.py"}}, "/a/python", "file"),
         ({"a": {"typescript": "a.py"}}, "/a/typescript", "pattern"),
         ({"a": {"elixir": "missing.ex"}}, "/a/elixir", "file"),
     ],
@@ -84,7 +132,7 @@ def test_a_file_that_is_not_sound_is_refused_with_pointer_and_rule(
 @pytest.mark.parametrize(
     ("where", "message"),
     [
-        ("no_such_module_here:handle", "ModuleNotFoundError"),
+        ("no_such_module_here:handle", "ModuleNotFoundError.*-m pip install"),
         ("bridge.subsystems.heartbeat:nothing", "has no function nothing"),
         ("bridge.message:RUNTIMES", "has no function RUNTIMES"),
     ],

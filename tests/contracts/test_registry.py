@@ -82,6 +82,14 @@ def test_a_missing_folder_is_refused(tmp_path: Path) -> None:
         Registry.load(tmp_path / "nowhere")
 
 
+@pytest.mark.parametrize("name", ["outlet", "phoenix"])
+def test_names_of_the_bridges_own_topics_are_refused(tmp_path: Path, name: str) -> None:
+    written(tmp_path, {**SOUND, "name": name}, name)
+    with pytest.raises(ContractBroken) as caught:
+        Registry.load(tmp_path)
+    assert (caught.value.pointer, caught.value.rule) == ("/name", "reserved")
+
+
 @pytest.mark.parametrize(
     ("text", "rule"),
     [

@@ -18,7 +18,9 @@ import uvloop
 from redis.asyncio import Redis
 
 from bridge.bench.burst import Burst, ClassicReader, push
-from bridge.joelclaw.observe.fate import Record
+from bridge.joelclaw.intake.in_flight import InFlight
+from bridge.joelclaw.intake.takeover import take
+from bridge.joelclaw.observe.fate import Pushed, Record
 from bridge.joelclaw.observe.observer import CannotObserve, Limits, Observer
 from bridge.joelclaw.observe.recording import Recording, item_of, lines
 from bridge.joelclaw.observe.tally import Tally
@@ -229,6 +231,28 @@ async def writing(url: str) -> AsyncIterator[list[str]]:
             stop.set()
 
 
+def test_what_the_bridge_takes_and_gives_back_is_the_same_event(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        with RedisServer(appendonly=False) as server:
+            async with observing(server, tmp_path) as (observation, client):
+                for id in ("done", "back"):
+                    await push(client, id)
+                await take(client)
+                in_flight = InFlight(client, "worker")
+                first, second = (await in_flight.take(["m1", "m2"])).entries
+                assert await in_flight.done(first)
+                assert await in_flight.give_back([]) == 1
+                assert json.loads(second.item)["id"] == "back"
+                await client.delete(GATEWAY)
+                tally = observation.observer.tally
+                await until(lambda: tally.fates["lost"], "the deletion is seen")
+                await observation.end()
+            assert (tally.events, tally.returned) == (2, 1)
+            assert observation.fates() == {"done": "bridge", "back": "lost"}
+
+    run(scenario)
+
+
 def test_another_database_is_another_joelclaw(tmp_path: Path) -> None:
     async def scenario() -> None:
         with RedisServer(appendonly=False) as server:
@@ -388,10 +412,11 @@ def test_where_nobody_answers_it_does_not_begin(tmp_path: Path) -> None:
 
 
 class FullDisk(Recording):
-    """A recording on a disk that is full."""
+    """A recording on a disk that is full when the first event comes."""
 
     def record(self, record: Record) -> None:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        if isinstance(record, Pushed):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def test_a_recording_that_cannot_be_written_ends_it(tmp_path: Path) -> None:

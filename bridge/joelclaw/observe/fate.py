@@ -68,7 +68,7 @@ class Returned(NamedTuple):
 
 
 class Switched(NamedTuple):
-    """joelclaw:mode was set, and not because of an event that was seen."""
+    """joelclaw:mode as it was at first, or was set, but not because of an event."""
 
     at_ms: int
     mode: str

@@ -150,7 +150,6 @@ class Observer:
                     "redis": f"{self._address}/{self._address.database}",
                     "redis_version": version,
                     "sessions": found.sessions,
-                    "mode": found.mode,
                 }
             )
         else:

@@ -1,9 +1,9 @@
 """A recording of what was observed: NDJSON, one object per line.
 
-    {"recording":1,"at_ms":…,"redis":"127.0.0.1:6379/0","sessions":[…],"mode":"active",…}
+    {"recording":1,"at_ms":…,"redis":"127.0.0.1:6379/0","sessions":[…],…}
     {"n":1,"at_ms":…,"session":"gateway","event":{…}}    pushed; `found`: was there before
     {"n":1,"at_ms":…,"fate":"lost","cause":"window",…}   the last one of an `n` counts
-    {"at_ms":…,"mode":"sleep"}                           set, and by no event that was seen
+    {"at_ms":…,"mode":"sleep"}                           as it was, and as somebody set it
     {"gap":{"from_ms":…,"until_ms":…,"why":…}}           nothing was seen meanwhile
     {"summary":{…}}                                      the last line, if it was ended properly
 

@@ -106,7 +106,8 @@ async function importTypeScript(path: string): Promise<{ handle?: unknown }> {
       plugins: [
         {
           name: "sdk",
-          setup: ({ onResolve }) => onResolve({ filter: SDK }, () => ({ path: sdk(), external: true })),
+          setup: ({ onResolve }) =>
+            onResolve({ filter: SDK }, () => ({ path: sdk(), external: true })),
         },
       ],
     });
@@ -127,7 +128,8 @@ function reason(error: unknown): string {
 
 /** Return this package's address: built, or its sources under Bun. */
 function sdk(): string {
-  return new URL(`./index.${import.meta.url.endsWith(".ts") ? "ts" : "js"}`, import.meta.url).href;
+  const here = import.meta.url;
+  return new URL(here.endsWith(".ts") ? "./index.ts" : "./index.js", here).href;
 }
 
 async function offerToBun(): Promise<void> {

@@ -51,15 +51,47 @@ defmodule Bridge.Implementations do
   @spec digests(all) :: %{String.t() => String.t()}
   def digests(all), do: Map.new(all, fn {name, %{digest: digest}} -> {name, digest} end)
 
-  @doc "Compile a file and return its one module that implements `Bridge.Implementation`."
+  @doc """
+  Compile a file and return its one module that implements `Bridge.Implementation`.
+
+  A module whose name another file has taken is refused: it would answer in that one's place.
+  """
   @spec compile(Path.t()) :: {:ok, module} | {:error, String.t()}
   def compile(path) do
-    case for {module, _} <- Code.compile_file(path), implementation?(module), do: module do
-      [module] -> {:ok, module}
-      modules -> {:error, "expected one Bridge.Implementation, got #{length(modules)}"}
+    path = Path.expand(path)
+
+    case Enum.find(modules(path), &(source(&1) not in [nil, path])) do
+      nil -> implementation(for {module, _} <- Code.compile_file(path), do: module)
+      module -> {:error, "#{inspect(module)} is there already, from #{source(module)}: rename it"}
     end
   rescue
     error -> {:error, Exception.message(error)}
+  end
+
+  defp implementation(modules) do
+    case Enum.filter(modules, &implementation?/1) do
+      [module] ->
+        {:ok, module}
+
+      found ->
+        wanted = "expected one module with @behaviour Bridge.Implementation"
+        {:error, "#{wanted}, got #{length(found)}"}
+    end
+  end
+
+  # The modules a file would define, but for those inside others.
+  defp modules(path) do
+    quoted = path |> File.read!() |> Code.string_to_quoted!(file: path)
+    top = with {:__block__, _, several} <- quoted, do: several
+
+    for {:defmodule, _, [{:__aliases__, _, names} | _]} <- List.wrap(top),
+        do: Module.concat(names)
+  end
+
+  defp source(module) do
+    if Code.ensure_loaded?(module) do
+      to_string(module.module_info(:compile)[:source] || "another file")
+    end
   end
 
   defp fetch_digest(digests, name) do

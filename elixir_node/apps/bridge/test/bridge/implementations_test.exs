@@ -54,11 +54,33 @@ defmodule Bridge.ImplementationsTest do
     loaded = Implementations.load(files, digests)
     assert Map.keys(loaded) -- Map.keys(Implementations.load(%{}, %{})) == ["counter"]
 
-    assert {:error, "expected one Bridge.Implementation, got 0"} =
+    assert {:error, "expected one module with @behaviour Bridge.Implementation, got 0"} =
              Implementations.compile(without)
 
     assert {:error, text} = Implementations.compile(broken)
     assert text =~ "missing terminator: end"
+  end
+
+  @tag :tmp_dir
+  test "a module whose name is taken is refused, its own file may come again", %{tmp_dir: dir} do
+    one = """
+    defmodule Bridge.ImplementationsTest.Twice do
+      @behaviour Bridge.Implementation
+      @impl true
+      def handle(state, _operation, _request, _context), do: {:ok, nil, [], state}
+    end
+    """
+
+    first = write(dir, one)
+    assert {:ok, module} = Implementations.compile(first)
+    assert {:ok, ^module} = Implementations.compile(first)
+
+    assert Implementations.compile(write(dir, one)) ==
+             {:error,
+              "Bridge.ImplementationsTest.Twice is there already, from #{first}: rename it"}
+
+    assert {:error, "String is there already, from " <> _} =
+             Implementations.compile(write(dir, "defmodule String do\nend"))
   end
 
   defp write(dir, source) do
