@@ -4,6 +4,7 @@
 .PHONY: help run test check bench generate setup
 
 help:
+	@echo "make setup     install what is missing; every other target begins with it"
 	@echo "make run       start the bridge and all it needs; Ctrl-C stops it"
 	@echo "make test      every check and every test"
 	@echo "make check     the checks that run nothing: style, types, imports, generated files"
