@@ -21,6 +21,7 @@ SWEEP_S = 1.0  # how late work is found that another worker left behind
 BATCH = 50
 FIRST_RETRY_MS = 250
 LAST_RETRY_MS = 60_000
+ENDLESS = 2**31  # attempts of what is waited for: it never goes to the dead
 WAIT_MS = 2000  # longest pause before it is looked whether what was away is back
 
 
@@ -124,7 +125,7 @@ class Effects:
                 await self._executors[entry.kind](entry)
         except EffectWaits as error:
             pause_ms = random.randint(FIRST_RETRY_MS, WAIT_MS)
-            await self._journal.fail(entry, str(error), pause_ms, 2**31)
+            await self._journal.fail(entry, str(error), pause_ms, ENDLESS)
             self._telemetry.emit("effect_waits", kind=entry.kind)
             return
         except EffectFailed as error:
@@ -166,7 +167,7 @@ class Effects:
             self._telemetry.emit("timer_gone", subsystem=timer.subsystem)
         except BridgeError as error:
             # What may pass is waited for; what the same message meets again goes to the dead.
-            attempts = 2**31 if error.retryable else self._attempts
+            attempts = ENDLESS if error.retryable else self._attempts
             if error.code == "refused":
                 attempts = 1
             fate = await self._journal.fail_timer(

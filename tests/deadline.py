@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import os
 from collections.abc import Callable
 
@@ -10,13 +11,18 @@ DEADLINE_S = 15 * float(os.environ.get("TEST_DEADLINE_SCALE", "1"))
 
 
 async def until(condition: Callable[[], object], what: str = "it") -> None:
-    """Return once `condition` holds, for what tells nobody when it changes.
+    """Return once `condition`, a function or a coroutine's, holds: for what tells nobody.
 
     Fails with `what` when the deadline has passed.
     """
+
+    async def holds() -> object:
+        found = condition()
+        return await found if inspect.isawaitable(found) else found
+
     try:
         async with asyncio.timeout(DEADLINE_S):
-            while not condition():  # noqa: ASYNC110 - nobody sets an event
+            while not await holds():  # noqa: ASYNC110 - nobody sets an event
                 await asyncio.sleep(0.005)
     except TimeoutError:
         raise AssertionError(f"waited {DEADLINE_S:g} s in vain until {what}") from None

@@ -23,7 +23,6 @@ from bridge.joelclaw.intake.in_flight import DOORBELLS, LIST, SESSION, SESSIONS
 from bridge.joelclaw.server import connect
 
 RETRY_S = 0.05
-QUIET_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)

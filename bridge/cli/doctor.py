@@ -17,7 +17,7 @@ from redis.exceptions import RedisError
 
 from bridge.access import check_exposure
 from bridge.cli.command import Call, Commands, add_command
-from bridge.cli.joelclaw import described, second_consumer
+from bridge.cli.findings import of_intake
 from bridge.client import NotReached
 from bridge.contracts.registry import Registry
 from bridge.errors import BridgeError, ContractBroken
@@ -36,6 +36,7 @@ from bridge.up.redis_server import HOW_TO_GET, find_binary, loss_of
 
 LEAST_PYTHON = (3, 11)
 CLOCK_MS = 1000  # a worker and Redis further apart than this is worth a word
+State = Literal["ok", "warn", "fail"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +44,7 @@ class Check:
     """One thing looked at; `found` says what it is and, unless ok, what to do."""
 
     what: str
-    state: Literal["ok", "warn", "fail"]
+    state: State
     found: str
 
 
@@ -208,11 +209,9 @@ def _joelclaw(url: str) -> Iterator[Check]:
     except (RedisError, OSError, ValueError) as error:
         yield Check("joelclaw's Redis", "fail", str(error))
         return
-    for what, found in described(status):
-        warn = what == "holder" and status.state == "taken" and status.holder is None
-        yield Check(what, "warn" if warn else "ok", found)
-    if second := second_consumer(status):
-        yield Check("second consumer", "warn", second)
+    for finding in of_intake(status):
+        state: State = "warn" if finding.warning else "ok"
+        yield Check(finding.what, state, finding.warning or finding.found)
 
 
 def _clock(url: str) -> Check:

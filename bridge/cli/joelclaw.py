@@ -6,7 +6,7 @@ import asyncio
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import TypeVar
 
 from redis.asyncio import Redis
@@ -21,27 +21,31 @@ from bridge.cli.command import (
     add_command,
     add_group,
     say_error,
-    when,
 )
+from bridge.cli.findings import COLUMNS, of_intake, of_outlet, outlet_in
+from bridge.client import ErrorReply, NotReached, connected
+from bridge.errors import BridgeError
+from bridge.joelclaw.intake.in_flight import SESSION
 from bridge.joelclaw.intake.takeover import (
     IntakeStatus,
     Released,
     TakenAgain,
-    held,
     intake_status,
     release,
     take,
+    until_held,
 )
+from bridge.joelclaw.outlet import SUBSYSTEM
+from bridge.joelclaw.outlet_adapter import OutletStatus
 from bridge.joelclaw.server import connect
 from bridge.journal.connection import Address
-from bridge.message import JSON
 from bridge.up.admin import fetch
 from bridge.up.place import NotRunning
 
 T = TypeVar("T")
 
 HOLDER_S = 15.0
-COLUMNS = {"what": "what", "found": "found"}
+TRIAGE = f"{SUBSYSTEM}:{SESSION}"
 
 HOW_TO_END = """\
 End it so that it deletes nothing. On SIGTERM the daemon deletes its list, with all that waits in
@@ -52,27 +56,12 @@ it, and so does `joelclaw gateway restart`:
 What comes meanwhile waits in the list."""
 
 
-@dataclass(frozen=True, slots=True)
-class Outlet:
-    """What the running bridge says of its outlet."""
-
-    kind: str
-    receiver: bool
-    deliveries: int
-
-    def __str__(self) -> str:
-        there = "" if self.receiver else ", nobody receives there now"
-        return f"{self.kind}{there}, {self.deliveries} not delivered"
-
-
 def add(commands: Commands) -> None:
     group = add_group(
         commands,
         "joelclaw",
         "take the intake of joelclaw's gateway over, and give it back; alone: status",
         _status,
-        url=None,
-        token=None,
     )
     parser = add_command(
         group, "take", "let the bridge take the events of joelclaw's gateway", _take, json=False
@@ -87,50 +76,17 @@ def add(commands: Commands) -> None:
     add_command(
         group, "release", "stop taking, and put back what is in flight", _release, json=False
     )
-    add_address(
-        add_command(group, "status", "show where joelclaw's events stand, and who takes", _status)
-    )
+    add_command(group, "status", "show where joelclaw's events stand, and who takes", _status)
 
 
 def _status(call: Call) -> int:
     status = asyncio.run(_with_redis(call, intake_status))
-    rows = [{"what": what, "found": found} for what, found in described(status)]
-    if call.args.json:
-        call.show(COLUMNS, [asdict(status)])
-    else:
-        call.show(COLUMNS, rows)
-        if warning := second_consumer(status):
-            say_error(warning)
+    findings = of_intake(status)
+    call.show(COLUMNS, [asdict(status)] if call.args.json else [asdict(f) for f in findings])
+    for finding in findings:
+        if finding.warning:
+            say_error(f"{finding.what}: {finding.warning}")
     return 0
-
-
-def described(status: IntakeStatus) -> list[tuple[str, str]]:
-    """Return what is to be said of an intake, line by line."""
-    since = f" since {when(status.since_ms)}" if status.since_ms else ""
-    who = {
-        "free": "joelclaw's own daemon takes the events",
-        "taken": f"the bridge takes the events{since}",
-        "releasing": "being given back",
-    }
-    holder = status.holder or ("none: is the bridge running?" if status.state == "taken" else "-")
-    return [
-        ("intake", who.get(status.state, status.state)),
-        ("holder", holder),
-        ("in flight", str(status.in_flight)),
-        ("waiting", f"{status.waiting} for gateway, {status.waiting_main} for main"),
-        ("listeners", ", ".join(status.others) or "none but the bridge"),
-    ]
-
-
-def second_consumer(status: IntakeStatus) -> str:
-    """Return the warning of a second consumer, empty if there is none to warn of."""
-    if status.state != "taken" or not status.others:
-        return ""
-    return (
-        f"somebody else listens for the gateway's events ({', '.join(status.others)}): a second "
-        "daemon or pi session takes some of them and deletes others; `joelclaw gateway stream` "
-        "only looks"
-    )
 
 
 def _take(call: Call) -> int:
@@ -138,30 +94,25 @@ def _take(call: Call) -> int:
         status = fetch(f"{call.url}/admin/status", call.token)
     except NotRunning as error:
         raise CommandFailed(f"the bridge takes nothing while it does not run: {error}") from None
-    outlet = _outlet(status)
+    outlet = outlet_in(status)
+    if outlet is None:
+        raise CommandFailed(
+            "no outlet: what `triage` decides would reach nobody. Set BRIDGE_OUTLET to "
+            "`session:<id>`, `serve` or `topic`, and start the bridge again"
+        )
     return asyncio.run(_with_redis(call, lambda redis: _take_over(call, redis, outlet)))
 
 
-async def _take_over(call: Call, redis: Redis, outlet: Outlet) -> int:
+async def _take_over(call: Call, redis: Redis, outlet: OutletStatus) -> int:
     status = await intake_status(redis)
     if status.state == "taken":
         print("the bridge takes them already")
         return 0
     print(f"waiting    {status.waiting} events for gateway, {status.waiting_main} for main")
-    print(f"outlet     {outlet}")
+    print(f"outlet     {of_outlet(outlet).found}")
     print(f"listeners  {', '.join(status.others) or 'none'}")
     if not call.args.anyway:
-        if status.others:
-            print(HOW_TO_END)
-            raise CommandFailed(
-                "somebody else listens for the gateway's events: end it as above and ask again, "
-                "or, if it only looks, add --anyway"
-            )
-        if not outlet.receiver:
-            raise CommandFailed(
-                f"nobody receives at {outlet.kind}: start it and ask again, or let what is "
-                "decided wait there with --anyway"
-            )
+        _require_ready(status, outlet)
     print(
         "The bridge will register as session `gateway`, move each event of "
         "joelclaw:events:gateway and\n:main into `triage`, the oldest first, and deliver what "
@@ -172,41 +123,36 @@ async def _take_over(call: Call, redis: Redis, outlet: Outlet) -> int:
         print("nothing was changed")
         return 1
     await take(redis)
-    holder = await _holder(redis)
-    if holder is None:
+    try:
+        async with asyncio.timeout(HOLDER_S):
+            holder = await until_held(redis)
+    except TimeoutError:
         raise CommandFailed(
             f"no worker took it within {HOLDER_S:g} s: see the log files, or give it back with "
             "`bridge joelclaw release`"
-        )
+        ) from None
     print(f"taken: worker {holder} takes the events")
     return 0
 
 
-def _outlet(status: JSON) -> Outlet:
-    told = status.get("joelclaw", {}).get("outlet")
-    if not told or not told.get("kind"):
+def _require_ready(status: IntakeStatus, outlet: OutletStatus) -> None:
+    if status.others:
+        print(HOW_TO_END)
         raise CommandFailed(
-            "no outlet: what `triage` decides would reach nobody. Set BRIDGE_OUTLET to "
-            "`session:<id>`, `serve` or `topic`, and start the bridge again"
+            "somebody else listens for the gateway's events: end it as above and ask again, "
+            "or, if it only looks, add --anyway"
         )
-    return Outlet(told["kind"], bool(told["receiver"]), int(told["deliveries"]))
+    if not outlet.receiver:
+        raise CommandFailed(
+            f"nobody receives at {outlet.kind}: start it and ask again, or let what is "
+            "decided wait there with --anyway"
+        )
 
 
 def _agreed() -> bool:
     if not sys.stdin.isatty():
         raise UsageError("nobody is there to say yes: ask with --yes")
     return input("go on? [y/N] ").strip().lower() in ("y", "yes")
-
-
-async def _holder(redis: Redis) -> str | None:
-    try:
-        async with asyncio.timeout(HOLDER_S):
-            async for holder in held(redis):
-                if holder is not None:
-                    return holder
-    except TimeoutError:
-        pass
-    return None
 
 
 def _release(call: Call) -> int:
@@ -230,6 +176,27 @@ async def _give_back(call: Call, redis: Redis) -> None:
         f"{after.waiting} events wait in joelclaw:events:gateway, {after.waiting_main} in "
         "joelclaw:events:main, for joelclaw's daemon"
     )
+    await _send_out(call)
+
+
+async def _send_out(call: Call) -> None:
+    """Have `triage` send out its batch, and say what stays with the bridge."""
+    try:
+        async with connected(call.run_file().url, call.settings.token) as client:
+            await client.join(TRIAGE)
+            batched = (await client.push(TRIAGE, "flush", {}))["count"]
+        async with call.journal() as journal:
+            undelivered = (await journal.deliveries(SUBSYSTEM).waiting(limit=0)).total
+    except (BridgeError, ErrorReply, NotReached, NotRunning) as error:
+        say_error(f"what `triage` has batched, and what is not delivered, stays there: {error}")
+        return
+    if batched:
+        print(f"{batched} batched events went out as a digest")
+    if undelivered:
+        print(
+            f"{undelivered} decisions wait for their receiver: leave the bridge running until "
+            "`bridge deliveries` shows none"
+        )
 
 
 async def _released(call: Call, redis: Redis) -> Released:

@@ -10,13 +10,14 @@ from pathlib import Path
 
 from bridge.canonical import parse
 from bridge.cli.command import Call, CommandFailed, Commands, UsageError, add_command
-from bridge.contracts.files import BUILT_IN, META, read_json
+from bridge.contracts.files import BUILT_IN, CONTRACTS, META, read_json
 from bridge.contracts.implementations import FILE_NAME, load
 from bridge.contracts.registry import Registry
 from bridge.message import RESERVED_NAMES, RUNTIMES, RuntimeName
 
 # Complete: whatever is written lacks the line that refuses.
 TEMPLATE = Path(__file__).parent / "template" / "tally"
+TYPESCRIPT = CONTRACTS / "typescript"
 SUFFIXES: dict[RuntimeName, str] = {"python": "py", "typescript": "ts", "elixir": "ex"}
 # The line to write, and what stands there until it is: fails, and says what to write.
 _REFUSES = re.compile(r'^( *)(.*(?:Refusal\(|:error, )"full".*)$', re.MULTILINE)
@@ -68,15 +69,23 @@ def _new(call: Call) -> int:
     for file in (*(own / file for file in written), implementations):
         print(f"wrote {file}")
     where = f"--contracts {shlex.quote(str(folder))} --implementations "
-    where += shlex.quote(str(implementations))
-    print(
+    print(_next(name, where + shlex.quote(str(implementations)), runtimes))
+    return 0
+
+
+def _next(name: str, where: str, runtimes: list[RuntimeName]) -> str:
+    """Return the commands that come next."""
+    text = (
         "\none line is yours to write, in each runtime; this says which:\n\n"
         f"    bridge contracts check {name} {where}\n\n"
         "then, in two terminals:\n\n"
         f"    bridge up {where}\n"
         f"    bridge call {name}:a add '{{\"n\": 2}}'"
     )
-    return 0
+    if "typescript" in runtimes:
+        text += "\n\ntypes for your editor and tsc:\n\n"
+        text += f"    npm install --save-dev {shlex.quote(str(TYPESCRIPT))}"
+    return text
 
 
 def _runtimes(text: str) -> list[RuntimeName]:

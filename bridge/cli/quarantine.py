@@ -15,6 +15,7 @@ from bridge.errors import BridgeError
 from bridge.joelclaw.envelopes import Envelopes
 from bridge.joelclaw.quarantine import DELIVERIES_SOURCE, Quarantine, Quarantined
 from bridge.joelclaw.server import connect
+from bridge.message import JSON
 
 LIMIT = 100
 COLUMNS = {
@@ -51,7 +52,7 @@ def _list(call: Call) -> int:
         async with _quarantine(call) as quarantine:
             return await quarantine.list(call.args.limit)
 
-    call.show(COLUMNS, [asdict(item) for item in asyncio.run(read())])
+    call.show(COLUMNS, [_shown(item) for item in asyncio.run(read())])
     return 0
 
 
@@ -63,8 +64,12 @@ def _show(call: Call) -> int:
     item = asyncio.run(read())
     if item is None:
         raise _unknown([call.args.id])
-    say_json(asdict(item) | {"raw": item.as_bytes().decode(errors="backslashreplace")})
+    say_json(_shown(item))
     return 0
+
+
+def _shown(item: Quarantined) -> dict[str, JSON]:
+    return asdict(item) | {"raw": item.as_bytes().decode(errors="backslashreplace")}
 
 
 def _redrive(call: Call) -> int:

@@ -29,7 +29,6 @@ MODELS = {
     ROOT / "bridge/contracts/generated/subsystem.py": META / "subsystem.schema.json",
     ROOT / "bridge/contracts/generated/scenarios.py": META / "scenarios.schema.json",
     ROOT / "bridge/subsystems/generated/heartbeat.py": BUILT_IN / "heartbeat/subsystem.json",
-    ROOT / "bridge/subsystems/generated/terminal.py": BUILT_IN / "terminal/subsystem.json",
 }
 _OPTIONS = [
     "--output-model-type=pydantic_v2.BaseModel",

@@ -255,7 +255,7 @@ class Edge:
             "sockets": len(self.sockets),
             "topics": sum(len(socket.session.channels) for socket in self.sockets),
             "in_flight": self._in_flight(),
-            "queued_frames": sum(len(socket.outlet) for socket in self.sockets),
+            "queued_frames": sum(len(socket.backlog) for socket in self.sockets),
             "followers": self.fanout.counts(),
         }
 

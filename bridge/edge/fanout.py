@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable
 
 from bridge.channels.frames import V1, V2, Frame
 from bridge.channels.session import Channel
-from bridge.edge.outlet import Outlet
+from bridge.edge.backlog import Backlog
 from bridge.errors import BridgeError
 from bridge.journal.store import Event, Journal
 from bridge.message import JSON
@@ -32,14 +32,14 @@ LONGEST_RETRY_S = 2.0
 class Subscription:
     """One channel that gets events. `expel` ends it from this side; the client joins again."""
 
-    __slots__ = ("channel", "codec", "expel", "outlet")
+    __slots__ = ("backlog", "channel", "codec", "expel")
 
     def __init__(
-        self, channel: Channel, codec: V1 | V2, outlet: Outlet, expel: Callable[[Channel], None]
+        self, channel: Channel, codec: V1 | V2, backlog: Backlog, expel: Callable[[Channel], None]
     ) -> None:
         self.channel = channel
         self.codec = codec
-        self.outlet = outlet
+        self.backlog = backlog
         self.expel = expel
 
 
@@ -84,7 +84,7 @@ class Follower:
 
         It waits for a slow client instead of filling its queue.
         """
-        channel, outlet = subscription.channel, subscription.outlet
+        channel, backlog = subscription.channel, subscription.backlog
         while channel.state == "joined":
             recent = self._after(position)
             events = recent if recent is not None else await self._page(subscription, position)
@@ -93,8 +93,8 @@ class Follower:
                 position = event.position
                 if event.key != channel.key:
                     continue
-                if not outlet.half_empty():
-                    await outlet.room()
+                if not backlog.half_empty():
+                    await backlog.room()
                     waited = True
                 if channel.state != "joined":
                     return
@@ -178,7 +178,7 @@ class Follower:
                 topic = subscription.channel.topic
                 frame = codec.encode(Frame(None, None, topic, event.type, _body(event)))
                 frames[codec.version] = frame
-            subscription.outlet.send(frame)
+            subscription.backlog.send(frame)
 
     def _after(self, position: str) -> list[Event] | None:
         """Return the recent events after a position; None if they do not reach back to it."""

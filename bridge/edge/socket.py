@@ -22,9 +22,9 @@ from bridge.channels.session import (
     Send,
     Session,
 )
+from bridge.edge.backlog import Backlog
 from bridge.edge.connection import Connection
 from bridge.edge.fanout import Fanout, Follower, Subscription
-from bridge.edge.outlet import Outlet
 from bridge.errors import BridgeError
 from bridge.message import JSON
 from bridge.settings import Settings
@@ -80,9 +80,9 @@ class Socket:
         "_joins",
         "_lanes",
         "_services",
+        "backlog",
         "closed",
         "heard_at",
-        "outlet",
         "session",
     )
 
@@ -98,14 +98,14 @@ class Socket:
         self._services = services
         self._connection = connection
         self.session = Session(codec, limits_of(settings), admit)
-        self.outlet = Outlet(
+        self.backlog = Backlog(
             connection, settings.max_queue_frames, settings.max_queue_bytes, self._overflowed
         )
         self._joins: dict[Channel, _Joined] = {}
         self._lanes: dict[str, deque[tuple[Push, float]]] | None = None
         self.heard_at = now
         self.closed = False
-        connection.resumed = self.outlet.flush
+        connection.resumed = self.backlog.flush
         connection.deliver(self.receive)
 
     def receive(self, data: str | bytes, now: float) -> None:
@@ -128,7 +128,7 @@ class Socket:
         """Forget the client. Queued commands are dropped; a running one goes on to its commit."""
         self.closed = True
         self._lanes = None
-        self.outlet.close()
+        self.backlog.close()
         self._connection.resumed = self._connection.received = None
         for channel in list(self._joins):
             channel.state = "absent"
@@ -143,7 +143,7 @@ class Socket:
                 case Dispatch(push):
                     self._dispatch(push, now)
                 case Send(frame):
-                    self.outlet.send(frame)
+                    self.backlog.send(frame)
                 case Join(channel, since):
                     self._join(channel, since)
                 case Part(channel):
@@ -204,7 +204,7 @@ class Socket:
             internal = BridgeError("internal", "a defect of the bridge; it was counted")
             send = self.session.failed(push, internal)
         if not self.closed:
-            self.outlet.send(send.frame)
+            self.backlog.send(send.frame)
 
     # -- joins -----------------------------------------------------------------------------
     def _join(self, channel: Channel, since: str | None) -> None:
@@ -239,7 +239,7 @@ class Socket:
         joined = self._joins.get(channel)
         if joined is None:
             return None  # left in the meantime
-        subscription = Subscription(channel, self.session.codec, self.outlet, self._expel)
+        subscription = Subscription(channel, self.session.codec, self.backlog, self._expel)
         joined.follower, joined.subscription = follower, subscription
         actions = self.session.joined(channel, response)
         # Attached before anything that was held back is carried out; the reply comes first.

@@ -16,7 +16,8 @@ from bridge.contracts.files import read_json
 from bridge.contracts.loading import subset
 from bridge.contracts.validation import BadSchema, pointer_of
 from bridge.errors import BridgeError
-from bridge.joelclaw.envelopes import FILE, NAMES, EnvelopeName, Envelopes, invented
+from bridge.joelclaw.envelopes import FILE, NAMES, EnvelopeName, Envelopes
+from bridge.joelclaw.shapes import invented
 
 EXAMPLES = FILE.with_name("examples.json")
 Example = Mapping[str, Any]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from bridge.errors import BridgeError
 from bridge.joelclaw.deliverer import Deliverer
@@ -30,16 +30,6 @@ class OutletStatus:
     receiver: bool
     failing: str
     warning: str = ""
-
-    def as_json(self) -> dict[str, JSON]:
-        shown: dict[str, JSON] = {
-            "kind": self.kind,
-            "deliveries": self.deliveries,
-            "oldest_ms": self.oldest_ms,
-            "receiver": self.receiver,
-            "failing": self.failing,
-        }
-        return {**shown, "warning": self.warning} if self.warning else shown
 
 
 async def outlet_status(
@@ -119,7 +109,7 @@ class OutletAdapter:
             self._deliverer.close()
 
     def status(self) -> dict[str, JSON]:
-        return self._seen.as_json()
+        return asdict(self._seen)
 
     def _look(self, seen: OutletStatus) -> None:
         if seen.warning and seen.warning != self._seen.warning:

@@ -84,14 +84,16 @@ class Quarantine:
         return bool(await self._eval(REMOVE, id))
 
     async def redrive(self, item: Quarantined, joelclaw: Redis | None) -> None:
-        """Put an item back to where it came from, as the next to be taken, then remove it.
+        """Put an item back to where it came from, then remove it here.
 
-        `joelclaw` is needed for what came from a list of joelclaw's.
+        An event is the next to be taken, a delivery the last to be delivered. `joelclaw` is
+        needed for what came from a list of joelclaw's.
         """
         raw = item.as_bytes()
         if item.source == DELIVERIES_SOURCE:
             await self._redis.xadd(DELIVERIES, {"event": raw})
-        elif joelclaw is not None:
+        else:
+            assert joelclaw is not None
             await joelclaw.rpush(f"joelclaw:{item.source}", raw)
             doorbell = json.dumps({"eventId": item.id, "type": "bridge.redriven"})
             await joelclaw.publish(item.source.replace("events:", "joelclaw:notify:"), doorbell)

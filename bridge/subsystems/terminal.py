@@ -6,7 +6,6 @@ from collections.abc import Callable
 
 from bridge.errors import Refusal
 from bridge.message import JSON, Context
-from bridge.subsystems.generated.terminal import State
 
 Answer = tuple[JSON, list[dict[str, JSON]], JSON]
 
@@ -19,17 +18,17 @@ _STREAMING = {"text_delta": True, "tool_call": True, "tool_result": True, "turn_
 
 def handle(state: JSON, operation: str, request: JSON, context: Context) -> Answer:
     """Compute one message's reply, effects and next state; `state` is not touched."""
-    return _OPERATIONS[operation](State.model_validate(state), request, context)
+    return _OPERATIONS[operation](state, request, context)
 
 
-def _configure(state: State, request: JSON, context: Context) -> Answer:
+def _configure(state: JSON, request: JSON, context: Context) -> Answer:
     session = request["session"]
     if session is not None and (session in _RESERVED or session.startswith(_RESERVED_PREFIX)):
         raise Refusal("reserved_session", f"{session}: its list is others' to read")
     return {"session": session}, [], {"session": session, "streaming": False, "waiting": 0}
 
 
-def _prompt(state: State, request: JSON, context: Context) -> Answer:
+def _prompt(state: JSON, request: JSON, context: Context) -> Answer:
     session = _session(state, context)
     text = request["text"].strip(_WHITE_SPACE)
     if not text:
@@ -40,44 +39,43 @@ def _prompt(state: State, request: JSON, context: Context) -> Answer:
         "type": "terminal.prompt",
         "payload": {"prompt": text, "originSession": f"terminal:{context.key}"},
     }
-    after = state.model_copy(update={"waiting": state.waiting + 1})
-    return {"status": "sent", "session": session}, [effect], after.model_dump()
+    after = {**state, "waiting": state["waiting"] + 1}
+    return {"status": "sent", "session": session}, [effect], after
 
 
-def _abort(state: State, request: JSON, context: Context) -> Answer:
+def _abort(state: JSON, request: JSON, context: Context) -> Answer:
     _session(state, context)
     effect = {"effect": "emit", "type": "terminal.abort", "payload": {}}
-    return {"status": "asked"}, [effect], state.model_dump()
+    return {"status": "asked"}, [effect], state
 
 
-def _say(state: State, request: JSON, context: Context) -> Answer:
+def _say(state: JSON, request: JSON, context: Context) -> Answer:
     payload = dict(request["frame"])
     kind = payload.pop("type")
     effect = {"effect": "emit", "type": f"terminal.{kind}", "payload": payload}
-    after = state.model_dump()
-    after["streaming"] = _STREAMING.get(kind, state.streaming)
-    if kind == "turn_end":
-        after["waiting"] = max(state.waiting - 1, 0)
-    return {}, [effect], after
+    streaming = _STREAMING.get(kind, state["streaming"])
+    waiting = max(state["waiting"] - 1, 0) if kind == "turn_end" else state["waiting"]
+    return {}, [effect], {**state, "streaming": streaming, "waiting": waiting}
 
 
-def _status(state: State, request: JSON, context: Context) -> Answer:
+def _status(state: JSON, request: JSON, context: Context) -> Answer:
     reply = {
-        "sessionId": state.session or "",
-        "isStreaming": state.streaming,
-        "queueDepth": state.waiting,
+        "sessionId": state["session"] or "",
+        "isStreaming": state["streaming"],
+        "queueDepth": state["waiting"],
     }
     return reply, [], None  # a query's state is ignored
 
 
-def _session(state: State, context: Context) -> str:
-    if state.session is None:
+def _session(state: JSON, context: Context) -> str:
+    session: str | None = state["session"]
+    if session is None:
         how = f"push `configure` with a session to topic terminal:{context.key}"
         raise Refusal("no_session", f"prompts have nowhere to go: {how}")
-    return state.session
+    return session
 
 
-_OPERATIONS: dict[str, Callable[[State, JSON, Context], Answer]] = {
+_OPERATIONS: dict[str, Callable[[JSON, JSON, Context], Answer]] = {
     "configure": _configure,
     "prompt": _prompt,
     "abort": _abort,

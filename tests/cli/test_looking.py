@@ -72,6 +72,41 @@ def test_contracts_check_names_file_pointer_and_rule(alone: Cli, tmp_path: Path)
     assert broken["problem"].startswith(f"{folder}/subsystem.json: ")
 
 
+def test_contracts_check_of_a_folder_is_about_that_folder_alone(alone: Cli) -> None:
+    folders = ("--contracts", str(SUBSYSTEMS))
+    files = ("--implementations", str(SUBSYSTEMS / "implementations.json"))
+    done = alone("contracts", "check", *folders, *files, "--json")
+    assert done.code == 0, done.out + done.err
+    assert {row["check"] for row in done.rows} == {"contract", "scenario"}
+    mine = {file.parent.name for file in SUBSYSTEMS.glob("*/subsystem.json")}
+    assert {row["subsystem"] for row in done.rows} == mine
+
+
+def test_contracts_check_without_an_implementation_is_not_well(
+    alone: Cli, tmp_path: Path
+) -> None:
+    done = alone("contracts", "check", "--contracts", str(SUBSYSTEMS), "--json")
+    assert done.code == 1
+    assert "bridge: counter: its owner is python, which has no implementation of it" in done.err
+    assert done.rows[-1]["problem"].startswith("no runtime here implements it: ")
+
+
+def test_contracts_check_says_why_a_runtime_does_not_serve_one(
+    alone: Cli, tmp_path: Path
+) -> None:
+    alone("new", "tally", "--runtimes", "python,typescript,elixir", "--into", str(tmp_path))
+    broken = {"typescript": tmp_path / "tally/tally.ts", "elixir": tmp_path / "tally/tally.ex"}
+    for path in broken.values():
+        path.write_text("(")
+    files = ("--implementations", str(tmp_path / "implementations.json"))
+    done = alone("contracts", "check", "--contracts", str(tmp_path), *files, "--json")
+    problems = {row["runtime"]: row["problem"] for row in done.rows if row["problem"]}
+    for runtime, path in broken.items():
+        if f"{runtime} is left out" not in done.err:
+            assert problems[runtime].startswith(f"not served: {path}: ")
+    assert problems["python"].startswith("/scenarios/1/steps/1 (add): ")
+
+
 def test_doctor_finds_a_running_bridge_well(cli: Cli, up: Up) -> None:
     done = cli("doctor", "--json")
     found = {row["what"]: row for row in done.rows}

@@ -19,7 +19,19 @@ NAMES = ["a", "b", "ab", "x1"]
 TEXTS = st.text(alphabet="ab1x_- \t\n.é😀A", max_size=4)
 PATTERNS = [
     *("^a", "b$", "^a|b$", "^x[0-9]$", "", ".*", "^[^b]*$", r"^\d+$", r"\W", r"[\s\S]", "a|b"),
-    *(r"^\S+$", "^a.b$", r"\s", r"^[^\s]b?", "é", r"^\x61", "a{2,}", "(ab)+?", r"\ba", "^(?!a)"),
+    *(
+        r"^[^\n]$",
+        r"^\S+$",
+        "^a.b$",
+        r"\s",
+        r"^[^\s]b?",
+        "é",
+        r"^\x61",
+        "a{2,}",
+        "(ab)+?",
+        r"\ba",
+        "^(?!a)",
+    ),
 ]
 FORMATS = ["date", "ipv4", "json-pointer", "uuid", "date-time", "email"]
 
@@ -171,6 +183,7 @@ def test_a_pattern_written_again_matches_the_same_or_more(pattern: str, text: st
         (r"\x41\/\_", r"A\/_", True),
         (r"^\S[\s\S]*\S$|^\S$|^$", "^(?:[^ ](?:[^a]|a)*[^ ]|[^ ]|)$", False),
         (r"\s", "[^!-~]", False),
+        (r"^[^\n]+$", "^(?:[^a]|a)+$", False),
         (r"\bé", "[^ -~]", False),
     ],
 )
@@ -326,6 +339,15 @@ def test_a_not_around_a_reference_to_what_takes_more_is_left_out() -> None:
     }
     assert ("loosened", "/not") in found(schema)
     assert written(schema) == {}
+
+
+def test_names_are_not_excluded_by_a_pattern_that_matches_more() -> None:
+    schema = {"type": "object", "patternProperties": {"^é$": False}}
+    assert ("loosened", "/patternProperties") in found(schema)
+    assert after(imported(schema), {"ü": 1})
+    exact = {"type": "object", "patternProperties": {r"^\d$": False}}
+    assert [kind for kind, _ in found(exact)] == []
+    assert not after(imported(exact), {"1": 1})
 
 
 def test_references_lead_to_definitions_wherever_they_led_before() -> None:

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from bridge.channels.frames import CODECS, V2
 from bridge.channels.session import Channel
+from bridge.edge.backlog import Backlog
 from bridge.edge.fanout import Follower, Subscription
-from bridge.edge.outlet import Outlet
 from bridge.errors import BridgeError
 from bridge.journal.memory import MemoryJournal
 from bridge.journal.store import Event
@@ -210,8 +210,8 @@ def test_an_event_is_encoded_once_for_all_clients_of_a_version() -> None:
         inboxes = [Inbox() for _ in range(50)]
         for inbox in inboxes:
             channel = Channel("counter:a", "counter", "a", "1", "1", "joined")
-            outlet = Outlet(inbox, 10, 10_000, lambda: None)
-            follower.attach(Subscription(channel, codec, outlet, lambda channel: None))
+            backlog = Backlog(inbox, 10, 10_000, lambda: None)
+            follower.attach(Subscription(channel, codec, backlog, lambda channel: None))
         following = asyncio.create_task(follower.follow())
         await dispatcher.dispatch(Message("m", "counter", "a", "add", {}), timeout_ms=1)
         await until(lambda: all(inbox.frames for inbox in inboxes))
@@ -254,7 +254,7 @@ def test_replay_and_live_meet_without_loss_repetition_or_disorder(
         inbox = Inbox()
         channel = Channel("counter:a", "counter", "a", "1", "1", "joined")
         subscription = Subscription(
-            channel, CODECS["2"], Outlet(inbox, 5000, 10_000_000, lambda: None), lambda c: None
+            channel, CODECS["2"], Backlog(inbox, 5000, 10_000_000, lambda: None), lambda c: None
         )
         catching_up = asyncio.create_task(follower.catch_up(subscription, positions[start]))
         for n in range(during):

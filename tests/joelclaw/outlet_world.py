@@ -21,10 +21,11 @@ from bridge.joelclaw.push import Pusher
 from bridge.joelclaw.quarantine import Quarantine
 from bridge.joelclaw.server import connect
 from bridge.journal.redis import RedisJournal
-from bridge.journal.store import Commit, Deliveries, Delivery
+from bridge.journal.store import Deliveries, Delivery
 from bridge.message import JSON
 from bridge.telemetry import Telemetry
-from tests.deadline import DEADLINE_S
+from tests.deadline import DEADLINE_S, until
+from tests.journal.case import prepare
 from tests.redis_server import RedisServer
 
 LEASE_MS = 600
@@ -114,26 +115,17 @@ class World:
         ]
 
     async def commit(self, type: str, payload: JSON) -> str:
-        n = next(self.numbers)
-        snapshot = await self.journal.read(SUBSYSTEM, "gateway")
-        commit = Commit(
-            message_id=f"m{n}",
-            fingerprint="f",
-            idempotency="",
+        message_id = f"m{next(self.numbers)}"
+        commit = await prepare(
+            self.journal,
+            message_id,
+            {"effect": "emit", "type": type, "payload": payload},
             subsystem=SUBSYSTEM,
             key="gateway",
-            expected=snapshot.version,
-            epoch=snapshot.route.epoch,
-            runtime="python",
-            reason="owner",
             now_ms=time.time_ns() // 1_000_000,
-            reply={},
-            state={},
-            effects=[{"effect": "emit", "type": type, "payload": payload}],
-            entry={},
         )
         assert (await self.journal.commit(commit, 5000)).status == "committed"
-        return f"m{n}/0"
+        return f"{message_id}/0"
 
     async def pushed(self, session: str = "agent") -> list[Any]:
         """Return what is in a session's list, the oldest first, held to joelclaw's contract."""
@@ -147,20 +139,11 @@ class World:
     async def left(self) -> list[str]:
         return [delivery.event.id for delivery in (await self.deliveries.waiting()).first]
 
-    async def until(self, condition: Callable[[], Awaitable[object]], what: str) -> None:
-        """Return once the condition holds; fails with `what` at the deadline."""
-        try:
-            async with asyncio.timeout(DEADLINE_S):
-                while not await condition():  # noqa: ASYNC110 - Redis tells nobody
-                    await asyncio.sleep(0.005)
-        except TimeoutError:
-            raise AssertionError(f"waited {DEADLINE_S:g} s in vain until {what}") from None
-
     async def until_delivered(self) -> None:
         async def none_left() -> bool:
             return await self.left() == []
 
-        await self.until(none_left, "everything is delivered")
+        await until(none_left, "everything is delivered")
 
     def count(self, name: str) -> int:
         counts = self.telemetry.counts().items()

@@ -118,7 +118,7 @@ def test_without_a_receiver_everything_is_kept_and_the_lease_left_to_others() ->
         async def free() -> bool:
             return (await world.deliveries.waiting()).holder == ""
 
-        await world.until(free, "the lease is let go")
+        await until(free, "the lease is let go")
         assert await world.emit("d") == await world.left()
 
     run(test)
@@ -210,7 +210,7 @@ def test_a_defect_of_the_receiver_is_a_failure_and_does_not_end_the_worker() -> 
     run(test)
 
 
-def test_a_restarted_redis_loses_nothing_and_is_told_of_once() -> None:
+def test_a_restarted_redis_loses_nothing_and_is_told_of_at_most_once() -> None:
     async def test(world: World) -> None:
         receiver = Recorder()
         lived = asyncio.Event()
@@ -297,7 +297,7 @@ def test_two_workers_of_which_the_first_is_killed_or_stopped_push_each_once(
             async def some() -> bool:
                 return len(await world.pushed()) >= 20
 
-            await world.until(some, "a worker delivers")
+            await until(some, "a worker delivers")
             holder = (await world.deliveries.waiting(limit=0)).holder.removeprefix("session ")
             (other,) = set(processes) - {holder}
             processes[holder].send_signal(how)
@@ -306,7 +306,7 @@ def test_two_workers_of_which_the_first_is_killed_or_stopped_push_each_once(
             async def handed_over() -> bool:
                 return (await world.deliveries.waiting(limit=0)).holder == f"session {other}"
 
-            await world.until(handed_over, "the other has the lease")
+            await until(handed_over, "the other has the lease")
             assert time.monotonic() - began < 10
             await world.until_delivered()
             if how == signal.SIGSTOP:

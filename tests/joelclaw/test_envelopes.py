@@ -11,8 +11,9 @@ from bridge.contracts.files import BUILT_IN, CONTRACTS, read_json
 from bridge.contracts.loading import subset
 from bridge.errors import BridgeError, InvalidRequest
 from bridge.joelclaw import examples as examples_module
-from bridge.joelclaw.envelopes import FILE, NAMES, EnvelopeName, Envelopes, invented
+from bridge.joelclaw.envelopes import FILE, NAMES, EnvelopeName, Envelopes
 from bridge.joelclaw.examples import EXAMPLES, Example, examples, faults, raw_of, verdict_of
+from bridge.joelclaw.shapes import invented
 
 ENVELOPES = Envelopes.load()
 ALL = list(examples())

@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-from bridge.joelclaw import inngest as inngest_module
 from bridge.joelclaw.inngest.ingress import MAX_BODY_BYTES, MAX_NAMES, MAX_PASSING
 from tests.deadline import until
 from tests.joelclaw.ingress_world import World, run
@@ -327,7 +326,7 @@ def test_with_neither_route_nor_inngest_an_event_is_refused_and_nothing_is_appli
 
 
 def test_an_inngest_that_hangs_is_given_up_after_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(inngest_module, "TIMEOUT_S", 0.05)
+    monkeypatch.setattr("bridge.joelclaw.inngest.api.TIMEOUT_S", 0.05)
 
     async def test(w: World) -> None:
         w.inngest.answer = always(HANG)
@@ -603,7 +602,7 @@ def test_refusals_are_counted_by_code() -> None:
 def test_the_key_is_in_no_answer_no_status_and_no_telemetry(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(inngest_module, "TIMEOUT_S", 0.05)
+    monkeypatch.setattr("bridge.joelclaw.inngest.api.TIMEOUT_S", 0.05)
 
     async def test(w: World) -> None:
         said: list[str] = []

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 from bridge.effects import EffectFailed
-from bridge.joelclaw import inngest as inngest_module
 from bridge.joelclaw.inngest.api import EventApi, Inngest
 from bridge.journal.store import OutboxEntry
 from tests.deadline import DEADLINE_S
@@ -128,7 +127,7 @@ def test_a_connection_that_ends_without_an_answer_is_tried_again() -> None:
 def test_an_inngest_that_hangs_is_given_up_and_tried_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(inngest_module, "TIMEOUT_S", 0.05)
+    monkeypatch.setattr("bridge.joelclaw.inngest.api.TIMEOUT_S", 0.05)
 
     async def test(server: InngestServer, inngest: Inngest) -> None:
         server.answer = always(HANG)

@@ -21,7 +21,7 @@ def test_events_are_committed_once_each_the_oldest_first() -> None:
         world.start("one")
         await world.push(*map(event, ids[60:]))
         assert await world.until_received(120) == ids
-        await world.until(lambda: nothing_in_flight(world), "nothing is in flight")
+        await until(lambda: nothing_in_flight(world), "nothing is in flight")
         assert await world.waiting() == []
         assert await world.theirs.smembers(WORKERS) == set()
 
@@ -40,7 +40,7 @@ def test_an_event_of_main_is_taken_too() -> None:
 def test_an_event_without_doorbell_is_found_by_the_sweep() -> None:
     async def test(world: World) -> None:
         world.start("one")
-        await world.until(lambda: world.theirs.get(LEASE), "a worker holds the intake")
+        await until(lambda: world.theirs.get(LEASE), "a worker holds the intake")
         await world.theirs.lpush("joelclaw:events:gateway", json.dumps(event("silent")))
         assert await world.until_received(1) == ["silent"]
 
@@ -73,11 +73,7 @@ def test_half_a_character_is_mended_as_joelclaw_itself_would_take_it() -> None:
         assert await world.until_received(1) == ["cut"]
         ((_, entry),) = await world.journal.entries("triage")
         assert entry["request"]["event"]["payload"]["prompt"] == "caf\u00e9 \ufffd"
-
-        async def kept() -> bool:
-            return await world.quarantine.count() == 1
-
-        await world.until(kept, "what is wrong otherwise is in the quarantine")
+        await world.until_quarantined()
 
     run(test)
 
@@ -97,7 +93,7 @@ def test_nothing_is_taken_before_somebody_said_so() -> None:
     async def test(world: World) -> None:
         world.start("one")
         await world.push(event("a"))
-        await world.until(lambda: _polled(world, 2), "the worker asked twice")
+        await until(lambda: _polled(world, 2), "the worker asked twice")
         assert await world.waiting() == ["a"]
         assert await world.theirs.exists(AGENT_HEARTBEAT, SESSIONS) == 0
         await take(world.theirs)
@@ -116,7 +112,7 @@ def test_only_one_worker_takes_and_another_adopts_what_it_left() -> None:
                 await asyncio.Event().wait()
 
         world.start("one", before=hang)
-        await world.until(lambda: world.theirs.get(LEASE), "a worker holds the intake")
+        await until(lambda: world.theirs.get(LEASE), "a worker holds the intake")
         two = world.start("two")
         await world.push(*(event(f"e{n}") for n in range(5)))
         async with asyncio.timeout(10):
@@ -133,24 +129,13 @@ def test_only_one_worker_takes_and_another_adopts_what_it_left() -> None:
 def test_what_was_committed_by_a_worker_that_died_before_removing_it_counts_once() -> None:
     async def test(world: World) -> None:
         ids = [f"e{n}" for n in range(3)]
-        one = world.start("one")
-        done = one._in_flight.done
-
-        async def die(entry: Any) -> bool:
-            if json.loads(entry.item)["id"] == "e1":
-                world.running["one"].cancel()
-                await asyncio.sleep(0)
-            return await done(entry)
-
-        one._in_flight.done = die  # type: ignore[method-assign]
         await world.push(*map(event, ids))
+        world.start("one", dies_after="e1")
         await world.until_received(2)
         await world.kill("one")
         assert len(await world.in_flight("one")) == 2
         world.start("two")
         assert await world.until_received(3) == ids
-        state = (await world.journal.read("triage", "gateway")).state
-        assert state is not None
         assert await world.waiting() == []
 
     run(test)
@@ -240,16 +225,7 @@ def test_a_release_puts_back_in_order_and_leaves_nothing_in_flight() -> None:
 def test_a_release_does_not_need_the_worker_that_held_it() -> None:
     async def test(world: World) -> None:
         await world.push(*(event(f"e{n}") for n in range(4)))
-        one = world.start("one")
-        done = one._in_flight.done
-
-        async def die(entry: Any) -> bool:
-            if json.loads(entry.item)["id"] == "e1":
-                world.running["one"].cancel()
-                await asyncio.sleep(0)
-            return await done(entry)
-
-        one._in_flight.done = die  # type: ignore[method-assign]
+        world.start("one", dies_after="e1")
         await world.until_received(2)
         await world.kill("one")
         released = await release(world.theirs, world.journal)
@@ -267,9 +243,10 @@ def test_a_redis_that_restarts_is_waited_for_and_said_so_once() -> None:
         world.joelclaw.kill9()
         await until(lambda: world.telemetry.counts().get("intake_away"), "it was missed")
         world.joelclaw.restart()
-        await world.until(lambda: _answers(world), "Redis answers again")
+        await until(lambda: _answers(world), "Redis answers again")
         await world.push(event("after"))
         assert await world.until_received(2) == ["before", "after"]
+        await until(lambda: world.telemetry.counts().get("intake_back"), "its return was said")
         counts = world.telemetry.counts()
         assert (counts["intake_away"], counts["intake_back"]) == (1, 1)
 
@@ -288,11 +265,7 @@ def test_while_the_bridges_redis_is_away_events_stay_where_they_are() -> None:
         )
         world.own.restart()
         assert await world.until_received(2) == ["a", "b"]
-
-        async def kept() -> bool:
-            return await world.quarantine.count() == 1
-
-        await world.until(kept, "the bad one is in the quarantine")
+        await world.until_quarantined()
 
     run(test)
 
@@ -300,7 +273,7 @@ def test_while_the_bridges_redis_is_away_events_stay_where_they_are() -> None:
 def test_a_second_listener_is_named_and_our_own_are_not() -> None:
     async def test(world: World) -> None:
         world.start("one")
-        await world.until(lambda: world.theirs.get(LEASE), "a worker holds the intake")
+        await until(lambda: world.theirs.get(LEASE), "a worker holds the intake")
         assert await other_consumers(world.theirs) == []
         async with world.theirs.pubsub() as pubsub:
             await pubsub.subscribe("joelclaw:notify:gateway")
@@ -314,7 +287,7 @@ def test_a_second_listener_is_named_and_our_own_are_not() -> None:
 def test_the_sign_of_life_of_the_gateway_expires_with_it() -> None:
     async def test(world: World) -> None:
         world.start("one")
-        await world.until(lambda: world.theirs.get(AGENT_HEARTBEAT), "it is there")
+        await until(lambda: world.theirs.get(AGENT_HEARTBEAT), "it is there")
         life: Any = await world.theirs.get(AGENT_HEARTBEAT)
         assert json.loads(life)["state"] == "running"
         assert 0 < await world.theirs.pttl(AGENT_HEARTBEAT) <= 60_000
@@ -333,13 +306,8 @@ def test_items_put_back_from_the_quarantine_are_taken_again() -> None:
 
         world.start("one", before=crash)
         await world.push(event("a"))
-
-        async def kept() -> bool:
-            return await world.quarantine.count() == 1
-
-        await world.until(kept, "it is in the quarantine")
+        item = await world.until_quarantined()
         crashing = False
-        (item,) = await world.quarantine.list()
         await world.quarantine.redrive(item, world.theirs)
         assert await world.until_received(1) == ["a"]
         assert await world.quarantine.count() == 0

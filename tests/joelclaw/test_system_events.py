@@ -21,11 +21,10 @@ from bridge.joelclaw.push import MARKER_MS, MARKERS, Pusher
 from bridge.joelclaw.server import connect
 from bridge.joelclaw.system_events import SystemEvents
 from bridge.journal.memory import MemoryJournal
-from bridge.journal.store import Commit, OutboxEntry
-from bridge.message import Version
+from bridge.journal.store import OutboxEntry
 from bridge.telemetry import Telemetry
 from tests.deadline import DEADLINE_S, until
-from tests.journal.case import system_event
+from tests.journal.case import prepare, system_event
 from tests.proxy import DroppyProxy
 from tests.redis_server import RedisServer
 
@@ -216,22 +215,8 @@ async def eventually(bench: Bench, entry: OutboxEntry) -> None:
 
 # -- an outage, with the outbox before it --------------------------------------------------------
 async def commit(journal: MemoryJournal, n: int, *effects: dict[str, Any]) -> None:
-    made = Commit(
-        message_id=f"m{n}",
-        fingerprint="f",
-        idempotency="",
-        subsystem="counter",
-        key=f"k{n}",
-        expected=Version(),
-        epoch=1,
-        runtime="python",
-        reason="owner",
-        now_ms=time.time_ns() // 1_000_000,
-        reply={},
-        state={},
-        effects=effects,
-        entry={},
-    )
+    now_ms = time.time_ns() // 1_000_000
+    made = await prepare(journal, f"m{n}", *effects, key=f"k{n}", now_ms=now_ms)
     assert (await journal.commit(made, 1000)).status == "committed"
 
 

@@ -15,8 +15,10 @@ import pytest
 
 from bridge.bench.burst import Burst, ClassicReader, push
 from bridge.joelclaw.intake.in_flight import LIST
+from bridge.joelclaw.intake.takeover import until_held
 from bridge.joelclaw.server import connect
 from bridge.journal.redis import RedisJournal
+from tests.deadline import DEADLINE_S, until
 from tests.redis_server import RedisServer
 from tests.running import ALONE, Up, bridge
 
@@ -102,10 +104,11 @@ def test_a_daemon_that_still_listens_is_named_with_the_way_to_end_it(
         reader = ClassicReader(joelclaw.url, handle)
         reading = asyncio.create_task(reader.run())
         client = connect(joelclaw.url, "test")
-        while not (  # noqa: ASYNC110 - Redis tells nobody
-            await client.pubsub_numsub("joelclaw:notify:gateway")
-        )[0][1]:
-            await asyncio.sleep(0.01)
+
+        async def listens() -> Any:
+            return (await client.pubsub_numsub("joelclaw:notify:gateway"))[0][1]
+
+        await until(listens, "the daemon listens")
         done = await asyncio.to_thread(bridge, up.directory, "joelclaw", "take", "--yes")
         assert done.returncode == 1
         assert "classic-doorbells, connected for" in done.stdout
@@ -132,7 +135,7 @@ def test_the_burst_is_whole_though_workers_are_killed_and_redis_restarts(
     async def trouble(up: Up) -> None:
         for number in range(2):
             await until_so_many(up, burst.events // 10 + number * burst.events // 4)
-            (holder,) = await holders(joelclaw)
+            holder = await holder_of(joelclaw)
             os.kill(int(holder.partition("-")[0]), signal.SIGKILL)
         await until_so_many(up, burst.events // 2)
         joelclaw.restart()
@@ -186,25 +189,18 @@ def test_taking_and_releasing_ten_times_under_load_loses_nothing_and_keeps_the_o
         asyncio.run(scenario(up))
 
 
-async def holders(joelclaw: RedisServer) -> list[str]:
+async def holder_of(joelclaw: RedisServer) -> str:
     client = connect(joelclaw.url, "test")
-    found: list[str] = []
-
-    async def look() -> None:
-        holder: Any = await client.get("joelclaw:bridge:intake:lease")
-        found.extend([holder.decode()] if holder else [])
-
-    while not found:
-        await look()
-        await asyncio.sleep(0.01)
-    await client.aclose()
-    return found
+    try:
+        return await until_held(client)
+    finally:
+        await client.aclose()
 
 
 async def until_so_many(up: Up, count: int) -> None:
     """Wait for so many events in the journal."""
     got = 0
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(4 * DEADLINE_S):
         while got < count:
             await asyncio.sleep(0.1)
             got = len(await received(up))

@@ -56,12 +56,14 @@ ABORTED = b"\x81\x90dI\x12\x16\x1fkfo\x14,0,F(py\x16=0k"
 
 
 class Python(PythonRuntime):
-    """The real handlers; `gate` holds back prompts until it is set."""
+    """The real handlers; `gate` holds back prompts, once they have `begun`, until it is set."""
 
     gate: asyncio.Event | None = None
+    begun: asyncio.Event
 
     async def handle(self, invocation: Invocation) -> Outcome:
         if self.gate is not None and invocation.operation == "prompt":
+            self.begun.set()
             await self.gate.wait()
         return await super().handle(invocation)
 
@@ -545,10 +547,10 @@ def test_one_worker_serves_and_another_takes_over_when_it_is_gone(
 
 def test_a_stopping_worker_sends_its_clients_on_and_finishes_what_it_began() -> None:
     async def test(bench: Bench) -> None:
-        bench.python.gate = asyncio.Event()
+        bench.python.gate, bench.python.begun = asyncio.Event(), asyncio.Event()
         async with bench.client() as client:
             await client.send({"type": "prompt", "text": "under way"})
-            await until(lambda: bench.dispatcher._lanes, "the prompt is being handled")
+            await bench.python.begun.wait()
             bench.terminals["one"].close()
             assert await client.closed() == 1012
             assert not bench.running["one"].done()

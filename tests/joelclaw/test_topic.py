@@ -27,12 +27,12 @@ from bridge.joelclaw.outlet import SUBSYSTEM
 from bridge.joelclaw.outlets.topic import TopicDispatcher, TopicOutlet, TopicRegistry
 from bridge.joelclaw.quarantine import Quarantined
 from bridge.journal.memory import MemoryJournal
-from bridge.journal.store import Commit
 from bridge.settings import Settings
 from bridge.telemetry import Telemetry
 from tests.deadline import DEADLINE_S, until
 from tests.edge.counter import CounterDispatcher, Registry
 from tests.edge.rig import Client
+from tests.journal.case import prepare
 
 FOLDER = Path(__file__).parent
 TOPIC = "outlet:gateway"
@@ -103,24 +103,12 @@ class Bench:
     async def emit(self, *prompts: str) -> list[str]:
         ids = []
         for prompt in prompts:
-            snapshot = await self.journal.read(SUBSYSTEM, "gateway")
-            commit = Commit(
-                message_id=f"m{self.emitted}",
-                fingerprint="f",
-                idempotency="",
+            commit = await prepare(
+                self.journal,
+                f"m{self.emitted}",
+                {"effect": "emit", "type": "triage.prompt", "payload": {"prompt": prompt}},
                 subsystem=SUBSYSTEM,
                 key="gateway",
-                expected=snapshot.version,
-                epoch=1,
-                runtime="python",
-                reason="owner",
-                now_ms=1_795_380_404_972,
-                reply={},
-                state={},
-                effects=[
-                    {"effect": "emit", "type": "triage.prompt", "payload": {"prompt": prompt}}
-                ],
-                entry={},
             )
             assert (await self.journal.commit(commit, 1000)).status == "committed"
             ids.append(f"m{self.emitted}/0")
@@ -131,9 +119,10 @@ class Bench:
         return [delivery.event.id for delivery in (await self.deliveries.waiting()).first]
 
     async def until_holder(self, holder: str) -> None:
-        async with asyncio.timeout(DEADLINE_S):
-            while (await self.deliveries.waiting()).holder != holder:  # noqa: ASYNC110
-                await asyncio.sleep(0.005)
+        async def holds() -> bool:
+            return (await self.deliveries.waiting()).holder == holder
+
+        await until(holds, f"{holder or 'nobody'} delivers")
 
 
 @asynccontextmanager

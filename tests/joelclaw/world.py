@@ -20,14 +20,15 @@ from bridge.joelclaw.envelopes import Envelopes
 from bridge.joelclaw.intake.in_flight import IN_FLIGHT, LIST
 from bridge.joelclaw.intake.intake import Intake
 from bridge.joelclaw.intake.takeover import take
-from bridge.joelclaw.quarantine import Quarantine
+from bridge.joelclaw.quarantine import Quarantine, Quarantined
 from bridge.joelclaw.server import connect
 from bridge.journal.redis import RedisJournal
-from bridge.message import Invocation, Outcome
+from bridge.message import Invocation, Message, Outcome, RuntimeName
 from bridge.runtimes.python import PythonRuntime
+from bridge.runtimes.runtime import Runtime
 from bridge.subsystems.triage import handle
 from bridge.telemetry import Telemetry
-from tests.deadline import DEADLINE_S
+from tests.deadline import DEADLINE_S, until
 from tests.redis_server import RedisServer
 
 Around = Callable[[Invocation], Awaitable[None]]
@@ -50,6 +51,18 @@ class Python(PythonRuntime):
         return await super().handle(invocation)
 
 
+class Dispatching(Dispatcher):
+    """The real dispatcher, with something happening after each commit."""
+
+    after: Callable[[Message], Awaitable[None]] | None = None
+
+    async def dispatch(self, message: Message, **options: Any) -> Any:
+        reply = await super().dispatch(message, **options)
+        if self.after is not None:
+            await self.after(message)
+        return reply
+
+
 @dataclass
 class World:
     """Makes intakes like those of workers; `theirs` is a client of joelclaw's Redis."""
@@ -65,11 +78,22 @@ class World:
     intakes: dict[str, Intake] = field(default_factory=dict)
     telemetry: Telemetry = field(default_factory=Telemetry)
 
-    def start(self, worker: str, before: Around | None = None) -> Intake:
-        """Run an intake as a worker of this name would; `before` runs before each handling."""
+    def start(self, worker: str, before: Around | None = None, dies_after: str = "") -> Intake:
+        """Run an intake as a worker of this name would; `before` runs before each handling.
+
+        It is killed between committing the event `dies_after` and removing it.
+        """
+
+        async def die(message: Message) -> None:
+            if message.request["event"]["id"] == dies_after:
+                self.running[worker].cancel()
+                await asyncio.sleep(0)
+
         python = Python({"triage": handle}, budget_ms=1000)
         python.before = before
-        dispatcher = Dispatcher(self.registry, self.journal, {"python": python}, self.telemetry)
+        runtimes: dict[RuntimeName, Runtime] = {"python": python}
+        dispatcher = Dispatching(self.registry, self.journal, runtimes, self.telemetry)
+        dispatcher.after = die
         theirs = connect(self.joelclaw.url, "bridge")
         listener = connect(self.joelclaw.url, "bridge-intake", answer_s=None)
         self.clients += [theirs, listener]
@@ -119,14 +143,11 @@ class World:
         found: Any = await self.theirs.lrange(IN_FLIGHT + worker, 0, -1)
         return list(found)
 
-    async def until(self, condition: Callable[[], Awaitable[object]], what: str) -> None:
-        """Return once the condition holds; fails with `what` at the deadline."""
-        try:
-            async with asyncio.timeout(DEADLINE_S):
-                while not await condition():  # noqa: ASYNC110 - Redis tells nobody
-                    await asyncio.sleep(0.01)
-        except TimeoutError:
-            raise AssertionError(f"waited {DEADLINE_S:g} s in vain until {what}") from None
+    async def until_quarantined(self) -> Quarantined:
+        """Return the one item of the quarantine, as soon as it is there."""
+        await until(self.quarantine.count, "an item is in the quarantine")
+        (item,) = await self.quarantine.list()
+        return item
 
     async def until_received(self, count: int) -> list[str]:
         async def enough() -> bool:
@@ -135,7 +156,7 @@ class World:
             except BridgeError:  # Redis is away
                 return False
 
-        await self.until(enough, f"{count} events are in the journal")
+        await until(enough, f"{count} events are in the journal")
         return await self.received()
 
 

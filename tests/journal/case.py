@@ -34,26 +34,7 @@ class JournalCase(unittest.IsolatedAsyncioTestCase):
         await self.journal.ensure_route(SUBSYSTEM, "python", None)
 
     async def prepare(self, message_id: str, *effects: dict[str, JSON], **changes: Any) -> Commit:
-        """Return a commit that fits what is stored now."""
-        key = changes.get("key", "k")
-        snapshot = await self.journal.read(changes.get("subsystem", SUBSYSTEM), key)
-        values: dict[str, Any] = {
-            "message_id": message_id,
-            "fingerprint": f"print-of-{message_id}",
-            "idempotency": "",
-            "subsystem": SUBSYSTEM,
-            "key": key,
-            "expected": snapshot.version,
-            "epoch": snapshot.route.epoch,
-            "runtime": snapshot.route.owner,
-            "reason": "owner",
-            "now_ms": 1_800_000_000_123,
-            "reply": {"answer": message_id},
-            "state": {"last": message_id},
-            "effects": list(effects),
-            "entry": {"operation": "add", "request": {"n": 1}},
-        }
-        return Commit(**{**values, **changes})
+        return await prepare(self.journal, message_id, *effects, **changes)
 
     async def put(self, message_id: str, *effects: dict[str, JSON], **changes: Any) -> Version:
         """Commit, and return the version it made."""
@@ -87,6 +68,31 @@ class JournalCase(unittest.IsolatedAsyncioTestCase):
 
     async def claim(self, *kinds: str, count: int = 10) -> list[OutboxEntry]:
         return await self.journal.claim(SUBSYSTEM, kinds or KINDS, count, LEASE_MS)
+
+
+async def prepare(
+    journal: Journal, message_id: str, *effects: dict[str, JSON], **changes: Any
+) -> Commit:
+    """Return a commit that fits what is stored now."""
+    key = changes.get("key", "k")
+    snapshot = await journal.read(changes.get("subsystem", SUBSYSTEM), key)
+    values: dict[str, Any] = {
+        "message_id": message_id,
+        "fingerprint": f"print-of-{message_id}",
+        "idempotency": "",
+        "subsystem": SUBSYSTEM,
+        "key": key,
+        "expected": snapshot.version,
+        "epoch": snapshot.route.epoch,
+        "runtime": snapshot.route.owner,
+        "reason": "owner",
+        "now_ms": 1_800_000_000_123,
+        "reply": {"answer": message_id},
+        "state": {"last": message_id},
+        "effects": list(effects),
+        "entry": {"operation": "add", "request": {"n": 1}},
+    }
+    return Commit(**{**values, **changes})
 
 
 def emit(type_: str = "counter.added", **payload: JSON) -> dict[str, JSON]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,13 +25,12 @@ from bridge.joelclaw.intake.in_flight import (
 from bridge.joelclaw.intake.intake import hand_back
 from bridge.journal.store import Journal
 
+OURS = "bridge"  # what the names of our own connections begin with
+POLL_S = 0.1
+
 
 class TakenAgain(Exception):
     """A release that another `take` overtook."""
-
-
-OURS = "bridge"  # what the names of our own connections begin with
-POLL_S = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,11 +90,12 @@ async def take(redis: Redis) -> None:
     await redis.publish(CONTROL, "taken")
 
 
-async def held(redis: Redis) -> AsyncIterator[str | None]:
-    """Yield the worker that takes, again and again, None while there is none."""
+async def until_held(redis: Redis) -> str:
+    """Return the worker that takes, as soon as there is one."""
     while True:
         holder: Any = await redis.get(LEASE)
-        yield holder.decode() if holder else None
+        if holder is not None:
+            return str(holder.decode())
         await asyncio.sleep(POLL_S)
 
 

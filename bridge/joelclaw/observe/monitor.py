@@ -37,10 +37,11 @@ def concerns(line: bytes) -> bool:
 
 def at_ms_of(line: bytes) -> int | None:
     """Return the server's time of a line, None if it is no line of MONITOR."""
-    seconds, _, micros = line[: line.find(b" ")].partition(b".")
-    if not (seconds.isdigit() and micros.isdigit() and len(micros) == 6):
+    dot = line.find(b".", 0, 20)
+    micros = line[dot + 1 : dot + 7]
+    if dot < 1 or len(micros) < 6 or not (line[:dot].isdigit() and micros.isdigit()):
         return None
-    return int(seconds) * 1000 + int(micros[:3])
+    return int(line[:dot]) * 1000 + int(micros[:3])
 
 
 def parse(line: bytes) -> Command | None:

@@ -44,7 +44,7 @@ class Limits:
     A connection that is silent for `silent_s` is given up, and opened again.
     """
 
-    commands_per_s: int = 20_000
+    commands_per_s: int = 10_000
     busy_s: int = 5
     behind_s: float = 5.0
     silent_s: float = 10.0

@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { spawnSync } from "node:child_process";
 import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -6,6 +7,8 @@ import { after, before, test } from "node:test";
 
 import { Refusal, type Context } from "../src/implementation.ts";
 import { LoadError, loadContracts, loadHandler } from "../src/load.ts";
+import { PACKAGE } from "./paths.ts";
+import { COMMANDS } from "./service_process.ts";
 
 let folder: string;
 
@@ -28,6 +31,21 @@ test("an implementation anywhere imports this package, and gets this very copy",
   );
   const handle = await loadHandler(path);
   assert.throws(() => handle({}, "add", {}, {} as Context), Refusal);
+});
+
+test("under Bun it does too", { skip: COMMANDS["bun"] === undefined }, async () => {
+  const path = await written(
+    "empty.ts",
+    `import { Refusal } from "joelclaw-bridge";
+     export function handle(): never { throw new Refusal("empty"); }`,
+  );
+  const program = `
+    import { Refusal } from ${JSON.stringify(join(PACKAGE, "src", "implementation.ts"))};
+    import { loadHandler } from ${JSON.stringify(join(PACKAGE, "src", "load.ts"))};
+    const handle = await loadHandler(${JSON.stringify(path)});
+    try { handle(); } catch (error) { console.log(error instanceof Refusal, error.reason); }`;
+  const run = spawnSync(COMMANDS["bun"]?.[0] as string, ["-e", program], { encoding: "utf8" });
+  assert.equal(run.stdout, "true empty\n", run.stderr);
 });
 
 test("what is beside it is bundled with it", async () => {

@@ -16,7 +16,7 @@ class Writer(Protocol):
     def write(self, frame: bytes) -> None: ...
 
 
-class Outlet:
+class Backlog:
     """Write frames in order while the client reads them, else queue them.
 
     When the queue is full it is dropped and `overflowed` is called, once: a client that cannot

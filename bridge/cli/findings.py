@@ -1,0 +1,66 @@
+"""What `status`, `doctor` and `joelclaw` say of joelclaw's intake and of the outlet, alike."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from bridge.cli.command import when
+from bridge.joelclaw.intake.takeover import IntakeStatus
+from bridge.joelclaw.outlet_adapter import OutletStatus
+from bridge.message import JSON
+
+COLUMNS = {"what": "what", "found": "found"}
+
+_INTAKE = {
+    "free": "joelclaw's own daemon takes the events",
+    "taken": "the bridge takes the events",
+    "releasing": "being given back",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that is so; `warning` says what is wrong with it, empty if nothing is."""
+
+    what: str
+    found: str
+    warning: str = ""
+
+
+def of_intake(status: IntakeStatus) -> list[Finding]:
+    """Return what is to be said of an intake, a line for each thing."""
+    taken = status.state == "taken"
+    since = f" since {when(status.since_ms)}" if taken and status.since_ms else ""
+    no_holder = "no worker takes the events: is the bridge running?" if taken else ""
+    others = ", ".join(status.others)
+    second_consumer = (
+        f"somebody else listens for the gateway's events ({others}): a second daemon or pi "
+        "session takes some of them and deletes others; `joelclaw gateway stream` only looks"
+    )
+    return [
+        Finding("intake", _INTAKE[status.state] + since),
+        Finding("holder", status.holder or "none", "" if status.holder else no_holder),
+        Finding("in flight", str(status.in_flight)),
+        Finding("waiting", f"{status.waiting} for gateway, {status.waiting_main} for main"),
+        Finding(
+            "listeners",
+            others or "none but the bridge",
+            second_consumer if taken and others else "",
+        ),
+    ]
+
+
+def of_outlet(outlet: OutletStatus) -> Finding:
+    """Return what is to be said of an outlet."""
+    nobody = "nobody receives there" if outlet.deliveries and not outlet.receiver else ""
+    return Finding(
+        "outlet",
+        f"{outlet.kind}, {outlet.deliveries} not delivered",
+        outlet.failing or outlet.warning or nobody,
+    )
+
+
+def outlet_in(status: JSON) -> OutletStatus | None:
+    """Return what a worker's /admin/status says of the outlet, None if there is none."""
+    told = status.get("joelclaw", {}).get("outlet")
+    return OutletStatus(**told) if told else None
