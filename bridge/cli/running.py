@@ -37,7 +37,7 @@ def add(commands: Commands) -> None:
         "figures",
         metavar="FIGURE",
         nargs="*",
-        help="query, commit, connections, link or all; default all",
+        help="query, commit, connections, link, intake, observe or all; default all",
     )
 
 
