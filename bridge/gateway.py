@@ -25,6 +25,7 @@ from bridge.contracts.implementations import load_all, python_handlers, require_
 from bridge.contracts.registry import Registry
 from bridge.dispatch import Dispatcher
 from bridge.edge.edge import Edge, uuid4_of
+from bridge.edge.feed import Feed
 from bridge.edge.listener import Listener, NoListener, obtain
 from bridge.edge.serve import serve
 from bridge.effects import Effects, Executor
@@ -39,7 +40,7 @@ from bridge.joelclaw.intake.intake import Intake
 from bridge.joelclaw.outlet import SUBSYSTEM, TOPIC, Outlet, Receiver, check_outlet
 from bridge.joelclaw.outlet_adapter import OutletAdapter
 from bridge.joelclaw.outlets.session import SessionOutlet
-from bridge.joelclaw.outlets.topic import TopicDispatcher, TopicOutlet, TopicRegistry
+from bridge.joelclaw.outlets.topic import TopicOutlet
 from bridge.joelclaw.push import Pusher
 from bridge.joelclaw.quarantine import Quarantine
 from bridge.joelclaw.server import ANSWER_S, connect
@@ -133,7 +134,7 @@ class Worker:
             dispatcher, effects = self._dispatch(registry, journal, runtimes, joelclaw)
             nodes = self._nodes(elixir, registry.digests(), transport)
             stack.push_async_callback(nodes.close)
-            adapters = joelclaw.adapters(dispatcher, journal)
+            adapters, feeds = joelclaw.adapters(dispatcher, journal)
             ingress = joelclaw.ingress(dispatcher)
 
             async def status() -> dict[str, JSON]:
@@ -152,16 +153,15 @@ class Worker:
                     "counts": self._telemetry.counts(),
                 }
 
-            clients = joelclaw.clients
             edge = Edge(
-                TopicRegistry(registry, clients) if clients else registry,
-                TopicDispatcher(dispatcher, clients) if clients else dispatcher,
+                registry,
+                dispatcher,
                 journal,
                 settings,
                 self._telemetry,
                 status=status,
                 ingress=ingress,
-                feeds={TOPIC: clients} if clients else {},
+                feeds=feeds,
             )
             routes = asyncio.create_task(self._keep_routes(journal, registry))
             await self._serve(edge, effects, adapters)
@@ -319,22 +319,24 @@ class _Joelclaw:
         self._envelopes = Envelopes.load()
         self._stack = stack
         self._pusher: Pusher | None = None
+        if settings.joelclaw_redis_url:
+            self._pusher = Pusher(self._theirs("bridge-push"), telemetry, "joelclaw")
         self.delivering = frozenset({SUBSYSTEM} if self._outlet else ())
-        self.clients: TopicOutlet | None = None  # who joined the outlet's topic
 
     def executors(self) -> dict[str, Executor]:
         """Make what carries out effects outside the bridge, by kind."""
         executors: dict[str, Executor] = {}
         if (api := self._event_api()) is not None:
             executors["inngest"] = Inngest(api)
-        if self._settings.joelclaw_redis_url:
-            self._pusher = Pusher(self._theirs("bridge-push"), self._telemetry, "joelclaw")
+        if self._pusher is not None:
             executors["system_event"] = SystemEvents(self._pusher)
         return executors
 
-    def adapters(self, dispatcher: Dispatcher, journal: Journal) -> list[Adapter]:
-        """Make what runs beside the edge. Call `executors` first: both push on one connection."""
-        settings, adapters = self._settings, list[Adapter]()
+    def adapters(
+        self, dispatcher: Dispatcher, journal: Journal
+    ) -> tuple[list[Adapter], dict[str, Feed]]:
+        """Make what runs beside the edge, and what the edge has clients join, by topic."""
+        settings, adapters, feeds = self._settings, list[Adapter](), dict[str, Feed]()
         quarantine = Quarantine(self._redis(settings.redis_url, "bridge"))
         if settings.joelclaw_redis_url:
             intake = Intake(
@@ -361,8 +363,9 @@ class _Joelclaw:
             )
             adapters.append(terminal)
         if self._outlet is not None:
-            adapters.append(self._deliverer(self._outlet, journal, quarantine))
-        return adapters
+            outlet, feeds = self._delivery(self._outlet, journal, quarantine)
+            adapters.append(outlet)
+        return adapters, feeds
 
     def ingress(self, dispatcher: Dispatcher) -> Ingress:
         """Make Inngest's event endpoint."""
@@ -381,20 +384,21 @@ class _Joelclaw:
             new_id=lambda: uuid4_of(random.getrandbits(128)),
         )
 
-    def _deliverer(
+    def _delivery(
         self, outlet: Outlet, journal: Journal, quarantine: Quarantine
-    ) -> OutletAdapter:
+    ) -> tuple[OutletAdapter, dict[str, Feed]]:
         telemetry, deliveries = self._telemetry, journal.deliveries(SUBSYSTEM)
         token = f"{outlet.kind} {self._name}"
         receiver: Receiver | None = None
+        feeds = dict[str, Feed]()
         if outlet.kind == "topic":
-            receiver = self.clients = TopicOutlet(deliveries, token)
+            receiver = feeds[TOPIC] = TopicOutlet(deliveries, token)
         elif outlet.kind == "session" and self._pusher is not None:
             receiver = SessionOutlet(self._pusher, outlet.session)
         deliverer = (
             Deliverer(token, deliveries, receiver, quarantine, telemetry) if receiver else None
         )
-        return OutletAdapter(outlet, deliveries, deliverer, self._pusher, telemetry)
+        return OutletAdapter(outlet, deliveries, deliverer, self._pusher, telemetry), feeds
 
     def _theirs(self, name: str, *, answer_s: float | None = ANSWER_S) -> Redis:
         return self._redis(self._settings.joelclaw_redis_url, name, answer_s)

@@ -14,11 +14,12 @@ from bridge.channels.session import CLOSE_DRAINED, CLOSE_IDLE, Push
 from bridge.edge.admin import Admin
 from bridge.edge.body import read_body
 from bridge.edge.connection import EXTENSION, Connection
+from bridge.edge.contract import Contract, Operation
 from bridge.edge.fanout import Fanout
 from bridge.edge.feed import Feed, FeedFollower
 from bridge.edge.queries import Queries
 from bridge.edge.respond import Headers, respond, respond_to_handshake, respond_with
-from bridge.edge.socket import Operation, Socket
+from bridge.edge.socket import Socket
 from bridge.errors import BridgeError
 from bridge.journal.store import Journal
 from bridge.message import JSON, Message, RuntimeName
@@ -31,14 +32,6 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 SOCKET_PATHS = ("/socket/websocket", "/socket/websocket/")
 ANSWER_ON_MS = 300  # below the second after which phoenix.js joins again
-
-
-class Contract(Protocol):
-    """What the edge needs of a subsystem's contract."""
-
-    def operation(self, name: str) -> Operation: ...
-
-    def check_key(self, key: str) -> object: ...
 
 
 class Registry(Protocol):
@@ -91,7 +84,8 @@ class Edge:
         self.settings = settings
         self.telemetry = telemetry
         self.fanout = Fanout(journal, telemetry)
-        for name, feed in (feeds or {}).items():
+        self._feeds = feeds or {}
+        for name, feed in self._feeds.items():
             self.fanout.put(name, FeedFollower(journal, telemetry, name, feed))
         self.new_id = new_id
         self.sockets: set[Socket] = set()
@@ -158,10 +152,14 @@ class Edge:
             raise AccessRefused(400, error) from None
 
     def _admit(self, subsystem: str, key: str) -> None:
-        self._registry.get(subsystem).check_key(key)
+        self._contract(subsystem).check_key(key)
 
     def operation(self, subsystem: str, name: str) -> Operation:
-        return self._registry.get(subsystem).operation(name)
+        return self._contract(subsystem).operation(name)
+
+    def _contract(self, subsystem: str) -> Contract:
+        feed = self._feeds.get(subsystem)
+        return self._registry.get(subsystem) if feed is None else feed.contract
 
     def ask(self, socket: Socket, push: Push) -> None:
         self._queries.ask(socket, push)
@@ -181,7 +179,10 @@ class Edge:
                 "not applied: the commands before it took all its time",
                 message_id=message.id,
             )
+        feed = self._feeds.get(channel.subsystem)
         try:
+            if feed is not None:
+                return await feed.answer(push.operation, push.request)
             return await self._dispatcher.dispatch(
                 message, timeout_ms=timeout_ms, runtime=push.runtime
             )

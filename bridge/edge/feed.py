@@ -1,21 +1,30 @@
-"""Topics whose events do not come from the journal: who joined is told, and sends them."""
+"""Topics that no subsystem is behind: who joined is told, sends the events, and answers."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Protocol
 
+from bridge.edge.contract import Contract
 from bridge.edge.fanout import Follower, Subscription
 from bridge.journal.store import Event, Journal
+from bridge.message import JSON
 from bridge.telemetry import Telemetry
 
 
 class Feed(Protocol):
     """What sends a topic's events, each to whom it will, from `joined` to `left`."""
 
+    @property
+    def contract(self) -> Contract: ...
+
     def joined(self, client: Callable[[Event], None]) -> None: ...
 
     def left(self, client: Callable[[Event], None]) -> None: ...
+
+    async def answer(self, operation: str, request: JSON) -> JSON:
+        """Return the reply to a push of one of the contract's operations; raises BridgeError."""
+        ...
 
 
 class FeedFollower(Follower):

@@ -24,21 +24,12 @@ from bridge.channels.session import (
 )
 from bridge.edge.backlog import Backlog
 from bridge.edge.connection import Connection
+from bridge.edge.contract import Operation
 from bridge.edge.fanout import Fanout, Follower, Subscription
 from bridge.errors import BridgeError
 from bridge.message import JSON
 from bridge.settings import Settings
 from bridge.telemetry import Telemetry
-
-
-class Operation(Protocol):
-    """What a socket needs to know of an operation."""
-
-    @property
-    def kind(self) -> str: ...
-
-    @property
-    def content_type(self) -> str | None: ...
 
 
 class Services(Protocol):

@@ -24,7 +24,7 @@ from bridge.edge.listener import bind
 from bridge.edge.serve import serve
 from bridge.joelclaw.deliverer import Deliverer
 from bridge.joelclaw.outlet import SUBSYSTEM
-from bridge.joelclaw.outlets.topic import TopicDispatcher, TopicOutlet, TopicRegistry
+from bridge.joelclaw.outlets.topic import TopicOutlet
 from bridge.joelclaw.quarantine import Quarantined
 from bridge.journal.memory import MemoryJournal
 from bridge.settings import Settings
@@ -77,8 +77,8 @@ class Bench:
         )
         settings = Settings(port=0)
         edge = Edge(
-            TopicRegistry(Registry(), topic),  # type: ignore[arg-type]
-            TopicDispatcher(CounterDispatcher(self.journal), topic),  # type: ignore[arg-type]
+            Registry(),
+            CounterDispatcher(self.journal),
             self.journal,
             settings,
             self.telemetry,

@@ -8,18 +8,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar
+from typing import Literal, NamedTuple, TypeVar
 
 from bridge.contracts.files import CONTRACTS, read_json
 from bridge.contracts.validation import CompiledSchema
 from bridge.errors import BridgeError, InvalidRequest
 from bridge.joelclaw.outlet import TOPIC, DeliveryFailed, NotNow
 from bridge.journal.store import Deliveries, Delivery, Event
-from bridge.message import JSON, Message, RuntimeName
-
-if TYPE_CHECKING:
-    from bridge.contracts.registry import Registry
-    from bridge.dispatch import Dispatcher
+from bridge.message import JSON
 
 KEY = "gateway"
 ACK_MS = 60_000
@@ -104,7 +100,7 @@ class TopicOutlet:
         self._clients.remove(client)
         self._wake()
 
-    async def acknowledge(self, request: JSON) -> JSON:
+    async def answer(self, operation: str, request: JSON) -> JSON:
         """Answer `ack` once what it names is out of the line, also one that comes late.
 
         Raises BridgeError: nothing of this id was sent here, or Redis does not answer.
@@ -164,32 +160,6 @@ class TopicOutlet:
     def _wake(self) -> None:
         changed, self._changed = self._changed, asyncio.Event()
         changed.set()
-
-
-class TopicRegistry:
-    """The registry with the topic's contract beside the subsystems'."""
-
-    def __init__(self, registry: Registry, topic: TopicOutlet) -> None:
-        self._registry = registry
-        self._topic = topic
-
-    def get(self, name: str) -> Any:
-        return self._topic.contract if name == TOPIC else self._registry.get(name)
-
-
-class TopicDispatcher:
-    """The dispatcher, with `ack` answered by the topic."""
-
-    def __init__(self, dispatcher: Dispatcher, topic: TopicOutlet) -> None:
-        self._dispatcher = dispatcher
-        self._topic = topic
-
-    async def dispatch(
-        self, message: Message, *, timeout_ms: int, runtime: RuntimeName | None = None
-    ) -> JSON:
-        if message.subsystem == TOPIC:
-            return await self._topic.acknowledge(message.request)
-        return await self._dispatcher.dispatch(message, timeout_ms=timeout_ms, runtime=runtime)
 
 
 def _remember(ids: dict[str, T], id: str, what: T) -> None:
