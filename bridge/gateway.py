@@ -35,9 +35,8 @@ from bridge.joelclaw.deliverer import Deliverer
 from bridge.joelclaw.envelopes import Envelopes
 from bridge.joelclaw.inngest.api import EventApi, Inngest
 from bridge.joelclaw.inngest.ingress import Ingress
-from bridge.joelclaw.inngest.routes import parse_routes
 from bridge.joelclaw.intake.intake import Intake
-from bridge.joelclaw.outlet import SUBSYSTEM, TOPIC, Outlet, Receiver, check_outlet
+from bridge.joelclaw.outlet import SUBSYSTEM, TOPIC, Outlet, Receiver
 from bridge.joelclaw.outlet_adapter import OutletAdapter
 from bridge.joelclaw.outlets.session import SessionOutlet
 from bridge.joelclaw.outlets.topic import TopicOutlet
@@ -45,7 +44,8 @@ from bridge.joelclaw.push import Pusher
 from bridge.joelclaw.quarantine import Quarantine
 from bridge.joelclaw.server import ANSWER_S, connect
 from bridge.joelclaw.system_events import SystemEvents
-from bridge.joelclaw.terminal import Terminal, check_terminal
+from bridge.joelclaw.terminal.terminal import Terminal
+from bridge.joelclaw.wanted import check_joelclaw
 from bridge.journal.redis import RedisJournal
 from bridge.journal.server import UnsafeServer, check_server
 from bridge.journal.store import Journal
@@ -313,15 +313,13 @@ class _Joelclaw:
         self._settings = settings
         self._registry = registry
         self._telemetry = telemetry
-        self._targets = parse_routes(settings.inngest_routes, registry)
-        self._terminal = check_terminal(settings, registry)
-        self._outlet = check_outlet(settings, registry)
+        self._wanted = check_joelclaw(settings, registry)
         self._envelopes = Envelopes.load()
         self._stack = stack
         self._pusher: Pusher | None = None
         if settings.joelclaw_redis_url:
             self._pusher = Pusher(self._theirs("bridge-push"), telemetry, "joelclaw")
-        self.delivering = frozenset({SUBSYSTEM} if self._outlet else ())
+        self.delivering = frozenset({SUBSYSTEM} if self._wanted.outlet else ())
 
     def executors(self) -> dict[str, Executor]:
         """Make what carries out effects outside the bridge, by kind."""
@@ -351,10 +349,10 @@ class _Joelclaw:
                 timeout_ms=settings.timeout_ms,
             )
             adapters.append(intake)
-        if self._terminal is not None:
+        if self._wanted.terminal is not None:
             terminal = Terminal(
                 self._name,
-                self._terminal,
+                self._wanted.terminal,
                 dispatcher,
                 journal,
                 self._envelopes,
@@ -362,8 +360,8 @@ class _Joelclaw:
                 self._telemetry,
             )
             adapters.append(terminal)
-        if self._outlet is not None:
-            outlet, feeds = self._delivery(self._outlet, journal, quarantine)
+        if self._wanted.outlet is not None:
+            outlet, feeds = self._delivery(self._wanted.outlet, journal, quarantine)
             adapters.append(outlet)
         return adapters, feeds
 
@@ -371,7 +369,7 @@ class _Joelclaw:
         """Make Inngest's event endpoint."""
         settings = self._settings
         return Ingress(
-            self._targets,
+            self._wanted.targets,
             self._registry,
             dispatcher,
             self._envelopes,

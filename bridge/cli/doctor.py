@@ -21,11 +21,9 @@ from bridge.cli.findings import of_intake
 from bridge.client import NotReached
 from bridge.contracts.registry import Registry
 from bridge.errors import BridgeError, ContractBroken
-from bridge.joelclaw.inngest.routes import check_inngest
 from bridge.joelclaw.intake.takeover import IntakeStatus, intake_status
-from bridge.joelclaw.outlet import check_outlet
 from bridge.joelclaw.server import connect
-from bridge.joelclaw.terminal import check_terminal
+from bridge.joelclaw.wanted import check_joelclaw
 from bridge.journal.server import UnsafeServer, check_server
 from bridge.message import RUNTIMES
 from bridge.settings import BadSetting, Settings
@@ -129,9 +127,7 @@ def _exposure(settings: Settings) -> Check:
 def _contracts(settings: Settings) -> Check:
     try:
         registry = Registry.load(*contract_folders(settings))
-        check_terminal(settings, registry)
-        check_inngest(settings, registry)
-        check_outlet(settings, registry)
+        check_joelclaw(settings, registry)
     except (ContractBroken, BadSetting) as error:
         return Check("contracts", "fail", str(error))
     digests = registry.digests()

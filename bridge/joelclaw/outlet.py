@@ -11,11 +11,9 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol
 
-from bridge.message import JSON
 from bridge.settings import BadSetting, Settings
 
 if TYPE_CHECKING:
-    from bridge.contracts.registry import Registry
     from bridge.journal.store import Delivery
 
 SUBSYSTEM = "triage"  # whose events an outlet delivers
@@ -66,17 +64,6 @@ class Outlet:
         return f"{self.kind}:{self.session}" if self.session else self.kind
 
 
-def check_outlet(settings: Settings, registry: Registry) -> Outlet | None:
-    """Read BRIDGE_OUTLET as `outlet_of` does, and hold it against the subsystems there are."""
-    outlet = outlet_of(settings)
-    if outlet is not None and outlet.kind == "topic" and TOPIC in registry.names():
-        raise BadSetting(
-            f"BRIDGE_OUTLET: with `topic`, {TOPIC}:gateway is the outlet's, but there is a "
-            f"subsystem {TOPIC}: rename it"
-        )
-    return outlet
-
-
 def outlet_of(settings: Settings) -> Outlet | None:
     """Read BRIDGE_OUTLET, None if it is empty; raises BadSetting."""
     kind, colon, session = settings.outlet.partition(":")
@@ -116,16 +103,3 @@ def refused_session(session: str) -> str:
     if session == "batch":
         return "joelclaw:events:batch is the daemon's batch, no session's list"
     return ""
-
-
-def prompt_of(type: str, payload: dict[str, JSON]) -> str:
-    """Return what a language model is given: the prompt decided on, or a digest's text."""
-    prompt = payload.get("prompt")
-    if isinstance(prompt, str) and prompt.strip():
-        return prompt
-    count, by_type = payload.get("count"), payload.get("by_type")
-    if type.endswith(".digest") and isinstance(by_type, dict):
-        events = "event" if count == 1 else "events"
-        lines = (f"- {name}: {by_type[name]}" for name in sorted(by_type))
-        return "\n".join((f"Digest of {count} {events}:", *lines))
-    return type

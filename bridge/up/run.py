@@ -14,9 +14,8 @@ from pathlib import Path
 
 from bridge.access import check_exposure
 from bridge.contracts.registry import Registry
-from bridge.joelclaw.inngest.routes import check_inngest
-from bridge.joelclaw.outlet import check_outlet
-from bridge.joelclaw.terminal import check_terminal, port_taken
+from bridge.joelclaw.terminal.terminal import port_taken
+from bridge.joelclaw.wanted import check_joelclaw
 from bridge.message import RUNTIMES, RuntimeName
 from bridge.settings import PREFIX, Settings
 from bridge.table import table
@@ -94,9 +93,7 @@ class _Run:
         check_exposure(self._settings)
         check_port(self._settings.port)
         registry = Registry.load(*programs.contract_folders(self._settings))
-        check_terminal(self._settings, registry)
-        check_inngest(self._settings, registry)
-        check_outlet(self._settings, registry)
+        check_joelclaw(self._settings, registry)
         env = environment.shared(os.environ, self._settings)
         await yours.check_implementations(self._settings, registry, env)
         async with AsyncExitStack() as stack:

@@ -1,12 +1,10 @@
-"""The outlet's setting, and the text of what is delivered."""
+"""The outlet's setting."""
 
 from __future__ import annotations
 
 import pytest
 
-from bridge.contracts.files import BUILT_IN
-from bridge.contracts.registry import Registry
-from bridge.joelclaw.outlet import Outlet, check_outlet, outlet_of, prompt_of
+from bridge.joelclaw.outlet import Outlet, outlet_of
 from bridge.settings import BadSetting, Settings
 
 URL = "redis://127.0.0.1:1"
@@ -51,31 +49,3 @@ def test_a_session_that_only_looks_like_a_process_may_be_an_outlet() -> None:
 def test_a_session_needs_joelclaws_redis() -> None:
     with pytest.raises(BadSetting, match="set BRIDGE_JOELCLAW_REDIS_URL"):
         outlet_of(settings("session:a", joelclaw=""))
-
-
-def test_a_topic_needs_its_name_for_itself() -> None:
-    built_in = Registry.load(BUILT_IN)
-    assert check_outlet(settings("topic"), built_in) == Outlet("topic")
-    contract = built_in.get("heartbeat")
-    taken = Registry({"outlet": contract}, {})
-    with pytest.raises(BadSetting, match="a subsystem outlet: rename it"):
-        check_outlet(settings("topic"), taken)
-    assert check_outlet(settings("serve"), taken) == Outlet("serve")
-
-
-def test_a_prompt_is_handed_on_word_for_word() -> None:
-    assert prompt_of("triage.prompt", {"prompt": " Look\nat it. "}) == " Look\nat it. "
-
-
-def test_a_digest_is_a_line_for_each_type_in_order() -> None:
-    by_type = {"meeting.analyzed": 1, "discovery.captured": 7}
-    payload = {"count": 8, "by_type": by_type, "members": []}
-    text = "Digest of 8 events:\n- discovery.captured: 7\n- meeting.analyzed: 1"
-    assert prompt_of("triage.digest", payload) == text
-    one = {"count": 1, "by_type": {"a": 1}, "members": []}
-    assert prompt_of("triage.digest", one) == "Digest of 1 event:\n- a: 1"
-
-
-@pytest.mark.parametrize("payload", [{}, {"prompt": " \n"}, {"prompt": 7}])
-def test_what_has_no_text_is_named_by_its_type(payload: dict[str, object]) -> None:
-    assert prompt_of("triage.prompt", payload) == "triage.prompt"

@@ -18,7 +18,7 @@ from tests.redis_server import RedisServer
 from tests.running import ALONE, Up, bridge
 
 SDK = CONTRACTS / "typescript" / "dist" / "index.js"
-TAKE = Path(__file__).parent / "node" / "take.mjs"
+TAKE = Path(__file__).parent / "outlets/node/take.mjs"
 
 
 def receive(up: Up, id: str, prompt: str) -> None:

@@ -6,7 +6,7 @@ from typing import NamedTuple, Protocol
 from urllib.parse import urlsplit
 
 from bridge.errors import BridgeError
-from bridge.settings import BadSetting, Settings
+from bridge.settings import BadSetting
 
 FORM = "name=subsystem:key/operation"
 
@@ -39,13 +39,6 @@ class Target(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.subsystem}:{self.key}/{self.operation}"
-
-
-def check_inngest(settings: Settings, registry: Registry) -> None:
-    """Raise BadSetting for settings that cannot work."""
-    parse_routes(settings.inngest_routes, registry)
-    if settings.inngest_url:
-        check_url(settings.inngest_url)
 
 
 def check_url(url: str) -> str:

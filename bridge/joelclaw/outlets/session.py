@@ -7,7 +7,7 @@ import contextlib
 import time
 from collections.abc import Callable
 
-from bridge.joelclaw.outlet import DeliveryFailed, NotNow, prompt_of
+from bridge.joelclaw.outlet import DeliveryFailed, NotNow
 from bridge.joelclaw.push import Away, Pushed, Pusher, Refused, envelope_id
 from bridge.journal.store import Delivery, Event
 from bridge.message import JSON
@@ -93,3 +93,16 @@ def system_event_of(event: Event, now_ms: int) -> dict[str, JSON]:
         "payload": payload,
         "ts": now_ms,
     }
+
+
+def prompt_of(type: str, payload: dict[str, JSON]) -> str:
+    """Return what a language model is given: the prompt decided on, or a digest's text."""
+    prompt = payload.get("prompt")
+    if isinstance(prompt, str) and prompt.strip():
+        return prompt
+    count, by_type = payload.get("count"), payload.get("by_type")
+    if type.endswith(".digest") and isinstance(by_type, dict):
+        events = "event" if count == 1 else "events"
+        lines = (f"- {name}: {by_type[name]}" for name in sorted(by_type))
+        return "\n".join((f"Digest of {count} {events}:", *lines))
+    return type

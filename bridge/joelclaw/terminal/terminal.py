@@ -14,8 +14,8 @@ import os
 import socket
 import time
 import uuid
-from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
 
 import orjson
 from websockets.asyncio.server import Server, ServerConnection, broadcast, serve
@@ -25,13 +25,13 @@ from websockets.http11 import Request, Response
 from bridge.access import AccessRefused, Caller, Gate
 from bridge.errors import BridgeError
 from bridge.joelclaw.outage import Outage
-from bridge.message import JSON, Kind, Message
-from bridge.settings import BadSetting, Settings
+from bridge.message import JSON, Message
+from bridge.settings import Settings
 
 if TYPE_CHECKING:
-    from bridge.contracts.registry import Contract, Registry
     from bridge.dispatch import Dispatcher
     from bridge.joelclaw.envelopes import Envelopes
+    from bridge.joelclaw.terminal.topic import Topic
     from bridge.journal.store import Journal
     from bridge.telemetry import Telemetry
 
@@ -45,50 +45,8 @@ CLOSE_DEFECT = 1011
 CLOSE_RESTART = 1012
 CLOSE_SLOW = 1013
 HEALTH = "/health"
-# What the topic's subsystem must take; each with a request to try.
-OPERATIONS: Mapping[str, tuple[Kind, JSON]] = {
-    "prompt": ("command", {"text": "hello"}),
-    "abort": ("command", {}),
-    "status": ("query", {}),
-}
-# Events that become frames. Without these two a client would show nothing, or wait for ever.
+# Events `terminal.<kind>` that become frames.
 FRAMES = ("text_delta", "tool_call", "tool_result", "turn_end", "error")
-NEEDED: Mapping[str, JSON] = {"terminal.text_delta": {"delta": "hello"}, "terminal.turn_end": {}}
-
-
-class Topic(NamedTuple):
-    subsystem: str
-    key: str
-
-    def __str__(self) -> str:
-        return f"{self.subsystem}:{self.key}"
-
-
-def check_terminal(settings: Settings, registry: Registry) -> Topic | None:
-    """Return the topic that answers the terminal, None if there is none to be.
-
-    Raises BadSetting for a port that is none and for a topic that cannot answer.
-    """
-    if not settings.terminal_port:
-        return None
-    if settings.terminal_port > 65535:
-        raise BadSetting(f"BRIDGE_TERMINAL_PORT: expected a port, got {settings.terminal_port}")
-    name, colon, key = settings.terminal.partition(":")
-    if not colon:
-        raise _bad(settings, "`subsystem:key`", "no colon")
-    try:
-        contract = registry.get(name)
-        contract.check_key(key)
-    except BridgeError as error:
-        raise _bad(settings, "a topic of this bridge", error.message) from None
-    for operation, (kind, example) in OPERATIONS.items():
-        _check_operation(settings, contract, operation, kind, example)
-    for event, payload in NEEDED.items():
-        schema = contract.events.get(event)
-        violation = schema.violation(payload) if schema else "none"
-        if violation:
-            raise _bad(settings, f"event {event} with payload {payload}", str(violation))
-    return Topic(name, key)
 
 
 def port_taken(settings: Settings) -> bool:
@@ -98,23 +56,6 @@ def port_taken(settings: Settings) -> bool:
     except OSError as error:
         return error.errno == errno.EADDRINUSE
     return False
-
-
-def _check_operation(
-    settings: Settings, contract: Contract, name: str, kind: Kind, example: JSON
-) -> None:
-    expected = f"{kind} {name} that takes {example}"
-    try:
-        operation = contract.operation(name)
-        operation.check_request(example)
-    except BridgeError as error:
-        raise _bad(settings, expected, error.message) from None
-    if operation.kind != kind:
-        raise _bad(settings, expected, f"a {operation.kind}")
-
-
-def _bad(settings: Settings, expected: str, actual: str) -> BadSetting:
-    return BadSetting(f"BRIDGE_TERMINAL={settings.terminal}: expected {expected}, got {actual}")
 
 
 class Terminal:

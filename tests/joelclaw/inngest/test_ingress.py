@@ -10,8 +10,8 @@ import pytest
 
 from bridge.joelclaw.inngest.ingress import MAX_BODY_BYTES, MAX_NAMES, MAX_PASSING
 from tests.deadline import until
-from tests.joelclaw.ingress_world import World, run
-from tests.joelclaw.inngest_server import CUT, HANG, Request, always, response
+from tests.joelclaw.inngest.ingress_world import World, run
+from tests.joelclaw.inngest.inngest_server import CUT, HANG, Request, always, response
 from tests.redis_server import free_port
 
 SEED = "1795380404972,iVvyYVfEl1pWJg=="

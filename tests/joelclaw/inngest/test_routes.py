@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 from bridge.contracts.registry import Registry
-from bridge.joelclaw.inngest.routes import Target, check_inngest, check_url, parse_routes
-from bridge.settings import BadSetting, Settings
+from bridge.joelclaw.inngest.routes import Target, check_url, parse_routes
+from bridge.settings import BadSetting
+from tests.running import SUBSYSTEMS
 
-REGISTRY = Registry.load(Path(__file__).parent.parent / "subsystems" / "counter")
+REGISTRY = Registry.load(SUBSYSTEMS / "counter")
 
 
 def test_routes_are_read_and_written_back() -> None:
@@ -57,11 +56,3 @@ def test_a_url_that_is_none_is_a_bad_setting(url: str) -> None:
 
 def test_a_password_in_the_url_is_not_shown() -> None:
     assert check_url("https://a:b@inngest.lan:1/x/") == "https://inngest.lan:1/x"
-
-
-def test_both_are_checked_together() -> None:
-    check_inngest(Settings(), REGISTRY)
-    check_inngest(Settings(inngest_url="http://h", inngest_routes="a=counter:k/add"), REGISTRY)
-    for bad in (Settings(inngest_url="h"), Settings(inngest_routes="a")):
-        with pytest.raises(BadSetting):
-            check_inngest(bad, REGISTRY)

@@ -24,11 +24,12 @@ from bridge.contracts.files import BUILT_IN
 from bridge.contracts.registry import Registry
 from bridge.dispatch import Dispatcher
 from bridge.joelclaw.envelopes import Envelopes
-from bridge.joelclaw.terminal import MAX_CLIENTS, Terminal, check_terminal
+from bridge.joelclaw.terminal.terminal import MAX_CLIENTS, Terminal
+from bridge.joelclaw.terminal.topic import check_terminal
 from bridge.journal.redis import RedisJournal
 from bridge.message import Invocation, Message, Outcome
 from bridge.runtimes.python import PythonRuntime
-from bridge.settings import BadSetting, Settings
+from bridge.settings import Settings
 from bridge.subsystems import terminal as relay
 from bridge.telemetry import Telemetry
 from tests.deadline import DEADLINE_S, until
@@ -525,7 +526,7 @@ def test_a_restart_of_redis_is_waited_out_and_said_twice() -> None:
 def test_one_worker_serves_and_another_takes_over_when_it_is_gone(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("bridge.joelclaw.terminal.AGAIN_S", 0.001)
+    monkeypatch.setattr("bridge.joelclaw.terminal.terminal.AGAIN_S", 0.001)
 
     async def test(bench: Bench) -> None:
         two = await bench.start("two")
@@ -614,79 +615,3 @@ def test_a_port_that_another_program_has_is_told_and_served_once_it_is_free(
         assert f"port {port} is taken, by joelclaw's own daemon perhaps" in up.output
         daemon.close()
         uvloop.run(attach(port))
-
-
-# -- the setting ---------------------------------------------------------------------------
-def test_without_a_port_there_is_no_terminal() -> None:
-    assert check_terminal(Settings(terminal="nonsense"), REGISTRY) is None
-
-
-def test_the_built_in_relay_is_the_default() -> None:
-    topic = check_terminal(Settings(terminal_port=3018), REGISTRY)
-    assert topic == ("terminal", "main")
-
-
-@pytest.mark.parametrize(
-    ("changes", "told"),
-    [
-        ({"terminal_port": 70000}, "BRIDGE_TERMINAL_PORT: expected a port, got 70000"),
-        ({"terminal": "terminal"}, "BRIDGE_TERMINAL=terminal: expected `subsystem:key`"),
-        ({"terminal": "terminal:"}, "expected a key of 1 to 200 characters"),
-        ({"terminal": "nobody:main"}, "no subsystem 'nobody'"),
-        (
-            {"terminal": "heartbeat:main"},
-            "BRIDGE_TERMINAL=heartbeat:main: expected command prompt that takes "
-            "{'text': 'hello'}, got heartbeat has no operation 'prompt'",
-        ),
-        ({"terminal": "counter:main"}, "counter has no operation 'prompt'"),
-    ],
-)
-def test_a_topic_that_cannot_answer_a_terminal_stops_the_start(
-    changes: dict[str, Any], told: str
-) -> None:
-    with pytest.raises(BadSetting) as refused:
-        check_terminal(Settings(**{"terminal_port": 3018, **changes}), REGISTRY)
-    assert told in str(refused.value)
-
-
-def changed(folder: Path, change: Callable[[dict[str, Any]], object]) -> Registry:
-    """Return a registry whose echo has another contract."""
-    document = json.loads((SUBSYSTEMS / "echo" / "subsystem.json").read_text())
-    change(document)
-    (folder / "echo").mkdir()
-    (folder / "echo" / "subsystem.json").write_text(json.dumps(document))
-    return Registry.load(folder)
-
-
-@pytest.mark.parametrize(
-    ("change", "told"),
-    [
-        (
-            lambda d: d["operations"]["prompt"].update(request={"$ref": "#/$defs/Nothing"}),
-            "breaks additionalProperties",
-        ),
-        (
-            lambda d: d["operations"]["status"].update(kind="command"),
-            "expected query status that takes {}, got a command",
-        ),
-        (
-            lambda d: d["operations"]["abort"].update(internal=True),
-            "echo has no operation 'abort'",
-        ),
-        (
-            lambda d: d["events"].pop("terminal.turn_end"),
-            "expected event terminal.turn_end with payload {}, got none",
-        ),
-        (
-            lambda d: d["events"].update({"terminal.text_delta": {"$ref": "#/$defs/Nothing"}}),
-            "expected event terminal.text_delta with payload {'delta': 'hello'}",
-        ),
-    ],
-)
-def test_a_contract_that_falls_short_is_named_with_what_is_expected(
-    tmp_path: Path, change: Callable[[dict[str, Any]], object], told: str
-) -> None:
-    registry = changed(tmp_path, change)
-    with pytest.raises(BadSetting) as refused:
-        check_terminal(Settings(terminal_port=3018, terminal="echo:main"), registry)
-    assert told in str(refused.value)

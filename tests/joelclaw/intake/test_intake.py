@@ -11,7 +11,7 @@ from bridge.joelclaw.intake.intake import AGENT_HEARTBEAT
 from bridge.joelclaw.intake.takeover import intake_status, other_consumers, release, take
 from bridge.message import Invocation
 from tests.deadline import until
-from tests.joelclaw.world import World, event, run
+from tests.joelclaw.intake.world import World, event, run
 
 
 def test_events_are_committed_once_each_the_oldest_first() -> None:

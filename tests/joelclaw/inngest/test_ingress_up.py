@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from tests.deadline import DEADLINE_S, until
-from tests.joelclaw.inngest_server import InngestServer, always, response
+from tests.joelclaw.inngest.inngest_server import InngestServer, always, response
 from tests.running import ALONE, SUBSYSTEMS, Up, bridge
 
 KEY = "evt-s3cret"

@@ -35,6 +35,7 @@ from tests.edge.rig import Client
 from tests.journal.case import prepare
 
 FOLDER = Path(__file__).parent
+TESTS = FOLDER.parent.parent
 TOPIC = "outlet:gateway"
 LONG_MS = 600_000
 
@@ -150,7 +151,7 @@ def run(test: Callable[[Bench], Awaitable[None]]) -> None:
 
 
 @pytest.mark.skipif(
-    shutil.which("node") is None or not (FOLDER.parent / "edge/node/node_modules").is_dir(),
+    shutil.which("node") is None or not (TESTS / "edge/node/node_modules").is_dir(),
     reason="needs Node and `npm ci` in tests/edge/node; `make test` does both where it can",
 )
 @pytest.mark.parametrize("version", ["1.8", "1.7"])

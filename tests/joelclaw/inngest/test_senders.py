@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from tests.joelclaw.ingress_world import World, run
-from tests.joelclaw.inngest_server import Request, accepted, response
+from tests.joelclaw.inngest.ingress_world import World, run
+from tests.joelclaw.inngest.inngest_server import Request, accepted, response
 
 RECORDED: dict[str, str] = json.loads(
     Path(__file__).with_name("inngest_requests.json").read_text()

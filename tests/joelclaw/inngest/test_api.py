@@ -12,7 +12,7 @@ from bridge.effects import EffectFailed
 from bridge.joelclaw.inngest.api import EventApi, Inngest
 from bridge.journal.store import OutboxEntry
 from tests.deadline import DEADLINE_S
-from tests.joelclaw.inngest_server import CUT, HANG, InngestServer, always, response
+from tests.joelclaw.inngest.inngest_server import CUT, HANG, InngestServer, always, response
 from tests.redis_server import free_port
 
 KEY = "s3cret/ké?y"

@@ -1,6 +1,6 @@
 // An agent on the outlet's topic: takes what comes, one at a time, and acknowledges it.
 import assert from "node:assert/strict"
-import { connect, line, outcome, until } from "../../edge/node/world.mjs"
+import { connect, line, outcome, until } from "../../../edge/node/world.mjs"
 
 const socket = connect()
 const channel = socket.channel("outlet:gateway", {})

@@ -8,7 +8,6 @@ import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from bridge.contracts.registry import Registry
@@ -25,10 +24,10 @@ from bridge.runtimes.python import PythonRuntime
 from bridge.settings import Settings
 from bridge.telemetry import Telemetry
 from tests.deadline import DEADLINE_S
-from tests.joelclaw.inngest_server import InngestServer
+from tests.joelclaw.inngest.inngest_server import InngestServer
+from tests.running import SUBSYSTEMS
 from tests.subsystems.counter.counter import handle as counter
 
-SUBSYSTEMS = Path(__file__).parent.parent / "subsystems"
 KEY = "evt-k3y/+"
 ROUTES = "add/asked=counter:a:b/add, fail/asked=counter:f/fail,once/asked=counter:o/once"
 ENVELOPES = Envelopes.load()
