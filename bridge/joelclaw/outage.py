@@ -7,6 +7,7 @@ import random
 import time
 from collections.abc import Callable
 
+from bridge.joelclaw.server import cancellations
 from bridge.telemetry import Telemetry
 
 FIRST_PAUSE_S = 0.1
@@ -35,8 +36,7 @@ class Outage:
         CancelledError if the task was cancelled: redis-py may make an error of the connection
         of it, and the task would go on.
         """
-        task = asyncio.current_task()
-        if task is not None and task.cancelling():
+        if cancellations():
             raise asyncio.CancelledError from error
         if self.failures == 0:
             self._since = self._clock()

@@ -12,16 +12,26 @@ from redis.backoff import NoBackoff
 ANSWER_S = 2.0
 
 
+def cancellations() -> int:
+    """Return how often the running task was cancelled.
+
+    redis-py sends with `asyncio.wait_for`, which before Python 3.12 loses a cancellation that
+    comes just when it is done: who waits in a loop must compare, or it never ends.
+    """
+    task = asyncio.current_task()
+    return task.cancelling() if task else 0
+
+
 class _Client(Redis):
-    """redis-py's client, which now and then loses the cancellation of who waits for an answer."""
+    """redis-py's client, but a cancellation always ends a command."""
 
     async def execute_command(self, *args: Any, **options: Any) -> Any:
-        task = asyncio.current_task()
-        before = task.cancelling() if task else 0
-        answer = await super().execute_command(*args, **options)  # type: ignore[no-untyped-call]
-        if task and task.cancelling() > before:
-            raise asyncio.CancelledError
-        return answer
+        before = cancellations()
+        try:
+            return await super().execute_command(*args, **options)  # type: ignore[no-untyped-call]
+        finally:  # an answer may be an error that means nothing to who has to end
+            if cancellations() > before:
+                raise asyncio.CancelledError
 
 
 def connect(url: str, name: str, *, answer_s: float | None = ANSWER_S) -> Redis:

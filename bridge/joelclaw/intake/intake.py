@@ -32,6 +32,7 @@ from bridge.joelclaw.intake.in_flight import (
 )
 from bridge.joelclaw.outage import Outage
 from bridge.joelclaw.quarantine import Quarantine, Quarantined, text_of
+from bridge.joelclaw.server import cancellations
 from bridge.message import JSON, Message
 
 if TYPE_CHECKING:
@@ -265,6 +266,8 @@ class Intake:
             try:
                 async with self._listener.pubsub(ignore_subscribe_messages=True) as pubsub:
                     await pubsub.subscribe(CONTROL, *DOORBELLS)
+                    if cancellations():
+                        raise asyncio.CancelledError
                     outage.over()
                     async for message in pubsub.listen():
                         if message["channel"] == CONTROL.encode():
