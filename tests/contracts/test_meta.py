@@ -41,7 +41,7 @@ def test_the_effects_are_the_closed_list() -> None:
 
 @pytest.mark.parametrize(
     ("session", "good"),
-    [("agent", True), ("pid-a1", True), ("a-pid-1", True), ("pid-1", False), ("pid-4711", False)],
+    [("agent", True), ("pid", True), ("a-pid-1", True), ("pid-1", False), ("pid-12a", False)],
 )
 def test_no_system_event_goes_to_a_session_named_after_a_process(
     session: str, good: bool

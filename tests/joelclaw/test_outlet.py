@@ -26,7 +26,9 @@ def test_the_kinds_of_outlet_are_read() -> None:
     [
         ("session:gateway", "the bridge itself takes what is in joelclaw:events:gateway"),
         ("session:main", "the bridge itself takes what is in joelclaw:events:main"),
-        ("session:pid-4711", "sessions named pid-<number>"),
+        ("session:pid-4711", "sessions named pid-…"),
+        ("session:pid-12a", "sessions named pid-…"),
+        ("session:pid-", "sessions named pid-…"),
         ("session:batch", "the daemon's batch"),
         ("session:", "expected the id of a session"),
         ("session:a b", "expected the id of a session"),
@@ -42,8 +44,9 @@ def test_what_cannot_be_an_outlet_is_refused(outlet: str, said: str) -> None:
     assert said in str(refused.value)
 
 
-def test_a_session_that_only_looks_like_a_process_may_be_an_outlet() -> None:
-    assert outlet_of(settings("session:pid-a1")) == Outlet("session", "pid-a1")
+@pytest.mark.parametrize("session", ["pid", "pida", "PID-1", "a-pid-1"])
+def test_a_session_that_only_looks_like_a_process_may_be_an_outlet(session: str) -> None:
+    assert outlet_of(settings(f"session:{session}")) == Outlet("session", session)
 
 
 def test_a_session_needs_joelclaws_redis() -> None:

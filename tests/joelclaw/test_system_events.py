@@ -182,7 +182,7 @@ def test_a_list_the_bridge_takes_from_gets_nothing_of_its_own(session: str) -> N
     run(test)
 
 
-@pytest.mark.parametrize("session", ["pid-4711", "batch"])
+@pytest.mark.parametrize("session", ["pid-4711", "pid-12a", "batch"])
 def test_no_list_is_made_that_joelclaw_would_delete_or_take_for_another(session: str) -> None:
     async def test(bench: Bench) -> None:
         with pytest.raises(EffectFailed) as failed:

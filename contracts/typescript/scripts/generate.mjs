@@ -189,13 +189,13 @@ function contracts() {
 
 /** The journal's scripts: each decision about a delivery is written once, in Lua. */
 function scripts() {
+  const folder = join(CONTRACTS, "..", "bridge", "journal", "lua");
   const lua = (name) =>
-    readFileSync(join(CONTRACTS, "..", "bridge", "journal", "lua", `${name}.lua`), "utf8");
-  const constants = ["hold", "settle"].map((name) => {
-    const text = `${lua("prelude")}\n${lua(name)}`.replace(/[\\`$]/g, "\\$&");
-    return `export const ${name} = \`${text}\`;\n`;
-  });
-  return HEADER + constants.join("\n");
+    readFileSync(join(folder, `${name}.lua`), "utf8").replace(/[\\`$]/g, "\\$&");
+  const constants = ["hold", "settle"].map(
+    (name) => `export const ${name} = \`\${prelude}\n${lua(name)}\`;\n`,
+  );
+  return HEADER + [`const prelude = \`${lua("prelude")}\`;\n`, ...constants].join("\n");
 }
 
 function check() {

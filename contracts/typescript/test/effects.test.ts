@@ -8,7 +8,7 @@ test("no system_event goes to a session named after a process", () => {
   assert.ok(check);
   const at = (session: string): boolean =>
     Boolean(check({ effect: "system_event", session, type: "t", payload: {} }));
-  assert.deepEqual(["agent", "pid-a1", "a-pid-1", "pid-1", "pid-4711"].map(at), [
+  assert.deepEqual(["agent", "pid", "a-pid-1", "pid-1", "pid-12a"].map(at), [
     true,
     true,
     true,

@@ -45,7 +45,7 @@ export interface Inngest {
 export interface SystemEvent {
   effect: "system_event";
   /**
-   * Not pid-<number>: joelclaw deletes the lists of such sessions when it finds no process of that number on its own machine.
+   * Does not begin with pid-: joelclaw reads a number behind it, and deletes the list of a session when it finds no process of that number on its own machine.
    */
   session: string;
   type: string;
