@@ -331,7 +331,7 @@ class Ingress:
         ):
             name = OTHERS
         self._names.setdefault(name, Counter())[fate] += 1
-        self._telemetry.emit("ingress", event=name, fate=fate)
+        self._telemetry.emit("ingress", fate=fate)
 
 
 async def _asked(call: Awaitable[Answer]) -> Answer:

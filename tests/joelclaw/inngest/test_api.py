@@ -78,7 +78,10 @@ def test_an_effect_is_one_event_with_its_id_and_the_time_of_its_commit() -> None
         (301, {}),
         (500, {"ids": ["a"], "status": 200}),
         (404, "404 page not found"),
+        (408, {}),
+        (425, {}),
         (429, {}),
+        (503, {}),
     ],
 )
 def test_anything_but_one_id_and_status_200_is_a_failure_that_is_tried_again(

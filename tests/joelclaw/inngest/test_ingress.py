@@ -582,7 +582,11 @@ def test_the_counts_of_names_are_bounded_and_routed_names_are_always_among_them(
         assert counts["add/asked"] == {"routed": 1}
         assert sum(c.get("passed", 0) for c in counts.values()) == MAX_NAMES + 12
         assert "a\nb" not in counts
-        assert w.count("ingress{") == MAX_NAMES + 13
+        assert w.telemetry.counts() == {
+            "ingress{fate=passed}": MAX_NAMES + 12,
+            "ingress{fate=routed}": 1,
+            "committed{reason=owner,runtime=python,subsystem=counter}": 1,
+        }
 
     run(test)
 
