@@ -7,13 +7,14 @@ not read in time. So the observer stops by itself when Redis is busy, or reading
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from bridge.errors import BridgeError
+from bridge.errors import BridgeError, InvalidRequest
 from bridge.joelclaw.envelopes import Envelopes
 from bridge.joelclaw.observe.fates import Fates
 from bridge.joelclaw.observe.ledger import Fault
@@ -22,6 +23,7 @@ from bridge.joelclaw.observe.recording import Recording
 from bridge.joelclaw.observe.stream import Lost, MonitorStream
 from bridge.joelclaw.observe.tally import Tally
 from bridge.joelclaw.outage import Outage
+from bridge.joelclaw.shapes import invented
 from bridge.journal.connection import Address
 from bridge.telemetry import Telemetry
 
@@ -256,10 +258,10 @@ def fault_by(envelopes: Envelopes) -> Fault:
         try:
             envelopes.check("SystemEvent", item)
         except BridgeError as error:
-            way_out = error.detail.get("way_out", "")
             where = f"{error.detail['pointer'] or 'whole item'} breaks {error.detail['rule']}"
-            shape, colon, _ = way_out.partition(":")
-            return f"{shape} ({where})" if colon else where
+            readable = isinstance(error, InvalidRequest)
+            shape = invented(json.loads(item)) if readable else None
+            return f"{shape} ({where})" if shape else where
         return ""
 
     return fault
