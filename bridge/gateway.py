@@ -30,19 +30,20 @@ from bridge.edge.listener import Listener, NoListener, obtain
 from bridge.edge.serve import serve
 from bridge.effects import Effects, Executor
 from bridge.errors import BridgeError, ContractBroken
+from bridge.joelclaw import SUBSYSTEM
 from bridge.joelclaw.adapter import Adapter
 from bridge.joelclaw.deliverer import Deliverer
 from bridge.joelclaw.envelopes import Envelopes
 from bridge.joelclaw.inngest.api import EventApi, Inngest
 from bridge.joelclaw.inngest.ingress import Ingress
 from bridge.joelclaw.intake.intake import Intake
-from bridge.joelclaw.outlet import SUBSYSTEM, TOPIC, Outlet, Receiver
+from bridge.joelclaw.outlet import TOPIC, Outlet, Receiver
 from bridge.joelclaw.outlet_adapter import OutletAdapter
 from bridge.joelclaw.outlets.session import SessionOutlet
 from bridge.joelclaw.outlets.topic import TopicOutlet
 from bridge.joelclaw.push import Pusher
 from bridge.joelclaw.quarantine import Quarantine
-from bridge.joelclaw.server import ANSWER_S, connect
+from bridge.joelclaw.redis_client import ANSWER_S, connect
 from bridge.joelclaw.system_events import SystemEvents
 from bridge.joelclaw.terminal.terminal import Terminal
 from bridge.joelclaw.wanted import check_joelclaw
@@ -54,6 +55,7 @@ from bridge.link.session import SessionLimits
 from bridge.link.transport import Transport
 from bridge.link.transports.port import open_port
 from bridge.message import JSON, RuntimeName
+from bridge.pause import pause
 from bridge.runtimes.elixir import ElixirRuntime
 from bridge.runtimes.node_links import NodeLinks
 from bridge.runtimes.python import Handler, PythonRuntime
@@ -265,13 +267,13 @@ class Worker:
                 if str(error) != said:
                     said = str(error)
                     self._telemetry.emit("waiting_for_redis", text=said)
-            await self._pause(REDIS_RETRY_S)
+            await pause(REDIS_RETRY_S, self._leaving)
         return False
 
     async def _keep_routes(self, journal: Journal, registry: Registry) -> None:
         """Write routes that are gone: of a Redis that was emptied, every subsystem would stop."""
         while not self._leaving.is_set():
-            await self._pause(ROUTES_S)
+            await pause(ROUTES_S, self._leaving)
             with contextlib.suppress(BridgeError):  # reads and commits report it
                 await self._ensure_routes(journal, registry)
 
@@ -282,12 +284,6 @@ class Worker:
                 contract = registry.get(name)
                 await journal.ensure_route(name, contract.owner, contract.fallback)
                 self._telemetry.emit("route_made", subsystem=name, owner=contract.owner)
-
-    async def _pause(self, seconds: float) -> None:
-        """Sleep, but not longer than until told to leave."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await self._leaving.wait()
 
     def _leave(self, why: str) -> None:
         self._telemetry.emit("leaving", worker=self._name, text=why)

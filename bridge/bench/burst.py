@@ -17,10 +17,10 @@ from typing import Any
 
 import orjson
 from redis.asyncio import Redis
-from redis.exceptions import RedisError
 
-from bridge.joelclaw.intake.in_flight import DOORBELLS, LIST, SESSION, SESSIONS
-from bridge.joelclaw.server import connect
+from bridge.joelclaw.intake.in_flight import DOORBELLS, LIST
+from bridge.joelclaw.redis_client import Failures, connect
+from bridge.joelclaw.sessions import SESSION, SESSIONS, doorbell_of, list_of
 
 RETRY_S = 0.05
 
@@ -64,13 +64,13 @@ async def push(client: Redis, id: str, type: str = "burst.event") -> str:
         try:
             registered: Any = await client.smembers(SESSIONS)
             session = SESSION if SESSION.encode() in registered else "main"
-            await client.lpush(f"joelclaw:events:{session}", raw)
+            await client.lpush(list_of(session), raw)
             break
-        except (RedisError, OSError):
+        except Failures:
             await asyncio.sleep(RETRY_S)
-    with suppress(RedisError, OSError):  # joelclaw's writers lose a doorbell as well
+    with suppress(*Failures):  # joelclaw's writers lose a doorbell as well
         doorbell = orjson.dumps({"eventId": id, "type": type})
-        await client.publish(f"joelclaw:notify:{session}", doorbell)
+        await client.publish(doorbell_of(session), doorbell)
     return id
 
 

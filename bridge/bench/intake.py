@@ -14,7 +14,7 @@ from bridge.joelclaw.envelopes import Envelopes
 from bridge.joelclaw.intake.intake import Intake
 from bridge.joelclaw.intake.takeover import intake_status, take
 from bridge.joelclaw.quarantine import Quarantine
-from bridge.joelclaw.server import connect
+from bridge.joelclaw.redis_client import connect
 from bridge.journal.redis import RedisJournal
 from bridge.message import Invocation, Outcome
 from bridge.runtimes.python import PythonRuntime

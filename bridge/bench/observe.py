@@ -22,12 +22,13 @@ from bridge.bench.burst import push
 from bridge.bench.figures import Figure, compare
 from bridge.bench.processes import START_S, CannotMeasure, redis, rss_bytes
 from bridge.joelclaw.envelopes import Envelopes
-from bridge.joelclaw.intake.in_flight import DOORBELLS, LIST, SESSION, SESSIONS
+from bridge.joelclaw.intake.in_flight import DOORBELLS, LIST
 from bridge.joelclaw.observe.fates import Fates
 from bridge.joelclaw.observe.keys import MESSAGES
 from bridge.joelclaw.observe.monitor import concerns, parse
 from bridge.joelclaw.observe.observer import Limits, fault_by
-from bridge.joelclaw.server import connect
+from bridge.joelclaw.redis_client import connect
+from bridge.joelclaw.sessions import SESSION, SESSIONS
 from bridge.journal.connection import Address
 
 WRITERS = 10

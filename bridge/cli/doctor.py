@@ -22,7 +22,7 @@ from bridge.client import NotReached
 from bridge.contracts.registry import Registry
 from bridge.errors import BridgeError, ContractBroken
 from bridge.joelclaw.intake.takeover import IntakeStatus, intake_status
-from bridge.joelclaw.server import connect
+from bridge.joelclaw.redis_client import Failures, connect
 from bridge.joelclaw.wanted import check_joelclaw
 from bridge.journal.server import UnsafeServer, check_server
 from bridge.message import RUNTIMES
@@ -202,7 +202,7 @@ def _joelclaw(url: str) -> Iterator[Check]:
 
     try:
         status = asyncio.run(look())
-    except (RedisError, OSError, ValueError) as error:
+    except (*Failures, ValueError) as error:
         yield Check("joelclaw's Redis", "fail", str(error))
         return
     for finding in of_intake(status):

@@ -10,7 +10,6 @@ from dataclasses import asdict
 from typing import TypeVar
 
 from redis.asyncio import Redis
-from redis.exceptions import RedisError
 
 from bridge.cli.command import (
     Call,
@@ -25,7 +24,7 @@ from bridge.cli.command import (
 from bridge.cli.findings import COLUMNS, of_intake, of_outlet, outlet_in
 from bridge.client import ErrorReply, NotReached, connected
 from bridge.errors import BridgeError
-from bridge.joelclaw.intake.in_flight import SESSION
+from bridge.joelclaw import SUBSYSTEM
 from bridge.joelclaw.intake.takeover import (
     IntakeStatus,
     Released,
@@ -35,9 +34,9 @@ from bridge.joelclaw.intake.takeover import (
     take,
     until_held,
 )
-from bridge.joelclaw.outlet import SUBSYSTEM
 from bridge.joelclaw.outlet_adapter import OutletStatus
-from bridge.joelclaw.server import connect
+from bridge.joelclaw.redis_client import Failures, connect
+from bridge.joelclaw.sessions import SESSION
 from bridge.journal.connection import Address
 from bridge.up.admin import fetch
 from bridge.up.place import NotRunning
@@ -211,7 +210,7 @@ async def _with_redis(call: Call, work: Callable[[Redis], Awaitable[T]]) -> T:
     async with joelclaw_redis(call) as redis:
         try:
             return await work(redis)
-        except (RedisError, OSError) as error:
+        except Failures as error:
             where = Address.parse(_url(call))
             raise CommandFailed(f"joelclaw's Redis at {where}: {error}") from None
 

@@ -7,14 +7,12 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import asdict
 
-from redis.exceptions import RedisError
-
 from bridge.cli.command import Call, CommandFailed, Commands, add_command, add_group, say_json
 from bridge.cli.joelclaw import joelclaw_redis
 from bridge.errors import BridgeError
 from bridge.joelclaw.envelopes import Envelopes
 from bridge.joelclaw.quarantine import DELIVERIES_SOURCE, Quarantine, Quarantined
-from bridge.joelclaw.server import connect
+from bridge.joelclaw.redis_client import Failures, connect
 from bridge.message import JSON
 
 LIMIT = 100
@@ -117,7 +115,7 @@ async def _quarantine(call: Call) -> AsyncIterator[Quarantine]:
     redis = connect(call.settings.redis_url or call.run_file().redis_url, "bridge-cli")
     try:
         yield Quarantine(redis)
-    except (RedisError, OSError) as error:
+    except Failures as error:
         raise CommandFailed(f"Redis: {error}") from None
     finally:
         await redis.aclose()

@@ -6,14 +6,12 @@ import asyncio
 from collections.abc import Iterator
 from dataclasses import asdict
 
-from redis.exceptions import RedisError
-
 from bridge.cli.command import Call, Commands, add_command, say_error
 from bridge.cli.findings import COLUMNS, Finding, of_intake, of_outlet, outlet_in
 from bridge.cli.joelclaw import joelclaw_redis
 from bridge.joelclaw.intake.takeover import intake_status
 from bridge.joelclaw.quarantine import Quarantine
-from bridge.joelclaw.server import connect
+from bridge.joelclaw.redis_client import Failures, connect
 from bridge.message import JSON, RUNTIMES
 from bridge.up.admin import fetch, served_by
 from bridge.up.place import RunFile
@@ -56,7 +54,7 @@ async def _stored(call: Call, run: RunFile) -> list[Finding]:
         count = await Quarantine(own).count()
         warning = "`bridge quarantine` shows them" if count else ""
         findings.append(Finding("quarantine", f"{count} items", warning))
-    except (RedisError, OSError) as error:
+    except Failures as error:
         findings.append(Finding("redis", str(error), "it does not answer"))
     finally:
         await own.aclose()
@@ -65,6 +63,6 @@ async def _stored(call: Call, run: RunFile) -> list[Finding]:
     try:
         async with joelclaw_redis(call) as redis:
             intake = await intake_status(redis)
-    except (RedisError, OSError) as error:
+    except Failures as error:
         return [*findings, Finding("joelclaw's Redis", str(error), "it does not answer")]
     return findings + of_intake(intake)

@@ -9,8 +9,6 @@ import time
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
-from redis.exceptions import RedisError
-
 from bridge.errors import BridgeError
 from bridge.joelclaw.outage import Outage
 from bridge.joelclaw.outlet import (
@@ -21,13 +19,12 @@ from bridge.joelclaw.outlet import (
     Receiver,
 )
 from bridge.joelclaw.quarantine import DELIVERIES_SOURCE, Quarantine, Quarantined, text_of
+from bridge.joelclaw.redis_client import Failures
 from bridge.journal.store import Deliveries, Delivery
 from bridge.telemetry import Telemetry
 
 FIRST_RETRY_MS = 1000
 LAST_RETRY_MS = 60_000
-
-Failures = (BridgeError, RedisError, OSError)
 
 
 class Deliverer:
@@ -69,7 +66,7 @@ class Deliverer:
                 continue
             try:
                 await self._once()
-            except Failures as error:
+            except (BridgeError, *Failures) as error:
                 await self._pause(self._outage.failed(error))
         await self._release()
 

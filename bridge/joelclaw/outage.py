@@ -7,7 +7,7 @@ import random
 import time
 from collections.abc import Callable
 
-from bridge.joelclaw.server import cancellations
+from bridge.joelclaw.redis_client import cancellations
 from bridge.telemetry import Telemetry
 
 FIRST_PAUSE_S = 0.1

@@ -10,17 +10,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol
 
+from bridge.joelclaw.sessions import OWNED, list_of, refused_session
 from bridge.settings import BadSetting, Settings
 
 if TYPE_CHECKING:
     from bridge.journal.store import Delivery
 
-SUBSYSTEM = "triage"  # whose events an outlet delivers
 TOPIC = "outlet"  # with the key gateway, what clients join
 MAX_ATTEMPTS = 8  # begun ones, after which a delivery goes to the quarantine
 LEASE_MS = 6000
-OWNED = ("gateway", "main")  # sessions whose lists the bridge takes from itself
-PROCESS = "pid-"  # a session's name that begins so is a process's, to joelclaw
 
 
 class NotNow(Exception):
@@ -77,7 +75,7 @@ def outlet_of(settings: Settings) -> Outlet | None:
             if session in OWNED:
                 raise BadSetting(
                     f"BRIDGE_OUTLET: {settings.outlet!r}: the bridge itself takes what is in "
-                    f"joelclaw:events:{session}, expected another session"
+                    f"{list_of(session)}, expected another session"
                 )
             if not settings.joelclaw_redis_url:
                 raise BadSetting(
@@ -88,17 +86,3 @@ def outlet_of(settings: Settings) -> Outlet | None:
     raise BadSetting(
         f"BRIDGE_OUTLET: expected session:<id>, serve or topic, got {settings.outlet!r}"
     )
-
-
-def refused_session(session: str) -> str:
-    """Say why nothing may be pushed to a session of this name, "" if something may."""
-    if not session or not session.isprintable() or " " in session:
-        return "expected the id of a session"
-    if session.startswith(PROCESS):
-        return (
-            "joelclaw deletes the lists of sessions named pid-… when it finds no such process "
-            "on its own machine"
-        )
-    if session == "batch":
-        return "joelclaw:events:batch is the daemon's batch, no session's list"
-    return ""

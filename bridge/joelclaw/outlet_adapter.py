@@ -10,8 +10,10 @@ from bridge.errors import BridgeError
 from bridge.joelclaw.deliverer import Deliverer
 from bridge.joelclaw.outlet import LEASE_MS, MAX_ATTEMPTS, Outlet
 from bridge.joelclaw.push import Away, Pusher, Refused
+from bridge.joelclaw.sessions import SESSIONS
 from bridge.journal.store import Deliveries, Waiting
 from bridge.message import JSON
+from bridge.pause import pause
 from bridge.telemetry import Telemetry
 
 LOOK_S = LEASE_MS / 3000
@@ -59,7 +61,7 @@ async def _registered(session: str, pusher: Pusher) -> tuple[bool, str]:
     except (Away, Refused) as error:
         return False, str(error)
     return False, (
-        f"session {session} is not in joelclaw:gateway:sessions: what is pushed to its list "
+        f"session {session} is not in {SESSIONS}: what is pushed to its list "
         "waits there until somebody reads it"
     )
 
@@ -99,9 +101,7 @@ class OutletAdapter:
             while not self._closing.is_set():
                 with contextlib.suppress(BridgeError):  # what was seen last is shown
                     self._look(await outlet_status(self._outlet, self._deliveries, self._pusher))
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(LOOK_S):
-                        await self._closing.wait()
+                await pause(LOOK_S, self._closing)
 
     def close(self) -> None:
         self._closing.set()

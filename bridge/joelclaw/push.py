@@ -12,13 +12,12 @@ from redis.exceptions import (
     ConnectionError,
     OutOfMemoryError,
     ReadOnlyError,
-    RedisError,
     TimeoutError,
 )
 
-from bridge.joelclaw.intake.in_flight import INTAKE, SESSIONS
 from bridge.joelclaw.outage import Outage
-from bridge.joelclaw.outlet import OWNED
+from bridge.joelclaw.redis_client import Failures
+from bridge.joelclaw.sessions import INTAKE, OWNED, SESSIONS, doorbell_of, list_of
 from bridge.journal.connection import Rejected
 from bridge.journal.redis import UNAVAILABLE
 from bridge.message import JSON, derived_id
@@ -83,8 +82,8 @@ class Pusher:
         """
         keys = (
             MARKERS + effect_id,
-            f"joelclaw:events:{session}",
-            f"joelclaw:notify:{session}",
+            list_of(session),
+            doorbell_of(session),
             INTAKE,
             SESSIONS,
         )
@@ -100,14 +99,14 @@ class Pusher:
         pushed = answer.decode()
         if pushed == "owned":
             raise Owned(
-                f"the bridge took over what is in joelclaw:events:{session}, and drops there "
+                f"the bridge took over what is in {list_of(session)}, and drops there "
                 "what it sent itself; `bridge joelclaw release` gives it back"
             )
         return cast(Pushed, pushed)
 
     async def ring_again(self, session: str, event: dict[str, JSON]) -> None:
         """Ring for an event that may still be unread. Raises Away or Refused."""
-        keys = f"joelclaw:events:{session}", f"joelclaw:notify:{session}"
+        keys = list_of(session), doorbell_of(session)
         doorbell = orjson.dumps(_doorbell(event))
         await self._ask(lambda: self._redis.eval(RING, len(keys), *keys, doorbell))
 
@@ -122,7 +121,7 @@ class Pusher:
                 raise Away("joelclaw's Redis was not reachable, the next attempt follows")
             try:
                 answer = await command()
-            except (RedisError, OSError) as error:
+            except Failures as error:
                 if not _is_away(error):
                     raise Refused(f"joelclaw's Redis: {error}") from None
                 self._not_before = loop.time() + self._outage.failed(error)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from bridge.effects import EffectFailed, EffectWaits
-from bridge.joelclaw.outlet import refused_session
 from bridge.joelclaw.push import Away, Owned, Pusher, Refused, envelope_id
+from bridge.joelclaw.sessions import refused_session
 from bridge.message import JSON
 
 if TYPE_CHECKING:

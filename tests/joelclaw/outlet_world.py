@@ -13,13 +13,14 @@ from typing import Any
 import uvloop
 from redis.asyncio import Redis
 
+from bridge.joelclaw import SUBSYSTEM
 from bridge.joelclaw.deliverer import Deliverer
 from bridge.joelclaw.envelopes import Envelopes
-from bridge.joelclaw.outlet import SUBSYSTEM, Receiver
+from bridge.joelclaw.outlet import Receiver
 from bridge.joelclaw.outlets.session import PATIENCE_S, SessionOutlet
 from bridge.joelclaw.push import Pusher
 from bridge.joelclaw.quarantine import Quarantine
-from bridge.joelclaw.server import connect
+from bridge.joelclaw.redis_client import connect
 from bridge.journal.redis import RedisJournal
 from bridge.journal.store import Deliveries, Delivery
 from bridge.message import JSON

@@ -18,7 +18,7 @@ from bridge.effects import EffectFailed, Effects, EffectWaits
 from bridge.joelclaw.envelopes import Envelopes
 from bridge.joelclaw.intake.takeover import take
 from bridge.joelclaw.push import MARKER_MS, MARKERS, Pusher
-from bridge.joelclaw.server import connect
+from bridge.joelclaw.redis_client import connect
 from bridge.joelclaw.system_events import SystemEvents
 from bridge.journal.memory import MemoryJournal
 from bridge.journal.store import OutboxEntry

@@ -10,18 +10,16 @@ from typing import Any, NamedTuple
 
 from redis.asyncio import Redis
 
+from bridge.joelclaw.sessions import INTAKE, OWNED, SESSIONS, doorbell_of, list_of
+
 PREFIX = "joelclaw:bridge:"
-INTAKE = PREFIX + "intake"  # hash: state, since_ms, items
 LEASE = PREFIX + "intake:lease"  # the worker that takes, with a time to live
 WORKERS = PREFIX + "intake:workers"  # set: who has something in flight
 IN_FLIGHT = PREFIX + "inflight:"  # + worker, a list
 CONTROL = PREFIX + "intake:control"  # published on when the state was changed
 
-SESSION = "gateway"
-LIST = "joelclaw:events:gateway"
-MAIN = "joelclaw:events:main"
-DOORBELLS = ("joelclaw:notify:gateway", "joelclaw:notify:main")
-SESSIONS = "joelclaw:gateway:sessions"
+LIST, MAIN = map(list_of, OWNED)
+DOORBELLS = tuple(map(doorbell_of, OWNED))
 
 LEASE_MS = 8000
 

@@ -17,23 +17,24 @@ from typing import TYPE_CHECKING
 
 import orjson
 from redis.asyncio import Redis
-from redis.exceptions import RedisError
 
 from bridge.errors import BridgeError
+from bridge.joelclaw import SUBSYSTEM
 from bridge.joelclaw.envelopes import mended
 from bridge.joelclaw.intake.in_flight import (
     CONTROL,
     DOORBELLS,
     LEASE_MS,
-    SESSION,
     Entry,
     InFlight,
     Taken,
 )
 from bridge.joelclaw.outage import Outage
 from bridge.joelclaw.quarantine import Quarantine, Quarantined, text_of
-from bridge.joelclaw.server import cancellations
+from bridge.joelclaw.redis_client import Failures, cancellations
+from bridge.joelclaw.sessions import SESSION
 from bridge.message import JSON, Message
+from bridge.pause import pause
 
 if TYPE_CHECKING:
     from bridge.dispatch import Dispatcher
@@ -41,7 +42,6 @@ if TYPE_CHECKING:
     from bridge.journal.store import Journal
     from bridge.telemetry import Telemetry
 
-SUBSYSTEM = "triage"
 SWEEP_S = 2.0  # how late an event without doorbell is found; also renews the lease
 MAX_IN_FLIGHT = 50
 MARGIN_S = 0.5  # before the lease ends everything is over
@@ -50,8 +50,6 @@ ECHO = "bridge/"  # what the `source` of our own events begins with
 AGENT_HEARTBEAT = "gateway:agent:heartbeat"
 AGENT_HEARTBEAT_MS = 60_000
 AGENT_HEARTBEAT_EVERY_S = 15.0
-
-Failures = (RedisError, OSError)
 
 
 class NotHolding(Exception):
@@ -75,7 +73,6 @@ class Intake:
         telemetry: Telemetry,
         *,
         timeout_ms: int,
-        subsystem: str = SUBSYSTEM,
         new_id: Callable[[], str] = lambda: str(uuid.uuid4()),
     ) -> None:
         self._worker = worker
@@ -88,7 +85,6 @@ class Intake:
         self._journal = journal
         self._telemetry = telemetry
         self._timeout_ms = timeout_ms
-        self._subsystem = subsystem
         self._new_id = new_id
         self._wake = asyncio.Event()
         self._told = asyncio.Event()  # that the state changed, or to end
@@ -115,10 +111,10 @@ class Intake:
                 except NotHolding:
                     more = False
                 except (BridgeError, *Failures) as error:
-                    await _within(self._outage.failed(error), self._closing)
+                    await pause(self._outage.failed(error), self._closing)
                     continue
                 if not more:
-                    await _within(SWEEP_S, self._wake)
+                    await pause(SWEEP_S, self._wake)
             listening.cancel()
             renewing.cancel()
         with contextlib.suppress(BridgeError, *Failures):  # then the next holder adopts it
@@ -174,7 +170,7 @@ class Intake:
     async def _give_back(self) -> None:
         self._held_until = 0.0
         _, entries = await self._in_flight.adopt()
-        if given := await hand_back(self._in_flight, entries, self._journal, self._subsystem):
+        if given := await hand_back(self._in_flight, entries, self._journal):
             self._telemetry.emit("intake_gave_back", text=f"{given} events")
 
     # -- one item ---------------------------------------------------------------------------
@@ -203,7 +199,7 @@ class Intake:
 
     async def _dispatch(self, entry: Entry, event: object) -> None:
         """Repeat until there is an outcome; raises BridgeError if repeating is of no use."""
-        message = Message(entry.message_id, self._subsystem, SESSION, "receive", {"event": event})
+        message = Message(entry.message_id, SUBSYSTEM, SESSION, "receive", {"event": event})
         waiting = Outage(self._telemetry, "intake_owner")
         faults = 0
         while not self._closing.is_set() and (left_ms := self._left_ms()) > 0:
@@ -223,7 +219,7 @@ class Intake:
             faults += failure.code in ("runtime_fault", "internal")
             if faults >= FAULTS or not (failure.retryable or failure.code == "runtime_fault"):
                 raise failure
-            await _within(waiting.failed(failure), self._closing)
+            await pause(waiting.failed(failure), self._closing)
         raise NotHolding
 
     def _left_ms(self) -> int:
@@ -279,22 +275,13 @@ class Intake:
                 await asyncio.sleep(outage.failed(error))
 
 
-async def hand_back(
-    in_flight: InFlight, entries: list[Entry], journal: Journal, subsystem: str = SUBSYSTEM
-) -> int:
+async def hand_back(in_flight: InFlight, entries: list[Entry], journal: Journal) -> int:
     """Put what is in flight back into joelclaw's list, but for what was committed; return how
     many went back. Raises BridgeError if the journal cannot tell.
     """
     done = [
         entry
         for entry in entries
-        if (await journal.read(subsystem, SESSION, entry.message_id)).done is not None
+        if (await journal.read(SUBSYSTEM, SESSION, entry.message_id)).done is not None
     ]
     return await in_flight.give_back(done)
-
-
-async def _within(seconds: float, event: asyncio.Event) -> None:
-    """Wait for an event, but not longer than so many seconds."""
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(seconds):
-            await event.wait()

@@ -15,7 +15,6 @@ from bridge.joelclaw.intake.in_flight import (
     CONTROL,
     DOORBELLS,
     IN_FLIGHT,
-    INTAKE,
     LEASE,
     LIST,
     MAIN,
@@ -23,6 +22,7 @@ from bridge.joelclaw.intake.in_flight import (
     InFlight,
 )
 from bridge.joelclaw.intake.intake import hand_back
+from bridge.joelclaw.sessions import INTAKE
 from bridge.journal.store import Journal
 
 OURS = "bridge"  # what the names of our own connections begin with

@@ -8,13 +8,14 @@ from typing import Any
 
 import orjson
 
+from bridge.joelclaw import sessions
 from bridge.joelclaw.observe.daemon import kept
 from bridge.joelclaw.observe.monitor import Command
 
-EVENTS = b"joelclaw:events:"
-BATCH = EVENTS + b"batch"  # what the daemon batched; no session's list
-DOORBELL = b"joelclaw:notify:"
-SESSIONS = b"joelclaw:gateway:sessions"
+EVENTS = sessions.list_of("").encode()
+BATCH = sessions.list_of(sessions.BATCH).encode()
+DOORBELL = sessions.doorbell_of("").encode()
+SESSIONS = sessions.SESSIONS.encode()
 MESSAGES = b"joelclaw:gateway:messages"  # stream of prompts
 SEEN = b"joelclaw:gateway:seen:"  # + what the pi extension takes for an event's id
 MODE = b"joelclaw:mode"

@@ -10,7 +10,7 @@ import asyncio
 import json
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,6 +25,7 @@ from bridge.joelclaw.observe.tally import Tally
 from bridge.joelclaw.outage import Outage
 from bridge.joelclaw.shapes import invented
 from bridge.journal.connection import Address
+from bridge.pause import pause
 from bridge.telemetry import Telemetry
 
 LOOK_S = 1.0
@@ -167,9 +168,7 @@ class Observer:
         """Open the connection again, with pauses that grow, until it is there or `stop`."""
         failure: Exception = Lost(self._why_lost)
         while not stop.is_set() and self._stream is None:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(self._outage.failed(failure)):
-                    await stop.wait()
+            await pause(self._outage.failed(failure), stop)
             if not stop.is_set():
                 try:
                     await self._begin()

@@ -8,7 +8,6 @@ second, and one of them takes over when it dies. What a client types becomes com
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import errno
 import os
 import socket
@@ -26,6 +25,7 @@ from bridge.access import AccessRefused, Caller, Gate
 from bridge.errors import BridgeError
 from bridge.joelclaw.outage import Outage
 from bridge.message import JSON, Message
+from bridge.pause import pause
 from bridge.settings import Settings
 
 if TYPE_CHECKING:
@@ -112,9 +112,7 @@ class Terminal:
             if why != said:
                 said = why
                 self._telemetry.emit("terminal_waits", worker=self._worker, text=why)
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(AGAIN_S):
-                    await self._closing.wait()
+            await pause(AGAIN_S, self._closing)
 
     def close(self) -> None:
         """Give up the port and send the clients on: they connect again, to another worker."""

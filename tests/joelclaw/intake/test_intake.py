@@ -6,9 +6,10 @@ import asyncio
 import json
 from typing import Any
 
-from bridge.joelclaw.intake.in_flight import LEASE, SESSIONS, WORKERS
+from bridge.joelclaw.intake.in_flight import LEASE, WORKERS
 from bridge.joelclaw.intake.intake import AGENT_HEARTBEAT
 from bridge.joelclaw.intake.takeover import intake_status, other_consumers, release, take
+from bridge.joelclaw.sessions import SESSIONS
 from bridge.message import Invocation
 from tests.deadline import until
 from tests.joelclaw.intake.world import World, event, run

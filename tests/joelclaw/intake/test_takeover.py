@@ -16,7 +16,7 @@ import pytest
 from bridge.bench.burst import Burst, ClassicReader, push
 from bridge.joelclaw.intake.in_flight import LIST
 from bridge.joelclaw.intake.takeover import until_held
-from bridge.joelclaw.server import connect
+from bridge.joelclaw.redis_client import connect
 from bridge.journal.redis import RedisJournal
 from tests.deadline import DEADLINE_S, until
 from tests.redis_server import RedisServer

@@ -21,7 +21,7 @@ from bridge.joelclaw.intake.in_flight import IN_FLIGHT, LIST
 from bridge.joelclaw.intake.intake import Intake
 from bridge.joelclaw.intake.takeover import take
 from bridge.joelclaw.quarantine import Quarantine, Quarantined
-from bridge.joelclaw.server import connect
+from bridge.joelclaw.redis_client import connect
 from bridge.journal.redis import RedisJournal
 from bridge.message import Invocation, Message, Outcome, RuntimeName
 from bridge.runtimes.python import PythonRuntime

@@ -24,7 +24,7 @@ from bridge.joelclaw.observe.fate import Pushed, Record
 from bridge.joelclaw.observe.observer import CannotObserve, Limits, Observer
 from bridge.joelclaw.observe.recording import Recording, item_of, lines
 from bridge.joelclaw.observe.tally import Tally
-from bridge.joelclaw.server import connect
+from bridge.joelclaw.redis_client import connect
 from bridge.journal.connection import Address
 from bridge.telemetry import Telemetry
 from tests.deadline import DEADLINE_S, until

@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import sys
 
+from bridge.joelclaw import SUBSYSTEM
 from bridge.joelclaw.deliverer import Deliverer
-from bridge.joelclaw.outlet import SUBSYSTEM
 from bridge.joelclaw.outlets.session import SessionOutlet
 from bridge.joelclaw.push import Pusher
 from bridge.joelclaw.quarantine import Quarantine
-from bridge.joelclaw.server import connect
+from bridge.joelclaw.redis_client import connect
 from bridge.journal.redis import RedisJournal
 from bridge.telemetry import Telemetry
 

@@ -22,8 +22,8 @@ from bridge.contracts.validation import CompiledSchema
 from bridge.edge.edge import Edge
 from bridge.edge.listener import bind
 from bridge.edge.serve import serve
+from bridge.joelclaw import SUBSYSTEM
 from bridge.joelclaw.deliverer import Deliverer
-from bridge.joelclaw.outlet import SUBSYSTEM
 from bridge.joelclaw.outlets.topic import TopicOutlet
 from bridge.joelclaw.quarantine import Quarantined
 from bridge.journal.memory import MemoryJournal

@@ -1,4 +1,4 @@
-"""The way to a Redis for what is done a few times a second at most."""
+"""Clients of a Redis for what is done a few times a second at most."""
 
 from __future__ import annotations
 
@@ -8,8 +8,11 @@ from typing import Any
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
 
 ANSWER_S = 2.0
+
+Failures = (RedisError, OSError)  # what any command may raise
 
 
 def cancellations() -> int:
