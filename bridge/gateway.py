@@ -42,7 +42,7 @@ from bridge.joelclaw.outlet_adapter import OutletAdapter
 from bridge.joelclaw.outlets.session import SessionOutlet
 from bridge.joelclaw.outlets.topic import TopicOutlet
 from bridge.joelclaw.push import Pusher
-from bridge.joelclaw.quarantine import Quarantine
+from bridge.joelclaw.quarantine import Put, Quarantine
 from bridge.joelclaw.redis_client import ANSWER_S, connect
 from bridge.joelclaw.system_events import SystemEvents
 from bridge.joelclaw.terminal.terminal import Terminal
@@ -337,7 +337,7 @@ class _Joelclaw:
                 self._name,
                 self._theirs("bridge"),
                 self._theirs("bridge-intake", answer_s=None),
-                quarantine,
+                quarantine.put,
                 self._envelopes,
                 dispatcher,
                 journal,
@@ -357,7 +357,7 @@ class _Joelclaw:
             )
             adapters.append(terminal)
         if self._wanted.outlet is not None:
-            outlet, feeds = self._delivery(self._wanted.outlet, journal, quarantine)
+            outlet, feeds = self._delivery(self._wanted.outlet, journal, quarantine.put)
             adapters.append(outlet)
         return adapters, feeds
 
@@ -379,7 +379,7 @@ class _Joelclaw:
         )
 
     def _delivery(
-        self, outlet: Outlet, journal: Journal, quarantine: Quarantine
+        self, outlet: Outlet, journal: Journal, quarantine: Put
     ) -> tuple[OutletAdapter, dict[str, Feed]]:
         telemetry, deliveries = self._telemetry, journal.deliveries(SUBSYSTEM)
         token = f"{outlet.kind} {self._name}"

@@ -10,6 +10,7 @@ from bridge.bench.processes import redis
 from bridge.contracts.files import BUILT_IN
 from bridge.contracts.registry import Registry
 from bridge.dispatch import Dispatcher
+from bridge.joelclaw import SUBSYSTEM
 from bridge.joelclaw.envelopes import Envelopes
 from bridge.joelclaw.intake.intake import Intake
 from bridge.joelclaw.intake.takeover import intake_status, take
@@ -69,15 +70,15 @@ async def _ours(url: str, burst: Burst) -> int:
     registry, telemetry = Registry.load(BUILT_IN), Telemetry()
     journal = RedisJournal(url)
     commands, listener = connect(url, "bridge"), connect(url, "bridge-intake", answer_s=None)
-    contract = registry.get("triage")
-    await journal.ensure_route("triage", contract.owner, contract.fallback)
-    python = Slow({"triage": handle}, budget_ms=250)
+    contract = registry.get(SUBSYSTEM)
+    await journal.ensure_route(SUBSYSTEM, contract.owner, contract.fallback)
+    python = Slow({SUBSYSTEM: handle}, budget_ms=250)
     dispatcher = Dispatcher(registry, journal, {"python": python}, telemetry)
     intake = Intake(
         "bench",
         commands,
         listener,
-        Quarantine(commands),
+        Quarantine(commands).put,
         Envelopes.load(),
         dispatcher,
         journal,
@@ -105,7 +106,7 @@ async def _received(journal: RedisJournal) -> int:
     """Count the events in the journal; one that is there twice counts once."""
     received: set[str] = set()
     after = ""
-    while page := await journal.entries("triage", after):
+    while page := await journal.entries(SUBSYSTEM, after):
         received |= {entry["request"]["event"]["id"] for _, entry in page}
         after = page[-1][0]
     return len(received)

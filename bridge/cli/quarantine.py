@@ -10,6 +10,7 @@ from dataclasses import asdict
 from bridge.cli.command import Call, CommandFailed, Commands, add_command, add_group, say_json
 from bridge.cli.joelclaw import joelclaw_redis
 from bridge.errors import BridgeError
+from bridge.joelclaw import SUBSYSTEM
 from bridge.joelclaw.envelopes import Envelopes
 from bridge.joelclaw.quarantine import DELIVERIES_SOURCE, Quarantine, Quarantined
 from bridge.joelclaw.redis_client import Failures, connect
@@ -87,11 +88,12 @@ async def _put_back(call: Call, ids: list[str]) -> list[str]:
             if item is None:
                 unknown.append(id)
             elif item.source == DELIVERIES_SOURCE:
-                await quarantine.redrive(item, None)
+                async with call.journal() as journal:
+                    await quarantine.redrive_delivery(item, journal.deliveries(SUBSYSTEM))
             else:
                 _check(item)
                 async with joelclaw_redis(call) as joelclaw:
-                    await quarantine.redrive(item, joelclaw)
+                    await quarantine.redrive_event(item, joelclaw)
     return unknown
 
 
@@ -115,7 +117,7 @@ async def _quarantine(call: Call) -> AsyncIterator[Quarantine]:
     redis = connect(call.settings.redis_url or call.run_file().redis_url, "bridge-cli")
     try:
         yield Quarantine(redis)
-    except Failures as error:
+    except (BridgeError, *Failures) as error:
         raise CommandFailed(f"Redis: {error}") from None
     finally:
         await redis.aclose()

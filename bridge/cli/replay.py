@@ -9,6 +9,7 @@ from bridge.cli.command import Call, CommandFailed, Commands, UsageError, add_co
 from bridge.cli.running import add_folders, with_folders
 from bridge.cli.runtimes import present
 from bridge.contracts.registry import Registry
+from bridge.joelclaw import SUBSYSTEM
 from bridge.joelclaw.observe.recording import BadRecording, lines
 from bridge.joelclaw.observe.replay import (
     Comparison,
@@ -47,7 +48,9 @@ def add(commands: Commands) -> None:
         _run,
     )
     parser.add_argument("recording", metavar="RECORDING", type=Path, help="of `bridge observe`")
-    parser.add_argument("--subsystem", default="triage", metavar="NAME", help="default triage")
+    parser.add_argument(
+        "--subsystem", default=SUBSYSTEM, metavar="NAME", help=f"default {SUBSYSTEM}"
+    )
     parser.add_argument(
         "--runtime",
         default="python",

@@ -18,7 +18,7 @@ from bridge.joelclaw.outlet import (
     NotNow,
     Receiver,
 )
-from bridge.joelclaw.quarantine import DELIVERIES_SOURCE, Quarantine, Quarantined, text_of
+from bridge.joelclaw.quarantine import DELIVERIES_SOURCE, Put, Quarantined, text_of
 from bridge.joelclaw.redis_client import Failures
 from bridge.journal.store import Deliveries, Delivery
 from bridge.telemetry import Telemetry
@@ -40,7 +40,7 @@ class Deliverer:
         token: str,
         deliveries: Deliveries,
         receiver: Receiver,
-        quarantine: Quarantine,
+        quarantine: Put,
         telemetry: Telemetry,
         *,
         lease_ms: int = LEASE_MS,
@@ -141,7 +141,7 @@ class Deliverer:
         """Keep in the quarantine what was begun too often, and release the next."""
         event = delivery.event
         error = delivery.error or "nobody who began it lived to end it"
-        await self._quarantine.put(
+        await self._quarantine(
             Quarantined(
                 id=event.id,
                 at_ms=time.time_ns() // 1_000_000,

@@ -7,17 +7,21 @@ On the bridge's Redis: hash `joelclaw:bridge:quarantine`, id to record as JSON, 
 from __future__ import annotations
 
 import json
+from collections.abc import Awaitable, Callable
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from redis.asyncio import Redis
 
+from bridge.joelclaw.sessions import doorbell_of, list_of
 from bridge.message import JSON
+
+if TYPE_CHECKING:
+    from bridge.journal.store import Deliveries
 
 RECORDS = "joelclaw:bridge:quarantine"
 TIMES = "joelclaw:bridge:quarantine:times"
 
-DELIVERIES = "joelclaw:bridge:{triage}:deliveries"
 DELIVERIES_SOURCE = "deliveries"
 
 # Both keys in one step. KEYS: records, times. ARGV: id, record, at_ms.
@@ -49,6 +53,9 @@ class Quarantined:
 
     def as_bytes(self) -> bytes:
         return self.raw.encode(errors="surrogateescape")
+
+
+Put = Callable[[Quarantined], Awaitable[None]]  # `Quarantine.put`, for who needs no more
 
 
 def text_of(raw: bytes) -> str:
@@ -83,20 +90,17 @@ class Quarantine:
     async def remove(self, id: str) -> bool:
         return bool(await self._eval(REMOVE, id))
 
-    async def redrive(self, item: Quarantined, joelclaw: Redis | None) -> None:
-        """Put an item back to where it came from, then remove it here.
+    async def redrive_event(self, item: Quarantined, joelclaw: Redis) -> None:
+        """Make an event the next to be taken from the list it was in, then remove it here."""
+        session = item.source.removeprefix("events:")
+        await joelclaw.rpush(list_of(session), item.as_bytes())
+        doorbell = json.dumps({"eventId": item.id, "type": "bridge.redriven"})
+        await joelclaw.publish(doorbell_of(session), doorbell)
+        await self.remove(item.id)
 
-        An event is the next to be taken, a delivery the last to be delivered. `joelclaw` is
-        needed for what came from a list of joelclaw's.
-        """
-        raw = item.as_bytes()
-        if item.source == DELIVERIES_SOURCE:
-            await self._redis.xadd(DELIVERIES, {"event": raw})
-        else:
-            assert joelclaw is not None
-            await joelclaw.rpush(f"joelclaw:{item.source}", raw)
-            doorbell = json.dumps({"eventId": item.id, "type": "bridge.redriven"})
-            await joelclaw.publish(item.source.replace("events:", "joelclaw:notify:"), doorbell)
+    async def redrive_delivery(self, item: Quarantined, deliveries: Deliveries) -> None:
+        """Make a delivery the last in line, then remove it here."""
+        await deliveries.put_back(item.as_bytes())
         await self.remove(item.id)
 
     async def _eval(self, script: str, *arguments: str | bytes | int) -> Any:

@@ -76,6 +76,9 @@ class MemoryDeliveries:
         self._queue[0] = replace(first, attempts=first.attempts - 1)
         return True
 
+    async def put_back(self, text: bytes) -> None:
+        self.append(text)
+
     async def arrived(self, wait_ms: int) -> bool:
         try:
             async with asyncio.timeout(wait_ms / 1000):

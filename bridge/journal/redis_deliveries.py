@@ -47,6 +47,9 @@ class RedisDeliveries:
     async def give_back(self, token: str, position: str) -> bool:
         return bool(await self._settle(token, position, "given_back"))
 
+    async def put_back(self, text: bytes) -> None:
+        await self._run("call", "XADD", self._stream, "*", "event", text)
+
     async def arrived(self, wait_ms: int) -> bool:
         command = ("XREAD", "COUNT", 1, "BLOCK", max(1, wait_ms), "STREAMS", self._stream, "0-0")
         try:

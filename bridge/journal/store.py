@@ -215,6 +215,10 @@ class Deliveries(Protocol):
         """Take an attempt back that was nobody's failure."""
         ...
 
+    async def put_back(self, text: bytes) -> None:
+        """Have a delivery that was removed delivered after all, as the last in line."""
+        ...
+
     async def arrived(self, wait_ms: int) -> bool:
         """Wait up to `wait_ms` until there is something to deliver."""
         ...

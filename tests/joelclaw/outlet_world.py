@@ -84,7 +84,7 @@ class World:
             f"test {worker}",
             journal.deliveries(SUBSYSTEM),
             receiver,
-            self.quarantine,
+            self.quarantine.put,
             self.telemetry,
             lease_ms=lease_ms,
             first_retry_ms=1,

@@ -158,7 +158,7 @@ def test_what_fails_eight_times_goes_to_the_quarantine_and_releases_the_next() -
         assert json.loads(item.raw)["data"]["prompt"] == "bad"
 
         receiver.before = None
-        await world.quarantine.redrive(item, None)
+        await world.quarantine.redrive_delivery(item, world.deliveries)
         await until(lambda: receiver.taken == [good, bad])
         await world.until_delivered()
         assert await world.quarantine.count() == 0

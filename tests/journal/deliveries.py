@@ -70,6 +70,18 @@ class DeliveriesSuite(JournalCase):
         await self.put("m1", emit(), subsystem="other")
         assert (await self.journal.deliveries("other").waiting()).total == 0
 
+    async def test_what_is_put_back_comes_last_as_it_was(self) -> None:
+        await self.deliver()
+        await self.put("m1", emit(n=1))
+        await self.put("m2", emit())
+        first = await self.first()
+        assert await self.deliveries.done("a", first.event.position)
+        await self.deliveries.put_back(first.text)
+        assert await self.ids() == ["m2/0", "m1/0"]
+        again = (await self.deliveries.waiting()).first[1]
+        assert (again.text, again.attempts, again.error) == (first.text, 0, "")
+        assert again.event.position > first.event.position
+
     async def test_one_holds_the_lease_and_others_are_told_who(self) -> None:
         await self.deliver()
         await self.put("m1", emit())

@@ -30,7 +30,7 @@ from bridge.joelclaw.intake.in_flight import (
     Taken,
 )
 from bridge.joelclaw.outage import Outage
-from bridge.joelclaw.quarantine import Quarantine, Quarantined, text_of
+from bridge.joelclaw.quarantine import Put, Quarantined, text_of
 from bridge.joelclaw.redis_client import Failures, cancellations
 from bridge.joelclaw.sessions import SESSION
 from bridge.message import JSON, Message
@@ -66,7 +66,7 @@ class Intake:
         worker: str,
         redis: Redis,
         listener: Redis,
-        quarantine: Quarantine,
+        quarantine: Put,
         envelopes: Envelopes,
         dispatcher: Dispatcher,
         journal: Journal,
@@ -238,7 +238,7 @@ class Intake:
             detail=error.detail,
             raw=text_of(entry.item),
         )
-        await self._quarantine.put(item)
+        await self._quarantine(item)
         self._telemetry.emit("quarantined", code=error.code, text=f"{item.id}: {error.message}")
 
     # -- beside it --------------------------------------------------------------------------

@@ -33,11 +33,9 @@ export type Receiver = (delivery: Delivery) => unknown;
 export interface DeliverOptions {
   redisUrl?: string;
   log?: Log;
-  /** Whose events: the subsystem that BRIDGE_OUTLET is for. */
-  subsystem?: string;
   /** How long after the death of this process another may take over. */
   leaseMs?: number;
-  /** Pause after the first failure; it doubles with each, up to a minute. */
+  /** @internal Pause after the first failure; it doubles with each, up to a minute. */
   firstRetryMs?: number;
 }
 
@@ -51,6 +49,8 @@ interface First {
 
 type Outcome = ["done"] | ["given_back"] | ["failed", error: string, retryAfterMs: number];
 
+const SUBSYSTEM = "triage";
+const PREFIX = `joelclaw:bridge:{${SUBSYSTEM}}:`;
 const MAX_ATTEMPTS = 8;
 const LAST_RETRY_MS = 60_000;
 const RECOVER_MS = 250;
@@ -72,8 +72,6 @@ export class Deliverer {
   /** What the lease names: kind of outlet, then this process. */
   readonly token = `serve ${hostname()}-${process.pid}-${randomBytes(4).toString("hex")}`;
   readonly #receive: Receiver;
-  readonly #subsystem: string;
-  readonly #prefix: string;
   readonly #leaseMs: number;
   readonly #restMs: number;
   readonly #firstRetryMs: number;
@@ -86,10 +84,8 @@ export class Deliverer {
   #complaint = { text: "", atMs: -Infinity };
 
   constructor(receive: Receiver, options: DeliverOptions) {
-    const { redisUrl = "redis://127.0.0.1:6379", subsystem = "triage" } = options;
+    const { redisUrl = "redis://127.0.0.1:6379" } = options;
     this.#receive = receive;
-    this.#subsystem = subsystem;
-    this.#prefix = `joelclaw:bridge:{${subsystem}}:`;
     this.#leaseMs = options.leaseMs ?? 6000;
     this.#restMs = Math.ceil(this.#leaseMs / 3);
     this.#firstRetryMs = options.firstRetryMs ?? 1000;
@@ -142,7 +138,7 @@ export class Deliverer {
     const before = this.#holder;
     this.#holder = String(holder);
     if (this.#holder !== before && !this.holding) {
-      this.#log(`${this.#subsystem}: standing by, ${this.#holder} delivers`);
+      this.#log(`${SUBSYSTEM}: standing by, ${this.#holder} delivers`);
     }
     if (!this.holding || position === undefined) return undefined;
     const [attempts, error, waitMs] = rest;
@@ -218,7 +214,7 @@ export class Deliverer {
       source: "deliveries",
       code: "runtime_fault",
       message: `not delivered in ${first.attempts} attempts: ${error}`,
-      detail: { subsystem: this.#subsystem, attempts: first.attempts },
+      detail: { subsystem: SUBSYSTEM, attempts: first.attempts },
       raw: first.text,
     };
     const written = await this.#commands
@@ -235,7 +231,7 @@ export class Deliverer {
   /** Wait for a delivery, but not so long that the lease ends. */
   async #arrived(): Promise<void> {
     if (this.#blocking.status !== "ready") return this.#pause(RECOVER_MS);
-    const stream = `${this.#prefix}deliveries`;
+    const stream = `${PREFIX}deliveries`;
     try {
       await this.#blocking.xread("COUNT", 1, "BLOCK", this.#restMs, "STREAMS", stream, "0-0");
     } catch (error) {
@@ -245,7 +241,7 @@ export class Deliverer {
   }
 
   async #script(script: string, ...args: Array<string | number>): Promise<unknown[]> {
-    const answer = await this.#commands.eval(script, 1, this.#prefix, "", this.token, ...args);
+    const answer = await this.#commands.eval(script, 1, PREFIX, "", this.token, ...args);
     return (answer as unknown[]).slice(1); // the first is the tag
   }
 
@@ -259,7 +255,7 @@ export class Deliverer {
     const { message } = error;
     const { text, atMs } = this.#complaint;
     if (text === message && performance.now() - atMs < COMPLAIN_MS) return;
-    this.#log(`${this.#subsystem}: ${message}`);
+    this.#log(`${SUBSYSTEM}: ${message}`);
     this.#complaint = { text: message, atMs: performance.now() };
   }
 }

@@ -309,7 +309,7 @@ def test_items_put_back_from_the_quarantine_are_taken_again() -> None:
         await world.push(event("a"))
         item = await world.until_quarantined()
         crashing = False
-        await world.quarantine.redrive(item, world.theirs)
+        await world.quarantine.redrive_event(item, world.theirs)
         assert await world.until_received(1) == ["a"]
         assert await world.quarantine.count() == 0
 

@@ -101,7 +101,7 @@ class World:
             worker,
             theirs,
             listener,
-            self.quarantine,
+            self.quarantine.put,
             Envelopes.load(),
             dispatcher,
             self.journal,

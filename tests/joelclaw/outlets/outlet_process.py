@@ -22,7 +22,7 @@ async def main(worker: str, own: str, joelclaw: str, session: str) -> None:
         f"session {worker}",
         RedisJournal(own).deliveries(SUBSYSTEM),
         SessionOutlet(pusher, session),
-        Quarantine(connect(own, "bridge")),
+        Quarantine(connect(own, "bridge")).put,
         telemetry,
     ).run()
 

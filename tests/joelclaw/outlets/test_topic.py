@@ -40,16 +40,6 @@ TOPIC = "outlet:gateway"
 LONG_MS = 600_000
 
 
-class Quarantine:
-    """The quarantine's `put`, in memory."""
-
-    def __init__(self) -> None:
-        self.items: list[Quarantined] = []
-
-    async def put(self, item: Quarantined) -> None:
-        self.items.append(item)
-
-
 class Bench:
     """Workers with an edge and a deliverer each, over one journal."""
 
@@ -58,7 +48,7 @@ class Bench:
             lambda: time.time_ns() // 1_000_000, delivering=frozenset({SUBSYSTEM})
         )
         self.deliveries = self.journal.deliveries(SUBSYSTEM)
-        self.quarantine = Quarantine()
+        self.quarantined: list[Quarantined] = []
         self.telemetry = Telemetry()
         self.emitted = 0
 
@@ -71,7 +61,7 @@ class Bench:
             token,
             self.deliveries,
             topic,
-            self.quarantine,  # type: ignore[arg-type] # as far as it is used
+            self.put_aside,
             self.telemetry,
             lease_ms=600,
             first_retry_ms=1,
@@ -100,6 +90,9 @@ class Bench:
             for task in tasks[1:]:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def put_aside(self, item: Quarantined) -> None:
+        self.quarantined.append(item)
 
     async def emit(self, *prompts: str) -> list[str]:
         ids = []
@@ -224,7 +217,7 @@ def test_what_was_not_acknowledged_comes_again_to_a_client_that_joins_later() ->
                     assert (await three.events(1))[0]["id"] == id
                     assert (await ack(three, id))["status"] == "ok"
             assert await bench.left() == []
-            assert not bench.quarantine.items
+            assert not bench.quarantined
 
     run(test)
 
@@ -251,7 +244,7 @@ def test_what_nobody_acknowledges_eight_times_goes_to_the_quarantine() -> None:
         async with bench.worker("one", ack_ms=20) as port, client(port) as one:
             ids = [event["id"] for event in await one.events(9)]
             assert ids == [bad] * 8 + [good]
-            (item,) = bench.quarantine.items
+            (item,) = bench.quarantined
             said = "not delivered in 8 attempts: not acknowledged within 0.02 s, clients: 1"
             assert (item.id, item.message) == (bad, said)
             reply = await ack(one, bad)
