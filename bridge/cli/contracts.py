@@ -193,6 +193,8 @@ def _import(call: Call) -> int:
         try:
             with open(call.args.out, "x", encoding="utf-8") as out:
                 out.write(text + "\n")
+        except FileExistsError:
+            raise CommandFailed(f"{call.args.out} is there already: take another --out") from None
         except OSError as error:
             raise CommandFailed(f"{call.args.out}: {error.strerror}") from None
     if imported.root is not None:

@@ -49,9 +49,10 @@ TRIAGE = f"{SUBSYSTEM}:{SESSION}"
 HOW_TO_END = """\
 End it so that it deletes nothing. On SIGTERM the daemon deletes its list, with all that waits in
 it, and so does `joelclaw gateway restart`:
-  by hand         kill -KILL PID
-  under launchd   kill -STOP PID, then launchctl bootout gui/$UID/LABEL: stopped, it cannot act
-                  on the SIGTERM, and launchd kills it some seconds later
+  by hand         kill -KILL $(cat /tmp/joelclaw/gateway.pid)
+  under launchd   kill -STOP $(cat /tmp/joelclaw/gateway.pid), then
+                  launchctl bootout gui/$UID/com.joel.gateway: stopped, it cannot act on the
+                  SIGTERM, and launchd kills it some seconds later
 What comes meanwhile waits in the list."""
 
 
@@ -218,7 +219,10 @@ async def _with_redis(call: Call, work: Callable[[Redis], Awaitable[T]]) -> T:
 @asynccontextmanager
 async def joelclaw_redis(call: Call) -> AsyncIterator[Redis]:
     """Open joelclaw's Redis: BRIDGE_JOELCLAW_REDIS_URL, else that of the bridge running here."""
-    redis = connect(_url(call), "bridge-cli")
+    try:
+        redis = connect(_url(call), "bridge-cli")
+    except ValueError as error:
+        raise UsageError(f"BRIDGE_JOELCLAW_REDIS_URL: {error}") from None
     try:
         yield redis
     finally:

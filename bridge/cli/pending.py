@@ -14,6 +14,7 @@ from bridge.cli.command import (
     add_command,
     add_group,
     add_subsystem,
+    say_error,
 )
 from bridge.journal.redis import RedisJournal
 from bridge.message import JSON
@@ -30,6 +31,10 @@ OUTBOX = {
     "attempts": "attempts",
     "held": "held",
     "error": "last error",
+}
+EXECUTED_WITH = {
+    "inngest": "BRIDGE_INNGEST_URL",
+    "system_event": "BRIDGE_JOELCLAW_REDIS_URL",
 }
 TIMERS = {
     "subsystem": "subsystem",
@@ -54,13 +59,8 @@ DEAD = {
 
 
 def add(commands: Commands) -> None:
-    _add_list(
-        commands,
-        "outbox",
-        "show effects that wait; `held` ones have no executor",
-        OUTBOX,
-        RedisJournal.outbox,
-    )
+    help = "show effects that wait; `held` ones have no executor"
+    _add_list(commands, "outbox", help, OUTBOX, RedisJournal.outbox, _say_why_held)
     _add_list(commands, "timers", "show timers, the next one first", TIMERS, RedisJournal.timers)
     dead = add_group(
         commands,
@@ -81,21 +81,38 @@ def add(commands: Commands) -> None:
 
 
 def _add_list(
-    commands: Commands, name: str, help: str, columns: dict[str, str], read: Read
+    commands: Commands,
+    name: str,
+    help: str,
+    columns: dict[str, str],
+    read: Read,
+    then: Callable[[list[dict[str, JSON]]], None] | None = None,
 ) -> None:
-    parser = add_command(commands, name, help, _lister(columns, read))
+    parser = add_command(commands, name, help, _lister(columns, read, then))
     add_subsystem(parser)
     parser.add_argument(
         "--limit", type=int, default=LIMIT, help=f"so many per subsystem, default {LIMIT}"
     )
 
 
-def _lister(columns: dict[str, str], read: Read) -> Callable[[Call], int]:
+def _lister(
+    columns: dict[str, str],
+    read: Read,
+    then: Callable[[list[dict[str, JSON]]], None] | None = None,
+) -> Callable[[Call], int]:
     def run(call: Call) -> int:
-        call.show(columns, asyncio.run(_read(call, read)))
+        rows = asyncio.run(_read(call, read))
+        call.show(columns, rows)
+        if then is not None:
+            then(rows)
         return 0
 
     return run
+
+
+def _say_why_held(rows: list[dict[str, JSON]]) -> None:
+    for kind in sorted({row["kind"] for row in rows if row["held"]}):
+        say_error(f"{kind} is held until `bridge up` is started with {EXECUTED_WITH[kind]}")
 
 
 async def _read(call: Call, read: Read) -> list[dict[str, JSON]]:

@@ -271,8 +271,16 @@ def _shape(document: Any) -> Iterator[Finding]:
             return
     for error in _META.iter_errors(document):
         says = "draft-07 does not allow that here"
-        text = error.message.splitlines()[0]
-        yield Finding(pointer_of(error.instance_path), "refused", text, says)
+        told = _meant(error)
+        text = told.message.splitlines()[0]
+        yield Finding(pointer_of(told.instance_path), "refused", text, says)
+
+
+def _meant(error: jsonschema_rs.ValidationError) -> jsonschema_rs.ValidationError:
+    """Return what is wrong in the alternative that came furthest, of equals the first."""
+    alternatives = getattr(error.kind, "context", None) or ()
+    errors = [_meant(each) for alternative in alternatives for each in alternative]
+    return max(errors, key=lambda each: len(each.instance_path), default=error)
 
 
 def _left(definitions: Mapping[str, Schema], subset: Subset) -> Iterator[Finding]:

@@ -71,7 +71,8 @@ def test_with_loosen_the_result_takes_more_and_that_is_said(alone: Cli, tmp_path
 def test_a_file_that_is_there_is_not_overwritten(alone: Cli, tmp_path: Path) -> None:
     file = schema(tmp_path, SCHEMA)
     done = alone("contracts", "import", file, "--out", file)
-    assert (done.code, done.err.splitlines()[-1]) == (1, f"bridge: {file}: File exists")
+    said = f"bridge: {file} is there already: take another --out"
+    assert (done.code, done.err.splitlines()[-1]) == (1, said)
     assert json.loads(Path(file).read_text()) == SCHEMA
 
 
@@ -81,3 +82,16 @@ def test_what_cannot_be_taken_at_all_is_refused_even_so(alone: Cli, tmp_path: Pa
     assert (done.code, done.out) == (1, "")
     assert done.err.startswith(f"bridge: {file}: /properties/constructor: refused: ")
     assert done.err.splitlines()[-1].startswith("bridge: nothing was written: 1 refused")
+
+
+def test_of_what_is_no_schema_it_is_said_what_draft_07_expects(
+    alone: Cli, tmp_path: Path
+) -> None:
+    file = schema(
+        tmp_path,
+        {"properties": {"n": {"type": "nmber"}, "o": {"$ref": "#/a b"}}, "items": [{}, 1]},
+    )
+    done = alone("contracts", "import", file)
+    assert '/properties/n/type: refused: "nmber" is not one of "array"' in done.err
+    assert '/properties/o/$ref: refused: "#/a b" is not a "uri-reference"' in done.err
+    assert '/items/1: refused: 1 is not of types "boolean", "object"' in done.err

@@ -182,7 +182,7 @@ def test_without_a_redis_nothing_is_left_behind(alone: Cli, tmp_path: Path) -> N
     ("arguments", "said"),
     [
         ((), "--redis URL, or BRIDGE_JOELCLAW_REDIS_URL, says which Redis"),
-        (("--redis", "http://x"), "expected redis://, rediss:// or unix://, got 'http'"),
+        (("--redis", "http://x"), "expected redis://HOST:PORT, rediss:// or unix://, got 'http'"),
         (("--redis", "redis://x", "--for", "24"), "expected a time such as 90s, 15m or 24h"),
         (("--redis", "redis://x", "--for", "h1"), "expected a time such as 90s, 15m or 24h"),
     ],
@@ -248,7 +248,7 @@ def test_a_difference_is_the_exit_code(alone: Cli, recording: Path) -> None:
 
 @pytest.mark.parametrize(
     ("text", "said"),
-    [(None, "No such file"), ("hello\n", 'expected {"recording":1,…} in its first line')],
+    [(None, "No such file"), ("hello\n", "no recording of `bridge observe`: its first line")],
 )
 def test_what_is_no_recording_is_said_to_be_none(
     alone: Cli, tmp_path: Path, text: str | None, said: str

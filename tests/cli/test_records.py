@@ -112,6 +112,8 @@ def test_effects_nobody_can_execute_wait_in_the_outbox(cli: Cli) -> None:
         ("box/1", "inngest", 0),
     ]
     assert "token" not in rows[0]
+    why = "bridge: inngest is held until `bridge up` is started with BRIDGE_INNGEST_URL\n"
+    assert cli("outbox", "counter").err == why
 
 
 def test_timers_show_what_will_happen(cli: Cli) -> None:

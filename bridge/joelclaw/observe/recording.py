@@ -65,7 +65,10 @@ def lines(path: Path) -> Iterator[dict[str, Any]]:
     with open(path, "rb") as file:
         head = _object(file.readline())
         if head is None or head.get("recording") != VERSION:
-            raise BadRecording(f'{path}: expected {{"recording":{VERSION},…}} in its first line')
+            raise BadRecording(
+                f"{path}: no recording of `bridge observe`: its first line has no "
+                f'"recording":{VERSION}'
+            )
         yield head
         for number, text in enumerate(file, 2):
             line = _object(text)

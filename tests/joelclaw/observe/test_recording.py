@@ -85,7 +85,7 @@ def test_a_line_that_was_cut_off_is_left_out(tmp_path: Path) -> None:
 def test_another_file_is_no_recording(tmp_path: Path, text: str) -> None:
     path = tmp_path / "r.ndjson"
     path.write_text(text)
-    with pytest.raises(BadRecording, match="in its first line"):
+    with pytest.raises(BadRecording, match="its first line has no"):
         list(lines(path))
 
 
