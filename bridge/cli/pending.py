@@ -60,7 +60,7 @@ DEAD = {
 
 def add(commands: Commands) -> None:
     help = "show effects that wait; `held` ones have no executor"
-    _add_list(commands, "outbox", help, OUTBOX, RedisJournal.outbox, _say_why_held)
+    _add_list(commands, "outbox", help, OUTBOX, RedisJournal.outbox, say_why_held)
     _add_list(commands, "timers", "show timers, the next one first", TIMERS, RedisJournal.timers)
     dead = add_group(
         commands,
@@ -110,9 +110,13 @@ def _lister(
     return run
 
 
-def _say_why_held(rows: list[dict[str, JSON]]) -> None:
+def say_why_held(rows: list[dict[str, JSON]]) -> None:
+    """Say of each kind that is held what it waits for."""
     for kind in sorted({row["kind"] for row in rows if row["held"]}):
-        say_error(f"{kind} is held until `bridge up` is started with {EXECUTED_WITH[kind]}")
+        if kind in EXECUTED_WITH:
+            say_error(f"{kind} is held until `bridge up` is started with {EXECUTED_WITH[kind]}")
+        else:
+            say_error(f"{kind} is held: nothing in this version carries it out")
 
 
 async def _read(call: Call, read: Read) -> list[dict[str, JSON]]:

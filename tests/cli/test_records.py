@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from bridge.cli.pending import say_why_held
 from bridge.contracts.files import BUILT_IN
 from bridge.contracts.registry import Registry
 from tests.cli.conftest import Cli
@@ -114,6 +115,15 @@ def test_effects_nobody_can_execute_wait_in_the_outbox(cli: Cli) -> None:
     assert "token" not in rows[0]
     why = "bridge: inngest is held until `bridge up` is started with BRIDGE_INNGEST_URL\n"
     assert cli("outbox", "counter").err == why
+
+
+def test_why_an_effect_is_held_is_said_once_for_each_kind(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    say_why_held([{"kind": "call", "held": True}, {"kind": "inngest", "held": False}])
+    assert capsys.readouterr().err == (
+        "bridge: call is held: nothing in this version carries it out\n"
+    )
 
 
 def test_timers_show_what_will_happen(cli: Cli) -> None:
