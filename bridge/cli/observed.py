@@ -119,7 +119,8 @@ def _fates(fates: Mapping[str, int]) -> str:
 
 
 def _gap(gap: Mapping[str, Any]) -> str:
-    took, at = duration((gap["until_ms"] - gap["from_ms"]) / 1000), _clock(gap["from_ms"])
+    ms, at = gap["until_ms"] - gap["from_ms"], _clock(gap["from_ms"])
+    took = f"{ms} ms" if ms < 1_000 else duration(ms / 1000)
     return f"inconclusive: nothing was seen for {took} from {at}: {gap['why']}"
 
 
