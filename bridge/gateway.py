@@ -332,7 +332,8 @@ class _Joelclaw:
         """Make what runs beside the edge, and what the edge has clients join, by topic."""
         settings, adapters, feeds = self._settings, list[Adapter](), dict[str, Feed]()
         quarantine = Quarantine(self._redis(settings.redis_url, "bridge"))
-        if settings.joelclaw_redis_url:
+        # Without an outlet what is taken would reach nobody: it waits in joelclaw's list.
+        if settings.joelclaw_redis_url and self._wanted.outlet is not None:
             intake = Intake(
                 self._name,
                 self._theirs("bridge"),

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
 from copy import deepcopy
 from typing import Any
@@ -20,6 +21,7 @@ from bridge.canonical import (
     parse,
 )
 from bridge.errors import BridgeError
+from tests.deadline import DEADLINE_S
 from tests.vectors import determinism
 
 # Any Unicode text but lone surrogates, astral characters often enough to meet in keys.
@@ -53,6 +55,14 @@ def test_the_vectors_refused_texts_are_refused_with_code_and_pointer(case: Any) 
 def test_what_is_written_reads_back_as_the_same_value(value: Any) -> None:
     value = normalise(value)
     assert parse(canonical(value)) == value
+
+
+def test_a_key_twice_is_found_among_many_at_once() -> None:
+    members = ",".join(f'"k{n}":1' for n in range(100_000))
+    began = time.monotonic()
+    with pytest.raises(BridgeError, match="'k99999' twice"):
+        parse(f'{{{members},"k99999":2}}')
+    assert time.monotonic() - began < DEADLINE_S
 
 
 @given(values)

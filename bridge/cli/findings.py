@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from bridge.cli.command import when
+from bridge.joelclaw.intake.intake import ECHO
 from bridge.joelclaw.intake.takeover import IntakeStatus
 from bridge.joelclaw.outlet_adapter import OutletStatus
 from bridge.message import JSON
@@ -12,7 +13,7 @@ from bridge.message import JSON
 COLUMNS = {"what": "what", "found": "found"}
 
 _INTAKE = {
-    "free": "joelclaw's own daemon takes the events",
+    "free": "not the bridge; joelclaw's daemon, if it runs",
     "taken": "the bridge takes the events",
     "releasing": "being given back",
 }
@@ -31,15 +32,20 @@ def of_intake(status: IntakeStatus) -> list[Finding]:
     """Return what is to be said of an intake, a line for each thing."""
     taken = status.state == "taken"
     since = f" since {when(status.since_ms)}" if taken and status.since_ms else ""
-    no_holder = "no worker takes the events: is the bridge running?" if taken else ""
+    no_holder = "no worker takes them: is the bridge running, with BRIDGE_OUTLET?"
     others = ", ".join(status.others)
     second_consumer = (
         f"somebody else listens for the gateway's events ({others}): a second daemon or pi "
         "session takes some of them and deletes others; `joelclaw gateway stream` only looks"
     )
+    echoes = (
+        f"{status.echoes} events whose source begins with {ECHO} were dropped as the bridge's own"
+    )
     return [
         Finding("intake", _INTAKE[status.state] + since),
-        Finding("holder", status.holder or "none", "" if status.holder else no_holder),
+        Finding(
+            "holder", status.holder or "none", no_holder if taken and not status.holder else ""
+        ),
         Finding("in flight", str(status.in_flight)),
         Finding("waiting", f"{status.waiting} for gateway, {status.waiting_main} for main"),
         Finding(
@@ -47,6 +53,7 @@ def of_intake(status: IntakeStatus) -> list[Finding]:
             others or "none but the bridge",
             second_consumer if taken and others else "",
         ),
+        *([Finding("echoes", echoes)] if status.echoes else []),
     ]
 
 

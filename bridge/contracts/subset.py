@@ -152,7 +152,7 @@ class _Walk:
         `names`: it is held against member names, which are strings anyway."""
         if not isinstance(node, Mapping):
             return
-        if names:
+        if names and "$ref" not in node:
             node = {"type": "string", **node}
         for keyword, value in node.items():
             at = f"{pointer}/{escape(keyword)}"

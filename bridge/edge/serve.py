@@ -16,11 +16,11 @@ from bridge.edge.edge import Edge
 from bridge.edge.listener import BACKLOG
 from bridge.settings import Settings
 
-REQUEST_S = 10.0  # for the whole head of a first request
+REQUEST_S = 10.0  # for the whole head of a request
 
 
 class Http(H11Protocol):
-    """uvicorn's HTTP, but a connection that sends no request is not kept for ever."""
+    """uvicorn's HTTP, but a connection whose next request does not come is not kept for ever."""
 
     # uvicorn narrows the parameter in the same way.
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -35,8 +35,13 @@ class Http(H11Protocol):
         self._patience.cancel()
         super().handle_websocket_upgrade(event)
 
+    def on_response_complete(self) -> None:
+        self._patience.cancel()
+        self._patience = self.loop.call_later(REQUEST_S, self._give_up)
+        super().on_response_complete()
+
     def _give_up(self) -> None:
-        if self.cycle is None:
+        if self.cycle is None or self.cycle.response_complete:
             self.transport.close()
 
 

@@ -58,7 +58,9 @@ async def _registered(session: str, pusher: Pusher) -> tuple[bool, str]:
     try:
         if await pusher.is_member(session):
             return True, ""
-    except (Away, Refused) as error:
+    except Away:  # the error was told when the outage began
+        return False, "joelclaw's Redis does not answer"
+    except Refused as error:
         return False, str(error)
     return False, (
         f"session {session} is not in {SESSIONS}: what is pushed to its list "

@@ -10,6 +10,8 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
+from bridge.journal.connection import Address
+
 ANSWER_S = 2.0
 
 Failures = (RedisError, OSError)  # what any command may raise
@@ -40,9 +42,11 @@ class _Client(Redis):
 def connect(url: str, name: str, *, answer_s: float | None = ANSWER_S) -> Redis:
     """Return a client whose commands fail at once when Redis is away: the caller decides.
 
-    `name` is what `CLIENT LIST` shows. `answer_s` None waits for ever, as for pub/sub.
+    `name` is what `CLIENT LIST` shows. `answer_s` None waits for ever, as for pub/sub. Raises
+    ValueError for a URL that is none, or of another form than the journal's.
     """
-    return _Client.from_url(
+    Address.parse(url)
+    client = _Client.from_url(
         url,
         client_name=name,
         socket_timeout=answer_s,
@@ -50,3 +54,8 @@ def connect(url: str, name: str, *, answer_s: float | None = ANSWER_S) -> Redis:
         retry=Retry(NoBackoff(), 0),
         protocol=2,
     )
+    try:
+        client.connection_pool.make_connection()  # type: ignore[no-untyped-call]
+    except TypeError as error:  # parameters are looked at when the first connection is made
+        raise ValueError(f"Redis URL: {error}") from None
+    return client

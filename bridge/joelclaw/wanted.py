@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 
 from bridge.joelclaw.inngest.routes import Target, check_url, parse_routes
 from bridge.joelclaw.outlet import Outlet, outlet_of
+from bridge.joelclaw.redis_client import connect
 from bridge.joelclaw.terminal.topic import Topic, check_terminal
+from bridge.settings import BadSetting
 
 if TYPE_CHECKING:
     from bridge.contracts.registry import Registry
@@ -27,6 +29,11 @@ def check_joelclaw(settings: Settings, registry: Registry) -> Wanted:
     """Read the settings; raises BadSetting for what cannot work."""
     if settings.inngest_url:
         check_url(settings.inngest_url)
+    if settings.joelclaw_redis_url:
+        try:
+            connect(settings.joelclaw_redis_url, "bridge")
+        except ValueError as error:
+            raise BadSetting(f"BRIDGE_JOELCLAW_REDIS_URL: {error}") from None
     return Wanted(
         parse_routes(settings.inngest_routes, registry),
         check_terminal(settings, registry),

@@ -64,7 +64,8 @@ class Address:
         parts = urlsplit(url)
         if parts.scheme not in ("redis", "rediss", "unix"):
             raise ValueError(
-                f"Redis URL: expected redis://HOST:PORT, rediss:// or unix://, got {parts.scheme!r}"
+                "Redis URL: expected redis://HOST:PORT, rediss:// or unix://, "
+                f"got {parts.scheme!r}"
             )
         options = parse_qs(parts.query)
         local = parts.scheme == "unix"

@@ -21,8 +21,10 @@ OUTLET: dict[str, Any] = {
 }
 
 
-def intake(state: str, holder: str | None = None, others: list[str] | None = None) -> Any:
-    status = IntakeStatus(state, 1_800_000_000_123, holder, 3, 4, 5, others or [])
+def intake(
+    state: str, holder: str | None = None, others: list[str] | None = None, echoes: int = 0
+) -> Any:
+    status = IntakeStatus(state, 1_800_000_000_123, holder, 3, 4, 5, others or [], echoes)
     return {finding.what: finding for finding in of_intake(status)}
 
 
@@ -45,9 +47,17 @@ def test_while_the_bridge_does_not_take_nobody_is_warned_of(state: str) -> None:
     assert not any(finding.warning for finding in found.values())
 
 
+def test_echoes_are_told_of_once_there_are_some() -> None:
+    assert "echoes" not in intake("taken")
+    assert intake("taken", echoes=2)["echoes"].found == (
+        "2 events whose source begins with bridge/ were dropped as the bridge's own"
+    )
+
+
 def test_a_second_consumer_and_a_missing_holder_are_warned_of() -> None:
     found = intake("taken", others=OTHERS)
-    assert found["holder"].warning == "no worker takes the events: is the bridge running?"
+    warning = "no worker takes them: is the bridge running, with BRIDGE_OUTLET?"
+    assert found["holder"].warning == warning
     assert found["listeners"].found == OTHERS[0]
     assert found["listeners"].warning.startswith(
         f"somebody else listens for the gateway's events ({OTHERS[0]}): "

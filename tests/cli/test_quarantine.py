@@ -103,7 +103,7 @@ def test_without_a_redis_it_says_where_it_looked(
 
 def test_the_intake_is_shown_also_while_no_bridge_runs(alone: Cli, joelclaw: RedisServer) -> None:
     rows = {row["what"]: row["found"] for row in intake(alone("joelclaw").out)}
-    assert rows["intake"] == "joelclaw's own daemon takes the events"
+    assert rows["intake"] == "not the bridge; joelclaw's daemon, if it runs"
     (status,) = alone("joelclaw", "status", "--json").rows
     assert (status["state"], status["holder"], status["in_flight"]) == ("free", None, 0)
 
@@ -112,13 +112,21 @@ def test_a_taken_intake_without_a_worker_is_warned_of(alone: Cli, joelclaw: Redi
     with Redis.from_url(joelclaw.url) as theirs:
         theirs.hset("joelclaw:bridge:intake", "state", "taken")
     done = alone("joelclaw", "status")
-    assert done.err == "bridge: holder: no worker takes the events: is the bridge running?\n"
+    warning = "no worker takes them: is the bridge running, with BRIDGE_OUTLET?"
+    assert done.err == f"bridge: holder: {warning}\n"
 
 
 def test_the_intake_needs_joelclaws_redis(alone: Cli) -> None:
     done = alone("joelclaw", "status")
     assert done.code == 2
     assert "BRIDGE_JOELCLAW_REDIS_URL is not set" in done.err
+
+
+def test_a_url_that_is_none_is_refused(alone: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BRIDGE_JOELCLAW_REDIS_URL", "127.0.0.1:6379")
+    done = alone("joelclaw", "status")
+    assert done.code == 2
+    assert done.err.startswith("bridge: BRIDGE_JOELCLAW_REDIS_URL: Redis URL: expected redis://")
 
 
 def test_status_tells_what_runs_and_what_is_kept(cli: Cli, up: Up) -> None:

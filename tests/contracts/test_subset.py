@@ -104,6 +104,12 @@ def test_member_names_are_not_taken_for_keywords() -> None:
     assert rules(schema) == []
 
 
+def test_member_names_may_be_held_to_a_definition() -> None:
+    names = {"propertyNames": {"$ref": "#/$defs/Name"}, "additionalProperties": True}
+    definitions = {"Name": {"type": "string", "maxLength": 3}}
+    assert subset().lint({"type": "object", **names}, "", definitions) == []
+
+
 def test_what_stands_in_enum_const_default_and_examples_is_no_schema() -> None:
     odd = {"format": "x", "type": "object"}
     schema = {"enum": [odd], "const": odd, "examples": [odd]}

@@ -160,3 +160,22 @@ def test_a_connection_that_sends_no_request_is_closed(monkeypatch: pytest.Monkey
             writer.close()
 
     run(work())
+
+
+def test_a_connection_that_stops_within_its_second_request_is_closed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("bridge.edge.serve.REQUEST_S", 0.05)
+    request = b"GET /health HTTP/1.1\r\n"
+
+    async def work() -> None:
+        async with rig() as edge:
+            reader, writer = await asyncio.open_connection("127.0.0.1", edge.port)
+            writer.write(request + b"Host: localhost\r\n\r\n")
+            async with asyncio.timeout(DEADLINE_S):
+                assert (await reader.readline()).startswith(b"HTTP/1.1 200")
+                writer.write(request)
+                await reader.read()  # up to the end
+            writer.close()
+
+    run(work())

@@ -39,6 +39,11 @@ def test_all_that_is_set_is_read() -> None:
         Settings(inngest_routes="a"),
         Settings(terminal_port=70000),
         Settings(outlet="telegram"),
+        Settings(joelclaw_redis_url="127.0.0.1:6379"),
+        Settings(joelclaw_redis_url="http://127.0.0.1"),
+        Settings(joelclaw_redis_url="redis://127.0.0.1:port"),
+        Settings(joelclaw_redis_url="redis://127.0.0.1/zero"),
+        Settings(joelclaw_redis_url="redis://127.0.0.1?colour=red"),
     ],
 )
 def test_each_setting_that_cannot_work_is_refused(bad: Settings) -> None:

@@ -51,6 +51,8 @@ FORWARDED = frozenset({b"content-type", b"user-agent", b"traceparent", b"tracest
 RETURNED = frozenset({b"content-type", b"retry-after"})
 
 MAX_BODY_BYTES = 4_194_304  # Inngest takes 3 MiB an event
+MAX_BODIES_BYTES = 67_108_864  # of all requests under way together
+MAX_EVENTS = 5000  # in an array: reading them holds up everything else in the worker
 MAX_PASSING = 64  # requests that wait for the real Inngest
 MAX_NAMES = 200  # of events, counted one by one
 OTHERS = "(other)"
@@ -106,6 +108,7 @@ class Ingress:
         self._timeout_ms = timeout_ms
         self._new_id = new_id
         self._passing = 0
+        self._bodies_bytes = 0
         self._names: dict[str, Counter[str]] = {name: Counter() for name in targets}
 
     def takes(self, path: str) -> bool:
@@ -137,7 +140,9 @@ class Ingress:
                 )
                 return self.refuse(error, 403)
             self._check_key(scope["path"].removeprefix(EVENTS))
-            return await self._take(await self._body(read_body), scope["headers"])
+            headers = scope["headers"]
+            with self._room(dict(headers)):
+                return await self._take(await self._body(read_body), headers)
         except BridgeError as error:
             return self.refuse(error)
         except Exception as error:  # a defect of ours: the sender still gets its answer
@@ -163,6 +168,7 @@ class Ingress:
             "routes": {name: str(target) for name, target in self._targets.items()},
             "events": {name: dict(counts) for name, counts in sorted(self._names.items())},
             "passing": self._passing,
+            "bodies_bytes": self._bodies_bytes,
         }
 
     # -- reading ---------------------------------------------------------------------------
@@ -171,6 +177,25 @@ class Ingress:
         if not hmac.compare_digest(given, self._event_key) or not given:
             # The text is Inngest's own.
             raise BridgeError("unauthorized", "Event key not found")
+
+    @contextmanager
+    def _room(self, sent: Mapping[bytes, bytes]) -> Iterator[None]:
+        """Make sure, before it is read, that there is room for a body, and hold it."""
+        length = int(sent.get(b"content-length", MAX_BODY_BYTES))  # of chunks nobody knows
+        room = min(length, MAX_BODY_BYTES)
+        if self._bodies_bytes + room > MAX_BODIES_BYTES:
+            raise BridgeError(
+                "overloaded",
+                f"bodies of {self._bodies_bytes} bytes are under way, up to {MAX_BODIES_BYTES} "
+                "may be; nothing was applied",
+                queue="ingress bodies",
+                limit_bytes=MAX_BODIES_BYTES,
+            )
+        self._bodies_bytes += room
+        try:
+            yield
+        finally:
+            self._bodies_bytes -= room
 
     async def _body(self, read_body: ReadBody) -> bytes:
         try:
@@ -192,6 +217,12 @@ class Ingress:
                 raise
             return events
         many = isinstance(value, list)
+        if many and len(value) > MAX_EVENTS:
+            raise BridgeError(
+                "limit_exceeded",
+                f"{len(value)} events in one array, up to {MAX_EVENTS} are taken",
+                limit=MAX_EVENTS,
+            )
         events = []
         for index, event in enumerate(value if many else [value]):
             name, data = event["name"], event.get("data") or {}

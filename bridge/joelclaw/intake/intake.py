@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 import orjson
 from redis.asyncio import Redis
+from redis.exceptions import OutOfMemoryError
 
 from bridge.errors import BridgeError
 from bridge.joelclaw import SUBSYSTEM
@@ -92,6 +93,7 @@ class Intake:
         self._asked_at = 0.0  # on the loop's clock
         self._held_until = 0.0
         self._alive_until = 0.0
+        self._taking = False  # this worker was the last to take, and nobody has released it
         self._outage = Outage(telemetry, "intake")
 
     @property
@@ -136,6 +138,9 @@ class Intake:
         if taken.state == "releasing" and taken.holding:
             await self._give_back()
             return False
+        if taken.state == "" and self._taking:  # a Redis that came back without its data
+            self._telemetry.emit("intake_taken_again", text="joelclaw's Redis had forgotten it")
+            return await self._in_flight.change("taken", "")
         if taken.holding:
             await self._show_life()
         for entry in taken.entries:
@@ -150,7 +155,9 @@ class Intake:
         taken = await self._in_flight.take([self._new_id() for _ in range(room)])
         if taken.state != "taken" or not taken.holding:
             self._held_until = 0.0
+            self._taking = self._taking and taken.state == ""
             return taken
+        self._taking = True
         if not self.holding:
             self._telemetry.emit("intake_holding", worker=self._worker)
         self._held_until = sent + LEASE_MS / 1000
@@ -164,26 +171,34 @@ class Intake:
         now = asyncio.get_running_loop().time()
         if now >= self._alive_until:
             life = {"checkedAt": time.time_ns() // 1_000_000, "state": "running"}
-            await self._redis.set(AGENT_HEARTBEAT, orjson.dumps(life), px=AGENT_HEARTBEAT_MS)
-            self._alive_until = now + AGENT_HEARTBEAT_EVERY_S
+            with contextlib.suppress(OutOfMemoryError):  # what is taken makes room
+                await self._redis.set(AGENT_HEARTBEAT, orjson.dumps(life), px=AGENT_HEARTBEAT_MS)
+                self._alive_until = now + AGENT_HEARTBEAT_EVERY_S
 
     async def _give_back(self) -> None:
         self._held_until = 0.0
-        _, entries = await self._in_flight.adopt()
-        if given := await hand_back(self._in_flight, entries, self._journal):
+        _, _, entries = await self._in_flight.adopt()
+        try:
+            given = await hand_back(self._in_flight, entries, self._journal)
+        except BridgeError:  # who releases it does not wait for the bridge's Redis
+            await self._in_flight.let_go()
+            raise
+        if given:
             self._telemetry.emit("intake_gave_back", text=f"{given} events")
 
     # -- one item ---------------------------------------------------------------------------
     async def _handle(self, entry: Entry) -> None:
+        echo = False
         try:
             event = self._event(entry.item)
-            if event["source"].startswith(ECHO):
-                self._telemetry.emit("intake_echo", type=event["type"][:64])
+            if echo := event["source"].startswith(ECHO):
+                self._telemetry.emit("intake_echo", text=f"{event['id']!r}, {event['source']!r}")
             else:
                 await self._dispatch(entry, event)
         except BridgeError as error:
             await self._refuse(entry, error)
-        await self._in_flight.done(entry)
+        if not await self._in_flight.done(entry, echo=echo):
+            raise NotHolding
 
     def _event(self, item: bytes) -> dict[str, JSON]:
         """Return the event of an item. Raises BridgeError for what is off its contract."""
@@ -202,7 +217,7 @@ class Intake:
         message = Message(entry.message_id, SUBSYSTEM, SESSION, "receive", {"event": event})
         waiting = Outage(self._telemetry, "intake_owner")
         faults = 0
-        while not self._closing.is_set() and (left_ms := self._left_ms()) > 0:
+        while not self._told.is_set() and (left_ms := self._left_ms()) > 0:
             try:
                 # Not beyond the lease: nothing is committed that another worker may have by then.
                 await self._dispatcher.dispatch(
@@ -219,7 +234,7 @@ class Intake:
             faults += failure.code in ("runtime_fault", "internal")
             if faults >= FAULTS or not (failure.retryable or failure.code == "runtime_fault"):
                 raise failure
-            await pause(waiting.failed(failure), self._closing)
+            await pause(waiting.failed(failure), self._told)
         raise NotHolding
 
     def _left_ms(self) -> int:

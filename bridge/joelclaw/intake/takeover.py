@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-import time
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,14 +11,15 @@ from redis.asyncio import Redis
 
 from bridge.errors import BridgeError
 from bridge.joelclaw.intake.in_flight import (
-    CONTROL,
     DOORBELLS,
     IN_FLIGHT,
     LEASE,
     LIST,
     MAIN,
+    STATES,
     WORKERS,
     InFlight,
+    text_of,
 )
 from bridge.joelclaw.intake.intake import hand_back
 from bridge.joelclaw.sessions import INTAKE
@@ -27,6 +27,7 @@ from bridge.journal.store import Journal
 
 OURS = "bridge"  # what the names of our own connections begin with
 POLL_S = 0.1
+TAKEN_AGAIN = "somebody took it over again meanwhile: release it again"
 
 
 class TakenAgain(Exception):
@@ -44,23 +45,30 @@ class IntakeStatus:
     waiting: int  # in joelclaw:events:gateway
     waiting_main: int  # in joelclaw:events:main
     others: list[str]
+    echoes: int = 0  # dropped so far
 
 
 async def intake_status(redis: Redis) -> IntakeStatus:
     """Look; nothing is changed. Raises RedisError or OSError."""
-    found: Any = await redis.hmget(INTAKE, ["state", "since_ms"])
+    found: Any = await redis.hmget(INTAKE, ["state", "since_ms", "echoes"])
+    state = next((known for known in STATES if found[0] == known.encode()), "free")
     holder: Any = await redis.get(LEASE)
     workers: Any = await redis.smembers(WORKERS)
-    in_flight = [await redis.llen(IN_FLIGHT + worker.decode()) for worker in workers]
+    in_flight = [await redis.llen(IN_FLIGHT.encode() + worker) for worker in workers]
     return IntakeStatus(
-        state=found[0].decode() if found[0] else "free",
-        since_ms=int(found[1]) if found[1] else None,
-        holder=holder.decode() if holder else None,
+        state=state,
+        since_ms=_number(found[1]) if state != "free" else None,
+        holder=text_of(holder) if holder else None,
         in_flight=sum(in_flight),
         waiting=int(await redis.llen(LIST)),
         waiting_main=int(await redis.llen(MAIN)),
         others=await other_consumers(redis),
+        echoes=_number(found[2]) or 0,
     )
+
+
+def _number(text: bytes | None) -> int | None:
+    return int(text) if text is not None and text.isdigit() else None
 
 
 async def other_consumers(redis: Redis) -> list[str]:
@@ -84,10 +92,7 @@ def _name_of(client: dict[str, str]) -> str:
 
 async def take(redis: Redis) -> None:
     """Let the bridge's workers take. Repeated, it changes nothing."""
-    if await redis.hget(INTAKE, "state") != b"taken":
-        now_ms = time.time_ns() // 1_000_000
-        await redis.hset(INTAKE, mapping={"state": "taken", "since_ms": now_ms})
-    await redis.publish(CONTROL, "taken")
+    await InFlight(redis, "take").change("taken")
 
 
 async def until_held(redis: Redis) -> str:
@@ -95,7 +100,7 @@ async def until_held(redis: Redis) -> str:
     while True:
         holder: Any = await redis.get(LEASE)
         if holder is not None:
-            return str(holder.decode())
+            return text_of(holder)
         await asyncio.sleep(POLL_S)
 
 
@@ -116,14 +121,14 @@ async def release(redis: Redis, journal: Journal | None) -> Released:
     unchecked = False
     me = f"release-{secrets.token_hex(4)}"
     in_flight = InFlight(redis, me)
-    await redis.hset(INTAKE, "state", "releasing")
-    await redis.publish(CONTROL, "releasing")
+    await in_flight.change("releasing")
     while True:
-        holder, entries = await in_flight.adopt()
+        holder, state, entries = await in_flight.adopt()
+        if state == "taken":
+            await in_flight.let_go()
+            raise TakenAgain(TAKEN_AGAIN)
         if holder == me:
             break
-        if await redis.hget(INTAKE, "state") != b"releasing":
-            raise TakenAgain("somebody took it over again meanwhile: release it again")
         await asyncio.sleep(POLL_S)
     try:
         if journal is None:
@@ -132,5 +137,6 @@ async def release(redis: Redis, journal: Journal | None) -> Released:
     except BridgeError:  # joelclaw may see again what was committed: better than to keep it
         unchecked = bool(entries)
         given = await in_flight.give_back([])
-    await redis.hdel(INTAKE, "state", "since_ms")
+    if not await in_flight.change("free", "releasing", ""):
+        raise TakenAgain(TAKEN_AGAIN)
     return Released(given, unchecked)

@@ -8,7 +8,13 @@ from typing import Any
 
 import pytest
 
-from bridge.joelclaw.inngest.ingress import MAX_BODY_BYTES, MAX_NAMES, MAX_PASSING
+from bridge.joelclaw.inngest.ingress import (
+    MAX_BODIES_BYTES,
+    MAX_BODY_BYTES,
+    MAX_EVENTS,
+    MAX_NAMES,
+    MAX_PASSING,
+)
 from tests.deadline import until
 from tests.joelclaw.inngest.ingress_world import World, run
 from tests.joelclaw.inngest.inngest_server import CUT, HANG, Request, always, response
@@ -547,6 +553,37 @@ def test_a_body_that_is_too_large_is_refused(chunked: bool) -> None:
             answer = await w.post(body)
             assert (answer.status, answer.body["code"]) == (413, "limit_exceeded")
         assert w.inngest.requests == []
+
+    run(test)
+
+
+def test_more_events_than_an_array_may_have_are_refused() -> None:
+    async def test(w: World) -> None:
+        answer = await w.post([added("a")] * (MAX_EVENTS + 1))
+        assert (answer.status, answer.body["code"]) == (413, "limit_exceeded")
+        assert await w.entries() == []
+
+    run(test)
+
+
+def test_bodies_under_way_have_a_bound_together() -> None:
+    async def test(w: World) -> None:
+        head = b"POST /e/evt-k3y%%2F+ HTTP/1.1\r\nhost: localhost\r\ncontent-length: %d\r\n\r\n"
+        slow = []
+        for _ in range(MAX_BODIES_BYTES // MAX_BODY_BYTES):
+            _, writer = await asyncio.open_connection("127.0.0.1", w.port)
+            writer.write(head % MAX_BODY_BYTES)
+            slow.append(writer)
+        await until(
+            lambda: w.ingress.status()["bodies_bytes"] == MAX_BODIES_BYTES, "all are read"
+        )
+        answer = await w.post(added("a"))
+        assert (answer.status, answer.body["code"]) == (503, "overloaded")
+        assert answer.body["detail"]["queue"] == "ingress bodies"
+        for writer in slow:
+            writer.close()
+        await until(lambda: w.ingress.status()["bodies_bytes"] == 0, "all are gone")
+        assert (await w.post(added("a"))).status == 200
 
     run(test)
 

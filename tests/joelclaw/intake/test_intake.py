@@ -84,7 +84,8 @@ def test_echoes_of_our_own_are_dropped_and_counted() -> None:
         await world.push(event("echo", source="bridge/elixir"), event("a"))
         world.start("one")
         assert await world.until_received(1) == ["a"]
-        assert world.telemetry.counts()["intake_echo{type=test.event}"] == 1
+        assert world.telemetry.counts()["intake_echo"] == 1
+        assert (await intake_status(world.theirs)).echoes == 1
         assert await world.quarantine.count() == 0
 
     run(test)

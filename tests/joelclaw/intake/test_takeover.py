@@ -127,6 +127,25 @@ def test_a_daemon_that_still_listens_is_named_with_the_way_to_end_it(
         asyncio.run(scenario(up))
 
 
+def test_a_bridge_that_has_lost_its_outlet_takes_nothing_and_says_so(
+    tmp_path: Path, joelclaw: RedisServer
+) -> None:
+    async def push_one() -> None:
+        client = connect(joelclaw.url, "test")
+        await push(client, "a")
+        await client.aclose()
+
+    with started(tmp_path, joelclaw):
+        assert bridge(tmp_path, "joelclaw", "take", "--yes").returncode == 0
+    asyncio.run(push_one())
+    with started(tmp_path, joelclaw, BRIDGE_OUTLET="") as up:
+        told = bridge(tmp_path, "status").stderr
+        assert "no worker takes them: is the bridge running, with BRIDGE_OUTLET?" in told
+        assert bridge(tmp_path, "joelclaw", "release").returncode == 0
+        assert asyncio.run(received(up)) == []
+        assert asyncio.run(waiting(joelclaw)) == ["a"]
+
+
 def test_the_burst_is_whole_though_workers_are_killed_and_redis_restarts(
     tmp_path: Path, joelclaw: RedisServer
 ) -> None:

@@ -13,7 +13,5 @@ while true do
   given = given + 1
 end
 redis.call('SREM', WORKERS, ME)
-if redis.call('GET', LEASE) == ME then
-  redis.call('DEL', LEASE)
-end
+let_go()
 return given
