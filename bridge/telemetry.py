@@ -51,10 +51,15 @@ QUIET = frozenset(
 
 
 def log_to(logger: logging.Logger) -> Listener:
-    """Return a listener that writes one line per event, but for the quiet ones."""
+    """Return a listener that writes one line per event, but for the quiet ones.
+
+    What is no printable character, in what a client or a producer sent, cannot begin another.
+    """
 
     def write(name: str, labels: dict[str, str]) -> None:
         if name not in QUIET:
-            logger.info("%s %s", name, " ".join(f"{k}={v}" for k, v in labels.items()))
+            text = " ".join(f"{k}={v}" for k, v in labels.items())
+            printable = (c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
+            logger.info("%s %s", name, "".join(printable))
 
     return write

@@ -127,6 +127,8 @@ class Deliverer:
         position = delivery.event.position
         await self._insist(lambda: self._deliveries.failed(self._token, position, text, after_ms))
         self._telemetry.emit("delivery_failed", text=f"{delivery.event.id}: {text}")
+        await self._release()  # who receives at another worker may do better
+        await self._pause(1.5 * self._rest_s)
 
     async def _lost(self) -> None:
         """Renew the lease until another has it."""

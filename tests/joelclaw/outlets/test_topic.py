@@ -287,6 +287,20 @@ def test_the_worker_whose_clients_are_there_delivers() -> None:
     run(test)
 
 
+def test_a_client_that_acknowledges_nothing_keeps_it_from_no_client_of_another_worker() -> None:
+    async def test(bench: Bench) -> None:
+        async with bench.worker("one", ack_ms=50) as a, bench.worker("two", ack_ms=50) as b:
+            (id,) = await bench.emit("a")
+            async with client(a) as one:
+                assert (await one.events(1))[0]["id"] == id
+                async with client(b) as two:
+                    assert (await two.events(1))[0]["id"] == id
+                    assert (await ack(two, id))["status"] == "ok"
+            assert await bench.left() == []
+
+    run(test)
+
+
 def test_other_topics_are_served_as_ever() -> None:
     async def test(bench: Bench) -> None:
         await bench.journal.ensure_route("counter", "python", None)
