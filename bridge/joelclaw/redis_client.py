@@ -32,7 +32,7 @@ class _Client(Redis):
 
     async def execute_command(self, *args: Any, **options: Any) -> Any:
         before = cancellations()
-        try:
+        try:  # redis-py leaves the method without types
             return await super().execute_command(*args, **options)  # type: ignore[no-untyped-call]
         finally:  # an answer may be an error that means nothing to who has to end
             if cancellations() > before:
