@@ -9,7 +9,7 @@ help:
 	@echo "make test      every check and every test"
 	@echo "make check     the checks that run nothing: style, types, imports, generated files"
 	@echo "make bench     measure this machine against bare peers"
-	@echo "make generate  write what is generated: models, types, validators, reference"
+	@echo "make generate  write what is generated: models, types, reference"
 
 setup:
 	@sh .ci/setup

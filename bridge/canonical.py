@@ -15,6 +15,11 @@ from bridge.errors import BridgeError
 
 MAX_SAFE_INTEGER = 2**53 - 1
 MAX_DEPTH = 64
+# Values and characters of text within one value, counted wherever they stand: what is shared
+# counts each time.
+MAX_VALUES = 131_072
+MAX_TEXT = 4_194_304
+SHORT = 64  # characters that are not counted: there are at most as many as values
 
 
 def parse(text: str | bytes, *, what: str = "text") -> Any:
@@ -52,7 +57,7 @@ def _decode_strictly(text: str | bytes, what: str) -> Any:
             actual=f"byte 0x{error.object[error.start]:02x} at {error.start}",
         ) from None
     except RecursionError:
-        raise _too_deep() from None
+        raise _too_much(*_LEVELS) from None
     except ValueError as error:
         raise BridgeError(
             "invalid_frame", f"{what} is not JSON: {error}", expected="JSON", actual=str(error)
@@ -64,12 +69,12 @@ def normalise(value: Any, pointer: str = "") -> Any:
     """Return the value every runtime would read: integral floats and -0 become integers.
 
     Refuses what the three languages do not share: integers beyond 2^53-1, NaN, infinities
-    (`invalid_number`), lone surrogates and `__proto__` (`invalid_text`), more than 64 levels
-    (`limit_exceeded`), and anything that is not JSON (`invalid_text`). `pointer` is where the
-    value stands in what the error is about.
+    (`invalid_number`), lone surrogates and `__proto__` (`invalid_text`), more than 64
+    levels, 131,072 values or 4,194,304 characters (`limit_exceeded`), and anything that is not
+    JSON (`invalid_text`). `pointer` is where the value stands in what the error is about.
     """
     try:
-        return _normalise(value, 0)
+        return _normalise(value, 0, [MAX_VALUES, MAX_TEXT])
     except _Odd as odd:
         raise odd.error(pointer) from None
 
@@ -86,16 +91,19 @@ class _Odd(Exception):
 
     def error(self, pointer: str) -> BridgeError:
         if self.code == "limit_exceeded":
-            return _too_deep()
+            return _too_much(self.expected, self.actual)
         pointer += "".join(f"/{escape(token)}" for token in reversed(self.path))
         return _bad(self.code, pointer, self.expected, self.actual)
 
 
-def _normalise(value: Any, depth: int) -> Any:
+def _normalise(value: Any, depth: int, left: list[int]) -> Any:
+    """Copy a value; `left` is how many values and characters the whole may still have."""
     kind = type(value)
     if kind is str:
         if not value.isascii():
             _check_text(value)
+        if len(value) > SHORT:
+            _count_text(value, left)
         return value
     if kind is int:
         if -MAX_SAFE_INTEGER <= value <= MAX_SAFE_INTEGER:
@@ -108,16 +116,19 @@ def _normalise(value: Any, depth: int) -> Any:
     if kind is float:
         if not math.isfinite(value):
             raise _Odd("invalid_number", "a finite number", str(value))
-        return _normalise(int(value), depth) if value.is_integer() else value
+        return _normalise(int(value), depth, left) if value.is_integer() else value
     if kind is not dict and kind is not list:
         raise _Odd("invalid_text", "a JSON value", kind.__name__)
     if depth >= MAX_DEPTH:
-        raise _Odd("limit_exceeded", "", "")
+        raise _Odd("limit_exceeded", *_LEVELS)
+    left[0] -= len(value)
+    if left[0] < 0:
+        raise _Odd("limit_exceeded", *_VALUES)
     if kind is list:
         items: list[Any] = []
         try:
             for item in value:
-                items.append(_normalise(item, depth + 1))
+                items.append(_normalise(item, depth + 1, left))
         except _Odd as odd:
             odd.path.append(str(len(items)))
             raise
@@ -125,12 +136,20 @@ def _normalise(value: Any, depth: int) -> Any:
     members = {}
     for key, member in value.items():
         _check_key(key)
+        if len(key) > SHORT:
+            _count_text(key, left)
         try:
-            members[key] = _normalise(member, depth + 1)
+            members[key] = _normalise(member, depth + 1, left)
         except _Odd as odd:
             odd.path.append(key)
             raise
     return members
+
+
+def _count_text(text: str, left: list[int]) -> None:
+    left[1] -= len(text)
+    if left[1] < 0:
+        raise _Odd("limit_exceeded", *_TEXT)
 
 
 def _check_key(key: Any) -> None:
@@ -213,10 +232,14 @@ def _bad(code: str, pointer: str, expected: str, actual: str) -> BridgeError:
     return BridgeError(code, message, pointer=pointer, expected=expected, actual=actual)
 
 
-def _too_deep() -> BridgeError:
-    return BridgeError(
-        "limit_exceeded", f"more than {MAX_DEPTH} levels of nesting", limit="depth", max=MAX_DEPTH
-    )
+def _too_much(limit: str, what: str) -> BridgeError:
+    most = _MOST[limit]
+    return BridgeError("limit_exceeded", f"more than {most} {what}", limit=limit, max=most)
 
 
+# What is limited: its name, and what is counted.
+_LEVELS = ("depth", "levels of nesting")
+_VALUES = ("values", "values in one")
+_TEXT = ("text", "characters of text in one")
+_MOST = {"depth": MAX_DEPTH, "values": MAX_VALUES, "text": MAX_TEXT}
 _decoder = json.JSONDecoder(object_pairs_hook=_members, parse_constant=_constant)

@@ -205,15 +205,13 @@ class Dispatcher:
                 timeout_ms=min(contract.timeout_ms, left_ms),
             )
             try:
-                outcome = await runtime.handle(invocation)
-                outcome = contract.check_outcome(operation, outcome, name)
+                outcome = await runtime.handle(invocation, contract.judge(operation, name))
                 return _Attempt(name, reason, outcome, invocation.context)
             except RuntimeUnavailable as error:
                 unavailable = error
                 self._telemetry.emit("runtime_unavailable", runtime=name, text=str(error))
             except Refusal as refusal:
-                operation.check_refusal(refusal, name)
-                raise
+                raise operation.check_refusal(refusal, name) from None
             except RuntimeFault as fault:
                 self._telemetry.emit(
                     "runtime_fault",

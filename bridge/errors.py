@@ -33,6 +33,14 @@ CODES: dict[str, tuple[bool, str]] = {
 }
 
 
+def legible(text: str, most: int = 4000) -> str:
+    """Return a text of others' as it may travel: Unicode, at most `most` characters."""
+    cut = text if len(text) <= most else text[:most] + "…"
+    if cut.isascii():
+        return cut
+    return cut.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
 class BridgeError(Exception):
     """Carry one of `CODES` with its data; the text is built once, here.
 

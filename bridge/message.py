@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import uuid
+from collections.abc import Callable
 from datetime import datetime
 from typing import Any, Literal, NamedTuple
 from zoneinfo import ZoneInfo
@@ -91,11 +92,17 @@ class Outcome(NamedTuple):
     state: JSON = None
 
 
+# Holds an outcome to a contract and returns it normalised. Raises RuntimeFault.
+Judge = Callable[[Outcome], Outcome]
+
+
 def context_for(message_id: str, now_ms: int, deadline_ms: int, zone: str, key: str) -> Context:
-    """Build the context of one attempt; the seed depends on the message alone."""
+    """Build the context of one attempt; the seed depends on the message alone.
+
+    Contexts of one second share `local`: a handler gets a copy.
+    """
     seed = hashlib.sha256(f"{message_id}/seed".encode()).hexdigest()
-    local = _local(now_ms // 1000, zone).copy()
-    return Context(message_id, key, now_ms, local, seed, deadline_ms)
+    return Context(message_id, key, now_ms, _local(now_ms // 1000, zone), seed, deadline_ms)
 
 
 @functools.lru_cache(maxsize=64)

@@ -14,9 +14,9 @@ from bridge.contracts.registry import Registry
 from bridge.dispatch import Dispatcher, TimerGone
 from bridge.errors import BridgeError, RuntimeUnavailable
 from bridge.journal.memory import MemoryJournal
-from bridge.message import Invocation, Message, Outcome, RuntimeName, derived_id
+from bridge.message import Invocation, Judge, Message, Outcome, RuntimeName, derived_id
 from bridge.runtimes.python import PythonRuntime
-from bridge.runtimes.runtime import Runtime
+from bridge.runtimes.runtime import Runtime, unjudged
 from bridge.telemetry import Telemetry
 from tests.subsystems.counter.counter import handle as counter
 
@@ -36,11 +36,11 @@ class Elsewhere:
     def available(self, subsystem: str) -> bool:
         return self.here
 
-    async def handle(self, invocation: Invocation) -> Outcome:
+    async def handle(self, invocation: Invocation, judge: Judge = unjudged) -> Outcome:
         self.calls.append(invocation)
         if self.before is not None:
             await self.before()
-        return await self.inner.handle(invocation)
+        return await self.inner.handle(invocation, judge)
 
 
 class Bench:

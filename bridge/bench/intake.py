@@ -17,8 +17,9 @@ from bridge.joelclaw.intake.takeover import intake_status, take
 from bridge.joelclaw.quarantine import Quarantine
 from bridge.joelclaw.redis_client import connect
 from bridge.journal.redis import RedisJournal
-from bridge.message import Invocation, Outcome
+from bridge.message import Invocation, Judge, Outcome
 from bridge.runtimes.python import PythonRuntime
+from bridge.runtimes.runtime import unjudged
 from bridge.subsystems.triage import handle
 from bridge.telemetry import Telemetry
 
@@ -29,9 +30,9 @@ SETTLE_S = 0.5
 class Slow(PythonRuntime):
     """`triage` in Python, with the time joelclaw's daemon takes for an event."""
 
-    async def handle(self, invocation: Invocation) -> Outcome:
+    async def handle(self, invocation: Invocation, judge: Judge = unjudged) -> Outcome:
         await asyncio.sleep(HANDLE_S)
-        return await super().handle(invocation)
+        return await super().handle(invocation, judge)
 
 
 async def intake() -> list[Figure]:

@@ -14,7 +14,7 @@ from bridge.contracts.files import ROOT
 from bridge.contracts.registry import Registry
 from bridge.contracts.scenarios import FILE_NAME, Scenario, Step, load_scenarios
 from bridge.errors import BridgeError, ContractBroken, Refusal
-from bridge.message import Invocation, Outcome
+from bridge.message import Invocation, Judge, Outcome
 
 
 class Runs(Protocol):
@@ -22,7 +22,7 @@ class Runs(Protocol):
 
     def available(self, subsystem: str) -> bool: ...
 
-    async def handle(self, invocation: Invocation) -> Outcome: ...
+    async def handle(self, invocation: Invocation, judge: Judge) -> Outcome: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,15 +140,15 @@ async def _step(contract: Contract, key: str, step: Step, name: str, runtime: Ru
         timeout_ms=contract.timeout_ms,
     )
     try:
-        answer = await runtime.handle(invocation)
+        answer = await runtime.handle(invocation, contract.judge(step.operation, name))
     except Refusal as refusal:
-        step.operation.check_refusal(refusal, name)
-        if step.refused == refusal.reason:
-            return ""
-        return f"refused with {refusal.reason}, expected {step.refused or 'an outcome'}"
-    if step.outcome is None:
-        return f"expected the refusal {step.refused}, got an outcome"
-    answer = contract.check_outcome(step.operation, answer, name)
+        refusal = step.operation.check_refusal(refusal, name)
+        if step.refused is None or step.refused.reason != refusal.reason:
+            expected = step.refused.reason if step.refused else "an outcome"
+            return f"refused with {refusal.reason}, expected {expected}"
+        return difference(step.refused.as_json(), step.refused.told(refusal))
+    if step.refused is not None:
+        return f"expected the refusal {step.refused.reason}, got an outcome"
     for part in ("reply", "effects", "state"):
         if found := difference(getattr(step.outcome, part), getattr(answer, part), f"/{part}"):
             return found

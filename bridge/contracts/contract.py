@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 from bridge.canonical import canonical, json_type, normalise
 from bridge.contracts.validation import CompiledSchema, resolve
-from bridge.errors import BridgeError, InvalidRequest, Refusal, RuntimeFault, Violation
-from bridge.message import JSON, Kind, Outcome, RuntimeName
+from bridge.errors import BridgeError, InvalidRequest, Refusal, RuntimeFault, Violation, legible
+from bridge.message import JSON, Judge, Kind, Outcome, RuntimeName
 
 MAX_KEY_LENGTH = 200
 MAX_EFFECTS = 1000
@@ -50,18 +51,21 @@ class Operation:
         """Return what makes two requests the same one, None if nothing in this one does."""
         return None if self.idempotency is None else resolve(request, self.idempotency)
 
-    def check_refusal(self, refusal: Refusal, runtime: str) -> None:
-        """Hold a handler's refusal to the contract; raises RuntimeFault if it is not declared."""
-        if refusal.reason not in self.errors:
-            raise _broken(
-                runtime,
-                f"{self.where} errors",
-                "",
-                "enum",
-                list(self.errors),
-                f"reason {refusal.reason!r}",
-            )
-        _normalised(runtime, f"{self.where} refusal", refusal.detail)
+    def check_refusal(self, refusal: Refusal, runtime: str) -> Refusal:
+        """Return a handler's refusal as every runtime would give it.
+
+        Raises RuntimeFault if its reason is not declared or its detail is no JSON. Its message
+        is for people: what is no text in it is mended.
+        """
+        reason, where = refusal.reason, f"{self.where} refusal"
+        if type(reason) is not str or reason not in self.errors:
+            came = legible(reason) if type(reason) is str else json_type(reason)
+            raise _broken(runtime, f"{self.where} errors", "", "enum", list(self.errors), came)
+        if type(refusal.message) is not str:
+            came = json_type(refusal.message)
+            raise _broken(runtime, where, "/message", "type", "string", came)
+        detail = _normalised(runtime, where, refusal.detail)
+        return Refusal(reason, legible(refusal.message), **detail)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +110,10 @@ class Contract:
                 actual=name[:64],
             )
         return operation
+
+    def judge(self, operation: Operation, runtime: str) -> Judge:
+        """Return `check_outcome` for one operation, as a runtime calls it."""
+        return partial(self.check_outcome, operation, runtime=runtime)
 
     def check_outcome(self, operation: Operation, outcome: Outcome, runtime: str) -> Outcome:
         """Return an implementation's outcome normalised, held to everything the contract says.

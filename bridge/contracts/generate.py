@@ -3,7 +3,7 @@
     python -m bridge.contracts.generate [--check]
 
 Pydantic models by datamodel-code-generator, for Elixir a module and term-format vectors. Types
-and validators for TypeScript are written by contracts/typescript/scripts/generate.mjs, which is
+for TypeScript are written by contracts/typescript/scripts/generate.mjs, which is
 called where its packages are installed. No output depends on clock, machine or order of files.
 """
 

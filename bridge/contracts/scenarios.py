@@ -26,6 +26,26 @@ ZONE = "UTC"
 
 
 @dataclass(frozen=True, slots=True)
+class Refused:
+    """The refusal a step must meet; what is None is not compared."""
+
+    reason: str
+    message: str | None
+    detail: JSON
+
+    def as_json(self) -> dict[str, JSON]:
+        """Return it as it is written in a scenario."""
+        told = {"refused": self.reason, "message": self.message, "detail": self.detail}
+        return {name: value for name, value in told.items() if value is not None}
+
+    def told(self, refusal: Refusal) -> dict[str, JSON]:
+        """Return of a handler's refusal what is compared, in the same form."""
+        detail = {name: value for name, value in refusal.detail.items() if name != "code"}
+        told = {"refused": refusal.reason, "message": refusal.message, "detail": detail}
+        return {name: value for name, value in told.items() if name in self.as_json()}
+
+
+@dataclass(frozen=True, slots=True)
 class Step:
     """One message, with the state it must meet and what must come of it.
 
@@ -38,7 +58,7 @@ class Step:
     context: Context
     state: JSON
     outcome: Outcome | None
-    refused: str
+    refused: Refused | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,10 +121,10 @@ def as_vectors(contract: Contract, scenarios: list[Scenario]) -> JSON:
 
 def _as_vector(step: Step) -> JSON:
     expected: JSON
-    if step.outcome is None:
-        expected = {"refused": step.refused}
-    elif step.operation.kind == "query":
-        expected = {"reply": step.outcome.reply}
+    if step.refused is not None:
+        expected = step.refused.as_json()
+    elif step.outcome is None or step.operation.kind == "query":
+        expected = {"reply": step.outcome and step.outcome.reply}
     else:
         expected = {
             "reply": step.outcome.reply,
@@ -146,11 +166,11 @@ def _steps(file: Path, contract: Contract, whole: WrittenScenario, at: str) -> I
 
 def _expected(
     contract: Contract, operation: Operation, step: WrittenStep
-) -> tuple[Outcome | None, str]:
+) -> tuple[Outcome | None, Refused | None]:
     match step.expect:
-        case ExpectedRefusal(refused=reason):
-            operation.check_refusal(Refusal(reason), "scenario")
-            return None, reason
+        case ExpectedRefusal(refused=reason, message=message, detail=detail):
+            operation.check_refusal(Refusal(reason, message or "", **(detail or {})), "scenario")
+            return None, Refused(reason, message, detail)
         case ExpectedReply(reply=reply) if operation.kind == "query":
             outcome = Outcome(reply, [])
         case ExpectedOutcome(reply=reply, effects=effects, state=state) if (
@@ -163,4 +183,4 @@ def _expected(
                 f"{operation.name} is a {operation.kind}: a query expects `reply`, a command "
                 "`reply`, `effects` and `state`",
             )
-    return contract.check_outcome(operation, outcome, "scenario"), ""
+    return contract.check_outcome(operation, outcome, "scenario"), None

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from bridge.canonical import MAX_SAFE_INTEGER, escape
 
 _REFERENCE = re.compile(r"#/\$defs/([A-Za-z][A-Za-z0-9]*)", re.ASCII)
 _BESIDE_REFERENCE = {"$ref", "description", "title", "$comment", "default"}
+MAX_WAYS = 1000
 _ONE = ("schema", "name_schema")
 
 
@@ -138,6 +139,7 @@ class Subset:
 class _Walk:
     subset: Subset
     definitions: Mapping[str, Any]
+    counted: dict[str, int] = field(default_factory=dict)  # ways of each definition
 
     def schema(
         self,
@@ -179,6 +181,8 @@ class _Walk:
                 yield self.subset.fault(at, "integer", f"{value!r}")
             case "pattern" if isinstance(value, str):
                 yield from self.subset.pattern(value, at)
+            case "values" if keyword == "enum" and not value:
+                yield self.subset.fault(at, "enum")
             case "type" if isinstance(value, list) and len(set(value) - {"null"}) > 1:
                 yield self.subset.fault(at, "union_type", ", ".join(map(str, value)))
 
@@ -197,28 +201,28 @@ class _Walk:
         name = _name(node["$ref"])
         if name not in self.definitions:
             yield self.subset.fault(at, "ref", f"{node['$ref']!r}")
-        elif self.comes_back(node):
+        elif not (ways := self.ways(node)):
             yield self.subset.fault(at, "ref_cycle", f"{node['$ref']!r}")
+        elif ways > MAX_WAYS:
+            yield self.subset.fault(at, "ref_ways", f"{node['$ref']!r}")
         for keyword in sorted(set(node) - _BESIDE_REFERENCE):
             yield self.subset.fault(
                 f"{pointer}/{escape(keyword)}", "ref_siblings", f"`{keyword}`"
             )
 
-    def comes_back(self, start: Mapping[str, Any]) -> bool:
-        """Say whether following `$ref`s without entering the value leads round in a circle."""
-
-        def visit(node: Any, path: frozenset[str]) -> bool:
-            if not isinstance(node, Mapping):
-                return False
-            name = _name(node.get("$ref"))
-            if name in path:
-                return True
-            if name in self.definitions and visit(self.definitions[name], path | {name}):
-                return True
-            same = [*node.get("allOf", []), *node.get("anyOf", []), *node.get("oneOf", [])]
-            return any(visit(below, path) for below in [*same, node.get("not")])
-
-        return visit(start, frozenset())
+    def ways(self, node: Any) -> int:
+        """Count the schemas one place may be held to, `$ref`s followed; 0: round in a circle."""
+        if not isinstance(node, Mapping):
+            return 1
+        name = _name(node.get("$ref"))
+        if name in self.definitions and name not in self.counted:
+            self.counted[name] = 0  # met again while it is being counted, it leads to itself
+            self.counted[name] = self.ways(self.definitions[name])
+        same = [*node.get("allOf", []), *node.get("anyOf", []), *node.get("oneOf", [])]
+        below = [self.ways(each) for each in [*same, node.get("not")]]
+        if name in self.definitions:
+            below.append(self.counted[name])
+        return 1 + sum(below) if all(below) else 0
 
 
 def _types(node: Mapping[str, Any]) -> list[str]:

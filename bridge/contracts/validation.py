@@ -12,6 +12,7 @@ from typing import Any
 import jsonschema_rs
 
 from bridge.canonical import escape, json_type
+from bridge.contracts.report import Report
 from bridge.errors import Violation
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -35,23 +36,48 @@ class CompiledSchema:
     ) -> None:
         """Compile. `contract` is what violations name. Raises BadSchema."""
         self.contract = contract
-        whole = {**schema, "$schema": DIALECT, "$defs": dict(definitions)}
-        try:
-            self._validator = jsonschema_rs.Draft202012Validator(
-                whole,
-                validate_formats=False,
-                offline=True,
-                # Rust's plain engine takes time linear in the text: no pattern can stall it.
-                pattern_options=jsonschema_rs.RegexOptions(),
-            )
-        except (jsonschema_rs.ValidationError, jsonschema_rs.ReferencingError) as error:
-            raise _bad_schema(error) from None
+        self._schema, self._definitions = schema, definitions
+        self._validator = _compiled(schema, definitions)
+        self._parts: dict[tuple[tuple[str, int], ...], jsonschema_rs.Draft202012Validator] = {}
 
     def violation(self, value: Any, pointer: str = "") -> Violation | None:
         """Return the first broken rule, or None. `pointer` is where `value` is in the whole."""
         if self._validator.is_valid(value):
             return None
-        return _violation(self.contract, value, next(self._validator.iter_errors(value)), pointer)
+        broken = Report(self._definitions, self._is_valid).broken(self._schema, value)
+        said = broken.said
+        expected = f"member {said!r}" if broken.rule == "required" else said
+        return Violation(
+            self.contract,
+            pointer + pointer_of(broken.path),
+            broken.rule,
+            _EXPECTED.get(broken.rule, expected),
+            json_type(broken.actual),
+        )
+
+    def _is_valid(self, part: Mapping[str, Any], value: Any) -> bool:
+        """Judge by a part of the schema: compiled when a report first asks, then kept."""
+        # What the keywords say lives as long as the schema does, so that its ids are its own.
+        name = tuple((keyword, id(said)) for keyword, said in part.items())
+        if name not in self._parts:
+            self._parts[name] = _compiled(part, self._definitions)
+        return self._parts[name].is_valid(value)
+
+
+def _compiled(
+    schema: Mapping[str, Any], definitions: Mapping[str, Any]
+) -> jsonschema_rs.Draft202012Validator:
+    whole = {**schema, "$schema": DIALECT, "$defs": dict(definitions)}
+    try:
+        return jsonschema_rs.Draft202012Validator(
+            whole,
+            validate_formats=False,
+            offline=True,
+            # Rust's plain engine takes time linear in the text: no pattern can stall it.
+            pattern_options=jsonschema_rs.RegexOptions(),
+        )
+    except (jsonschema_rs.ValidationError, jsonschema_rs.ReferencingError) as error:
+        raise _bad_schema(error) from None
 
 
 def pointer_of(path: Sequence[str | int]) -> str:
@@ -72,58 +98,6 @@ def resolve(value: Any, pointer: str) -> Any:
     return value
 
 
-def _violation(
-    contract: str, value: Any, error: jsonschema_rs.ValidationError, prefix: str
-) -> Violation:
-    while (meant := _meant(error)) is not None:
-        error = meant
-    path = list(error.instance_path)
-    rule, said = error.kind.name, getattr(error.kind, "value", None)
-    actual = value
-    for token in path:
-        actual = actual[token]
-    expected: Any = _EXPECTED.get(rule, said)
-    if rule == "required":
-        expected = f"member {said!r}"
-    elif rule == "type" and isinstance(said, list) and len(said) == 1:
-        expected = said[0]
-    elif rule == "additionalProperties" and isinstance(said, list) and said:
-        # Point at the member that is too many rather than at the object around it.
-        unexpected = sorted(map(str, said))[0]
-        path.append(unexpected)
-        actual = actual[unexpected]
-    return Violation(contract, prefix + pointer_of(path), rule, expected, json_type(actual))
-
-
-def _meant(error: jsonschema_rs.ValidationError) -> jsonschema_rs.ValidationError | None:
-    """Return what is wrong with the one alternative the value is meant to be, None if unclear."""
-    at = len(error.instance_path)
-    meant = [errors for errors in _alternatives(error) if not _is_another(errors, at)]
-    return meant[0][0] if len(meant) == 1 else None
-
-
-def _is_another(errors: list[jsonschema_rs.ValidationError], at: int) -> bool:
-    """Say whether the value is meant to be another alternative than the one with these errors.
-
-    It is if its type differs, or a `const` of the value itself or of its members, as tags are.
-    """
-    for error in errors:
-        kind, depth = error.kind.name, len(error.instance_path)
-        another = (kind == "type" and depth == at) or (kind == "const" and depth <= at + 1)
-        below = _alternatives(error) if depth == at else []
-        if another or (below and all(_is_another(each, at) for each in below)):
-            return True
-    return False
-
-
-def _alternatives(
-    error: jsonschema_rs.ValidationError,
-) -> list[list[jsonschema_rs.ValidationError]]:
-    """Return what is wrong with each alternative of an `anyOf` or `oneOf` that none satisfied."""
-    kind, kinds = error.kind, jsonschema_rs.ValidationErrorKind
-    return kind.context if isinstance(kind, kinds.AnyOf | kinds.OneOfNotValid) else []
-
-
 # Where the keyword's own value would say nothing, or repeat the value that was checked.
 _EXPECTED = {
     "additionalProperties": "no member of this name",
@@ -132,6 +106,7 @@ _EXPECTED = {
     "oneOf": "exactly one of the alternatives",
     "not": "what the schema does not exclude",
     "uniqueItems": "each item once",
+    "schema": "a value by its schema",
     "propertyNames": "member names by the rule for them",
     "contains": "an item by the rule for one",
 }

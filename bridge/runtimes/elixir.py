@@ -6,8 +6,9 @@ from typing import Any, Protocol
 
 from bridge.errors import BridgeError, RuntimeFault, RuntimeUnavailable
 from bridge.link.errors import BadTerm, LinkBusy, LinkClosed, LinkError, LinkTimeout
-from bridge.message import Invocation, Outcome, RuntimeName
+from bridge.message import Invocation, Judge, Outcome, RuntimeName
 from bridge.runtimes.remote import outcome_of, request_of
+from bridge.runtimes.runtime import unjudged
 
 # The node kills a handler at its timeout and says so. Only if not even that comes in time is
 # the node, or the way to it, at fault.
@@ -45,7 +46,7 @@ class ElixirRuntime:
     def available(self, subsystem: str) -> bool:
         return self._link is not None and subsystem in self._accepted and not self._link.stalled
 
-    async def handle(self, invocation: Invocation) -> Outcome:
+    async def handle(self, invocation: Invocation, judge: Judge = unjudged) -> Outcome:
         link = self._link
         if link is None or not self.available(invocation.subsystem):
             raise RuntimeUnavailable("elixir", f"no node implements {invocation.subsystem} now")
@@ -65,4 +66,4 @@ class ElixirRuntime:
             raise RuntimeFault("elixir", "not_serialisable", str(error)) from error
         except LinkError as error:
             raise RuntimeFault("elixir", "crashed", str(error)) from error
-        return outcome_of("elixir", answer)
+        return judge(outcome_of("elixir", answer))

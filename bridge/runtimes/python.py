@@ -6,21 +6,24 @@ import atexit
 import signal
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 import orjson
 
-from bridge.errors import Refusal, RuntimeFault, RuntimeUnavailable
-from bridge.message import JSON, Context, Invocation, Outcome, RuntimeName
+from bridge.canonical import json_type
+from bridge.errors import Refusal, RuntimeFault, RuntimeUnavailable, legible
+from bridge.message import JSON, Context, Invocation, Judge, Outcome, RuntimeName
+from bridge.runtimes.runtime import unjudged
 
 Handler = Callable[[JSON, str, JSON, Context], tuple[JSON, list[dict[str, JSON]], JSON]]
 
 
 TICK_S = 0.02
 IDLE_S = 1.0
+MAX_TEXT = 500  # characters of what an error says
 
 
 class _OutOfTime(BaseException):
@@ -50,38 +53,27 @@ class PythonRuntime:
     def available(self, subsystem: str) -> bool:
         return subsystem in self._handlers
 
-    async def handle(self, invocation: Invocation) -> Outcome:
+    async def handle(self, invocation: Invocation, judge: Judge = unjudged) -> Outcome:
         handler = self._handlers.get(invocation.subsystem)
         if handler is None:
             raise RuntimeUnavailable("python", f"no implementation of {invocation.subsystem}")
-        # Copies: a handler that changes what it was given changes nothing of ours.
-        state, request = orjson.loads(orjson.dumps([invocation.state, invocation.request]))
         budget_ms = min(self._budget_ms, invocation.timeout_ms)
         try:
-            answer = self._run(handler, state, request, invocation, budget_ms / 1000)
-        except Refusal:
-            raise
+            return self._run(handler, invocation, judge, budget_ms / 1000)
         except _OutOfTime:
             text = f"{_where(invocation)} computed for more than {budget_ms} ms"
             raise RuntimeFault("python", "timeout", text) from None
-        except Exception as error:
-            text = f"{_where(invocation)} raised {type(error).__name__}: {error}{_place(error)}"
-            raise RuntimeFault("python", "crashed", text) from error
-        if not isinstance(answer, tuple) or len(answer) != 3:
-            text = f"{_where(invocation)}: expected (reply, effects, state), got {type(answer)}"
-            raise RuntimeFault("python", "off_contract", text)
-        return Outcome(*answer)
 
     def _run(
-        self, handler: Handler, state: JSON, request: JSON, invocation: Invocation, budget: float
-    ) -> Any:
+        self, handler: Handler, invocation: Invocation, judge: Judge, budget: float
+    ) -> Outcome:
         if not self._ticking:
             self._ticking = True
             signal.setitimer(signal.ITIMER_REAL, TICK_S, TICK_S)
         self._used = time.monotonic()
         try:
             self._ends = self._used + budget
-            return handler(state, invocation.operation, request, invocation.context)
+            return judge(_outcome(handler, invocation))
         finally:
             self._ends = 0.0
 
@@ -95,7 +87,37 @@ class PythonRuntime:
             signal.setitimer(signal.ITIMER_REAL, 0)
 
 
-def _place(error: Exception) -> str:
+def _outcome(handler: Handler, invocation: Invocation) -> Outcome:
+    # Copies: a handler that changes what it was given changes nothing of ours.
+    state, request = orjson.loads(orjson.dumps([invocation.state, invocation.request]))
+    context = invocation.context._replace(local=dict(invocation.context.local))
+    try:
+        answer: Any = handler(state, invocation.operation, request, context)
+    except (_OutOfTime, Refusal):
+        raise
+    except BaseException as error:  # also `sys.exit()`: nothing else could raise it here
+        text = f"{_where(invocation)} raised {_said(error)}{_place(error)}"
+        raise RuntimeFault("python", "crashed", text) from error
+    if isinstance(answer, tuple) and len(answer) == 3:
+        return Outcome(*answer)
+    if isinstance(answer, Coroutine):
+        answer.close()  # or Python complains that nobody awaited it
+        came = "a coroutine: a handler is a plain `def`, what waits for others is no handler"
+    else:
+        came = f"a tuple of {len(answer)}" if isinstance(answer, tuple) else json_type(answer)
+    text = f"{_where(invocation)}: expected (reply, effects, state), got {came}"
+    raise RuntimeFault("python", "off_contract", text)
+
+
+def _said(error: BaseException) -> str:
+    """Return an error's name and text, whatever a user's class makes of being asked."""
+    try:
+        return legible(f"{type(error).__name__}: {error}", MAX_TEXT)
+    except Exception as worse:
+        return f"{type(error).__name__}, whose text raised {type(worse).__name__}"
+
+
+def _place(error: BaseException) -> str:
     """Name the line of the handler's file an error comes from; no folders, clients see it."""
     frames = traceback.extract_tb(error.__traceback__)
     own = [frame for frame in frames if frame.filename != __file__]

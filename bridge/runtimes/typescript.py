@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import time
 import uuid
 from collections.abc import Mapping
@@ -19,8 +20,9 @@ from redis.exceptions import RedisError
 
 from bridge.cloud_event import envelope
 from bridge.errors import BridgeError, RuntimeUnavailable
-from bridge.message import Invocation, Outcome, RuntimeName
+from bridge.message import Invocation, Judge, Outcome, RuntimeName
 from bridge.runtimes.remote import outcome_of, request_of
+from bridge.runtimes.runtime import unjudged
 
 PREFIX = "joelclaw:bridge:"
 MAX_ENTRIES = 10_000
@@ -128,7 +130,7 @@ class TypeScriptRuntime:
         fresh = asyncio.get_running_loop().time() - self._polled_at < STALE_S
         return fresh and bool(self._live.get(subsystem))
 
-    async def handle(self, invocation: Invocation) -> Outcome:
+    async def handle(self, invocation: Invocation, judge: Judge = unjudged) -> Outcome:
         if not self.available(invocation.subsystem):
             raise RuntimeUnavailable(
                 "typescript", f"no service implements {invocation.subsystem} now"
@@ -154,7 +156,7 @@ class TypeScriptRuntime:
             raise RuntimeUnavailable("typescript", text) from None
         finally:
             del self._attempts[attempt.id]
-        return outcome_of("typescript", answer)
+        return judge(outcome_of("typescript", answer))
 
     # -- what runs from start to close -----------------------------------------------------
     async def _run(self) -> None:
@@ -241,9 +243,9 @@ class TypeScriptRuntime:
     def _settle(self, event: bytes) -> None:
         """Hand an answer to who waits for it; late and repeated ones have nobody."""
         try:
-            data = orjson.loads(event)["data"]
+            data = _read(event)["data"]
             attempt = self._attempts.get(data["invocation"])
-        except (ValueError, LookupError, TypeError):
+        except (ValueError, LookupError, TypeError, RecursionError):
             return
         if attempt is not None and not attempt.answer.done():
             attempt.answer.set_result(data)
@@ -306,6 +308,14 @@ def _consumers(members: list[bytes], digest: str) -> frozenset[str]:
     """Keep the consumers whose contract is ours; members are `<consumer> <digest>`."""
     found = (member.decode(errors="replace").rpartition(" ") for member in members)
     return frozenset(consumer for consumer, _, theirs in found if theirs == digest)
+
+
+def _read(event: bytes) -> Any:
+    """Read JSON; also what is not JSON of ours: who waits is told when it is judged."""
+    try:
+        return orjson.loads(event)
+    except ValueError:
+        return json.loads(event)
 
 
 def _gone(error: Exception) -> str:

@@ -9,7 +9,7 @@ import pytest
 from bridge.contracts.registry import Contract, Registry
 from bridge.errors import BridgeError, InvalidRequest, Refusal, RuntimeFault
 from bridge.message import Outcome
-from tests.contracts.broken import SOUND, written
+from tests.contracts.broken import NOTHING, SOUND, with_change, written
 
 
 @pytest.fixture
@@ -278,3 +278,50 @@ def test_a_refusal_with_a_detail_that_is_no_json_is_the_runtimes_fault(
     with pytest.raises(RuntimeFault) as caught:
         contract.operation("set").check_refusal(Refusal("no", why=object()), "python")
     assert caught.value.kind == "not_serialisable"
+
+
+def test_half_a_character_in_a_refusals_message_is_mended(contract: Contract) -> None:
+    refusal = contract.operation("set").check_refusal(Refusal("no", "ab\ud83d", n=1), "python")
+    assert refusal.response() == {
+        "code": "refused",
+        "message": "ab\ufffd",
+        "retryable": False,
+        "detail": {"n": 1, "code": "no"},
+    }
+
+
+@pytest.mark.parametrize(
+    ("reason", "message", "rule", "actual"),
+    [
+        (["no"], "", "enum", "array"),
+        (7, "", "enum", "integer"),
+        ("n\ud83d", "", "enum", "n\ufffd"),
+        ("no", {"a": 1}, "type", "object"),
+    ],
+)
+def test_a_refusal_that_is_no_refusal_is_the_handlers_fault(
+    contract: Contract, reason: Any, message: Any, rule: str, actual: str
+) -> None:
+    with pytest.raises(RuntimeFault) as caught:
+        contract.operation("set").check_refusal(Refusal(reason, message), "python")
+    assert caught.value.kind == "off_contract"
+    assert (caught.value.detail["rule"], caught.value.detail["actual"]) == (rule, actual)
+
+
+def test_members_named_in_digits_are_found_wherever_they_break_a_rule(tmp_path: Path) -> None:
+    counts = {"type": "object", "additionalProperties": {"type": "integer"}}
+    document = with_change("/operations/get/request", {**NOTHING, "properties": {"m": counts}})
+    document["operations"]["set"]["reply"] = document["events"]["was.set"] = counts
+    document["$defs"]["State"]["properties"]["m"] = counts
+    written(tmp_path, document)
+    contract = Registry.load(tmp_path).get("sound")
+    with pytest.raises(BridgeError) as refused:
+        contract.operation("get").check_request({"m": {"042": "x"}})
+    assert (refused.value.code, refused.value.detail["pointer"]) == ("invalid_request", "/m/042")
+    emit = {"effect": "emit", "type": "was.set", "payload": {"7": "x"}}
+    for outcome, pointer in (
+        (Outcome({"": "x"}, [], {"n": 1}), "/"),
+        (Outcome({}, [emit], {"n": 1}), "/0/payload/7"),
+        (Outcome({}, [], {"n": 1, "m": {"1": None}}), "/m/1"),
+    ):
+        assert fault(contract, "set", outcome).detail["pointer"] == pointer

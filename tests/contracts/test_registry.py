@@ -162,6 +162,7 @@ def test_a_file_that_is_not_strict_json_is_refused(tmp_path: Path, text: str, ru
             "ref_cycle",
         ),
         # outside the subset
+        ("/$defs/State/properties/n/enum", [], "/$defs/State/properties/n/enum", "enum"),
         (
             "/$defs/Set/properties/token/format",
             "uuid",
@@ -218,3 +219,13 @@ def test_a_recursive_definition_is_taken_if_a_member_stands_between(tmp_path: Pa
     tree = {**NOTHING, "properties": {"left": {"$ref": "#/$defs/Tree"}}}
     written(tmp_path, with_change("/$defs/Tree", tree))
     Registry.load(tmp_path)
+
+
+def test_definitions_that_double_at_each_level_are_refused(tmp_path: Path) -> None:
+    document = with_change("/events/many", {"$ref": "#/$defs/L9"})
+    document["$defs"]["L0"] = INTEGER
+    for n in range(1, 10):
+        twice = [{"$ref": f"#/$defs/L{n - 1}"}] * 2
+        document["$defs"][f"L{n}"] = {"anyOf": twice}
+    fault = loading(tmp_path, document)
+    assert (fault.pointer, fault.rule) == ("/$defs/L8/anyOf/0/$ref", "ref_ways")

@@ -14,7 +14,7 @@ from bridge.contracts.implementations import Handler, load_all, python_handlers
 from bridge.contracts.registry import Registry
 from bridge.contracts.scenarios import load_scenarios, slug
 from bridge.errors import ContractBroken
-from bridge.message import Context, Invocation, Outcome
+from bridge.message import Context, Invocation, Judge, Outcome
 from tests.contracts.broken import SOUND, written
 
 COUNTER = ROOT / "tests" / "subsystems"
@@ -30,13 +30,13 @@ class Inline:
     def available(self, subsystem: str) -> bool:
         return subsystem in self._handlers
 
-    async def handle(self, invocation: Invocation) -> Outcome:
+    async def handle(self, invocation: Invocation, judge: Judge) -> Outcome:
         self.seen.append(invocation)
         handler = self._handlers[invocation.subsystem]
         answer = handler(
             invocation.state, invocation.operation, invocation.request, invocation.context
         )
-        return Outcome(*answer)
+        return judge(Outcome(*answer))
 
 
 def sound(folder: Path, scenarios: Any) -> Registry:

@@ -25,7 +25,8 @@ from tests.redis_server import RedisServer
 ROOT = Path(__file__).parents[2]
 SERVICE = ROOT / "contracts" / "typescript" / "dist" / "main.js"
 SUBSYSTEMS = ROOT / "tests" / "subsystems"
-DIGESTS = Registry.load(ROOT / "contracts" / "subsystems", SUBSYSTEMS).digests()
+REGISTRY = Registry.load(ROOT / "contracts" / "subsystems", SUBSYSTEMS)
+DIGESTS, CONTRACT = REGISTRY.digests(), REGISTRY.get("counter")
 EMPTY: dict[str, Any] = {"total": 0, "log": [], "pad": ""}
 REQUESTS = "joelclaw:bridge:{counter}:requests:typescript"
 CONTRACT_KEY = "joelclaw:bridge:{counter}:contract"
@@ -136,8 +137,9 @@ class TestTypeScriptRuntime(unittest.IsolatedAsyncioTestCase):
             "bad_effect": "off_contract",
             "bad_state": "off_contract",
         }.items():
+            judge = CONTRACT.judge(CONTRACT.operation("fail"), "typescript")
             with self.subTest(how), pytest.raises(RuntimeFault) as caught:
-                await runtime.handle(counter("fail", {"how": how}))
+                await runtime.handle(counter("fail", {"how": how}), judge)
             assert caught.value.kind == kind
 
     async def test_without_a_service_it_is_unavailable_at_once(self) -> None:
@@ -290,6 +292,24 @@ class TestTypeScriptRuntime(unittest.IsolatedAsyncioTestCase):
             self.control.xadd(stream, {"event": event})
         self.control.xadd(stream, {"other": "field"})
         await runtime.handle(counter("total", kind="query"))
+
+    async def test_an_answer_that_is_not_json_of_ours_is_judged_and_not_passed_over(self) -> None:
+        runtime, service = await self.both()
+        service.send_signal(signal.SIGSTOP)
+        judge = CONTRACT.judge(CONTRACT.operation("total"), "typescript")
+        asked = counter("total", kind="query", timeout_ms=LONG_MS)
+        call = asyncio.create_task(runtime.handle(asked, judge))
+        await until(lambda: self.control.xlen(REQUESTS), "it has the request")
+        entries: Any = self.control.xrange(REQUESTS)
+        fields = entries[0][1]
+        reply = {"total": 1, "log_length": "\ud83d"}
+        data = {"invocation": json.loads(fields[b"event"])["id"], "ok": {"reply": reply}}
+        answer = json.dumps({"data": data})
+        self.control.xadd("joelclaw:bridge:replies:worker-1", {"event": answer})
+        with pytest.raises(RuntimeFault) as caught:
+            await call
+        assert caught.value.kind == "not_serialisable"
+        assert caught.value.detail["pointer"] == "/log_length"
 
     async def test_what_is_in_flight_when_it_closes_is_unavailable(self) -> None:
         runtime, service = await self.both()

@@ -36,7 +36,7 @@ class ExpectedReply(BaseModel):
 
 class ExpectedRefusal(BaseModel):
     """
-    The handler refuses for this reason; the state stays.
+    The handler refuses for this reason; the state stays. `message` and `detail` are compared where they are given.
     """
 
     model_config = ConfigDict(
@@ -44,6 +44,8 @@ class ExpectedRefusal(BaseModel):
         frozen=True,
     )
     refused: Annotated[str, Field(pattern="^[a-z][a-z0-9_]{0,63}$")]
+    message: str | None = None
+    detail: dict[str, Any] | None = None
 
 
 class Step(BaseModel):

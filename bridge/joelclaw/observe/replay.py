@@ -201,9 +201,9 @@ class _Session:
                 context=context_for(message_id, self._now_ms, deadline_ms, self._zone, self._key),
                 digest=contract.digest,
                 timeout_ms=contract.timeout_ms,
-            )
+            ),
+            contract.judge(operation, self._runtime.name),
         )
-        outcome = contract.check_outcome(operation, outcome, self._runtime.name)
         if keep and operation.kind == "command":
             self._state = outcome.state
             self._set_timers(outcome.effects)

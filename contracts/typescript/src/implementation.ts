@@ -76,7 +76,14 @@ export class Refusal extends Error {
   }
 }
 
-export function isRefusal(error: unknown): error is Refusal {
+/** What of a Refusal is read; whose class it is does not matter. */
+export interface Refused {
+  reason: string;
+  message: unknown;
+  detail?: unknown;
+}
+
+export function isRefusal(error: unknown): error is Refused {
   return (
     error instanceof Error &&
     error.name === "Refusal" &&

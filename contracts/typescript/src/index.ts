@@ -1,7 +1,6 @@
 /** The SDK: serve implementations of the bridge's contracts. */
 
-export { compileContract } from "./compile.ts";
-export type { Contract, ContractFile } from "./contract.ts";
+export { contractOf, type Contract } from "./contract.ts";
 export {
   deliver,
   Deliverer,
@@ -19,20 +18,7 @@ export {
   remainder,
   trim,
 } from "./derived.ts";
-export {
-  readEnvelope,
-  type Doorbell,
-  type Envelopes,
-  type InngestEvent,
-  type InngestEvents,
-  type NotifyMessage,
-  type OutboundMessage,
-  type QueueEnvelope,
-  type SystemEvent,
-  type TerminalFrame,
-  type TerminalRequest,
-} from "./envelopes.ts";
-export { contracts, effects } from "./generated/contracts.ts";
+export { contracts } from "./generated/contracts.ts";
 export {
   operations,
   Refusal,

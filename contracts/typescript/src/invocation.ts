@@ -1,15 +1,8 @@
 /** One invocation: what comes from the gateway, what is answered. No I/O here. */
 
-import {
-  hold,
-  holdEffects,
-  OffContract,
-  operationOf,
-  type Contract,
-  type Operation,
-} from "./contract.ts";
-import { isRefusal, type Context, type Handler } from "./implementation.ts";
-import { decode, normalise, NotSerialisable, type Json } from "./json.ts";
+import type { Contract } from "./contract.ts";
+import { isRefusal, type Context, type Handler, type Refused } from "./implementation.ts";
+import { decode, jsonType, normalise, NotSerialisable, type Json } from "./json.ts";
 
 /** A CloudEvents 1.0 event of type `bridge.invocation`, as far as it is read here. */
 export interface Invocation {
@@ -21,6 +14,7 @@ export interface Invocation {
     subsystem: string;
     key: string;
     operation: string;
+    kind: "command" | "query";
     request: Json;
     state: Json;
     context: Context;
@@ -82,77 +76,65 @@ export function fault(kind: FaultKind, message: string): Answer {
   return { fault: { kind, message: text.toWellFormed() } };
 }
 
-/** Call the handler and hold request and outcome to the contract; never throws. */
+/** Call the handler and turn what it answers into JSON, or into a fault; never throws. */
 export function answer(contract: Contract, handle: Handler, { data }: Invocation): Answer {
   const where = `${data.subsystem}.${data.operation}`;
+  if (data.digest !== contract.digest) return mismatch(contract, data.digest);
+  // Not even started: what follows its first `await` would run outside the budget.
+  if (handle.constructor.name === "AsyncFunction") return isAsync(where);
   try {
-    if (data.digest !== contract.digest) return mismatch(contract, data.digest);
-    const operation = operationOf(contract, data.operation);
-    const request = normalise(data.request);
-    hold(operation.request, request, `${where} request`);
-    return call(contract, operation, handle, request, data, where);
+    return call(handle, data, where);
   } catch (error) {
-    if (error instanceof OffContract) return fault("off_contract", error.message);
-    if (error instanceof NotSerialisable) {
-      return fault("not_serialisable", `${where}: ${error.message}`);
-    }
-    return fault("crashed", `${where}: ${describe(error)}`);
+    return failed(error, where);
   }
 }
 
-function call(
-  contract: Contract,
-  operation: Operation,
-  handle: Handler,
-  request: Json,
-  data: Invocation["data"],
-  where: string,
-): Answer {
-  // Not even started: what follows its first `await` would run outside the budget.
-  if (handle.constructor.name === "AsyncFunction") return isAsync(where);
+function call(handle: Handler, data: Invocation["data"], where: string): Answer {
   // Copies: a handler that changes what it was given changes nothing of ours.
-  const state = normalise(data.state);
+  const [state, request] = [normalise(data.state), normalise(data.request)];
   const context = normalise(data.context) as unknown as Context;
-  let outcome: unknown;
+  return read(handle(state, data.operation, request, context), data.kind, where);
+}
+
+function failed(error: unknown, where: string): Answer {
   try {
-    outcome = handle(state, data.operation, request, context);
-  } catch (error) {
-    if (isRefusal(error)) return refuse(operation, error, where);
+    if (error instanceof NotSerialisable) {
+      return fault("not_serialisable", `${where}: ${error.message}`);
+    }
+    if (isRefusal(error)) return refuse(error, where);
     return fault("crashed", `${where} threw ${describe(error)}${place(error)}`);
+  } catch {
+    return fault("crashed", `${where} threw what cannot be shown`);
   }
+}
+
+function read(outcome: unknown, kind: "command" | "query", where: string): Answer {
   if (isThenable(outcome)) {
     outcome.then(undefined, () => {}); // its failure is not the process's
     return isAsync(where);
   }
   if (!isRecord(outcome)) {
-    return fault("off_contract", `${where}: expected {reply, effects, state}, got ${outcome}`);
+    const came = jsonType(outcome);
+    return fault("off_contract", `${where}: expected {reply, effects, state}, got ${came}`);
   }
   const reply = named("reply", outcome["reply"]);
-  hold(operation.reply, reply, `${where} reply`);
-  if (operation.kind === "query") return { ok: { reply } };
   const effects = named("effects", outcome["effects"] ?? []);
   if (!Array.isArray(effects)) {
-    return fault("off_contract", `${where}: expected an array of effects, got ${typeof effects}`);
+    const came = jsonType(effects);
+    return fault("off_contract", `${where}: expected an array of effects, got ${came}`);
   }
-  holdEffects(contract, operation, effects);
-  const next = named("state", outcome["state"]);
-  hold(contract.state, next, `${where} state`);
-  return { ok: { reply, effects, state: next } };
+  if (kind === "query") return { ok: effects.length > 0 ? { reply, effects } : { reply } };
+  return { ok: { reply, effects, state: named("state", outcome["state"]) } };
 }
 
-function refuse(
-  operation: Operation,
-  refusal: { reason: string; message: string; detail?: unknown },
-  where: string,
-): Answer {
-  const { reason, message } = refusal;
-  if (!operation.errors.has(reason)) {
-    const declared = [...operation.errors].join(", ") || "none";
-    const text = `${where}: expected a declared reason (${declared}), got ${reason}`;
-    return fault("off_contract", text);
+function refuse({ reason, message, detail = {} }: Refused, where: string): Answer {
+  try {
+    const plain = named("detail", detail) as { [key: string]: Json };
+    // The message is for people: half a character in it must not lose the answer.
+    return { refused: { reason, message: String(message).toWellFormed(), detail: plain } };
+  } catch (error) {
+    return fault("not_serialisable", `${where} refused: ${describe(error)}`);
   }
-  const detail = named("detail", refusal.detail ?? {}) as { [key: string]: Json };
-  return { refused: { reason, message, detail } };
 }
 
 function mismatch(contract: Contract, asked: string): Answer {

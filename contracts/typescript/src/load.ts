@@ -7,9 +7,7 @@ import { pathToFileURL } from "node:url";
 
 import type { BuildFailure } from "esbuild";
 
-import { compileContract } from "./compile.ts";
-import type { Contract, ContractFile } from "./contract.ts";
-import { effects } from "./generated/contracts.ts";
+import { contractOf, type Contract } from "./contract.ts";
 import type { Handler } from "./implementation.ts";
 
 const FILE = "subsystem.json";
@@ -52,7 +50,7 @@ export async function loadHandlers(
 }
 
 /**
- * Compile the contracts of these subsystems; the first folder that has one wins.
+ * Read the contracts of these subsystems; the first folder that has one wins.
  *
  * A folder may also be one subsystem's own.
  */
@@ -64,8 +62,8 @@ export async function loadContracts(
   for (const folder of [...folders].reverse()) {
     for (const subsystem of subsystems) {
       for (const path of [join(folder, FILE), join(folder, subsystem, FILE)]) {
-        const file = await readJson<ContractFile>(path, true);
-        if (file?.name === subsystem) contracts[subsystem] = compile(file, path);
+        const file = await readJson<{ name?: unknown }>(path, true);
+        if (file?.name === subsystem) contracts[subsystem] = contractOf(file);
       }
     }
   }
@@ -143,14 +141,6 @@ async function offerToBun(): Promise<void> {
     setup: (build: Builder) =>
       build.module("joelclaw-bridge", async () => ({ exports, loader: "object" })),
   });
-}
-
-function compile(file: ContractFile, path: string): Contract {
-  try {
-    return compileContract(file, effects);
-  } catch (error) {
-    throw new LoadError(`${path}: ${(error as Error).message}`, { cause: error });
-  }
 }
 
 async function readJson<T>(path: string, optional: true): Promise<T | undefined>;

@@ -2,8 +2,7 @@ import assert from "node:assert/strict";
 import { join } from "node:path";
 import { test } from "node:test";
 
-import { OffContract } from "../src/contract.ts";
-import { readEnvelope, type Envelopes } from "../src/index.ts";
+import { OffContract, readEnvelope, type Envelopes } from "../src/envelopes.ts";
 import { NotSerialisable } from "../src/json.ts";
 import { CONTRACTS, readJson } from "./paths.ts";
 

@@ -13,6 +13,7 @@ export interface Question {
   subsystem: string;
   operation: string;
   digest: string;
+  kind?: "command" | "query";
   request?: Json;
   state?: Json;
   timeoutMs?: number;
@@ -59,7 +60,7 @@ export class Gateway {
         subsystem,
         key: "k",
         operation,
-        kind: "command",
+        kind: question.kind ?? "command",
         request,
         state,
         context: contextOf("m", "k", 1_700_000_000_000) as unknown as Json,

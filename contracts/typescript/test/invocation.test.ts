@@ -5,7 +5,6 @@ import { contracts } from "../src/generated/contracts.ts";
 import type { Contract } from "../src/contract.ts";
 import { Refusal, type Handler } from "../src/implementation.ts";
 import { answer, readInvocation, writeOutcome, type Answer } from "../src/invocation.ts";
-import type { Json } from "../src/json.ts";
 import { contextOf } from "./gateway.ts";
 
 const HEARTBEAT = contracts["heartbeat"] as Contract;
@@ -19,7 +18,11 @@ const STATE = {
 };
 const RAN = { status: "ran", events: 10 };
 
-function ask(handle: Handler, operation = "tick", request: Json = {}): Answer {
+function ask(
+  handle: Handler,
+  operation = "tick",
+  kind: "command" | "query" = "command",
+): Answer {
   return answer(HEARTBEAT, handle, {
     id: "a",
     subject: "k",
@@ -29,7 +32,8 @@ function ask(handle: Handler, operation = "tick", request: Json = {}): Answer {
       subsystem: "heartbeat",
       key: "k",
       operation,
-      request,
+      kind,
+      request: {},
       state: STATE,
       context: contextOf("m", "k", 0),
       digest: HEARTBEAT.digest,
@@ -83,50 +87,61 @@ test("what is not JSON is named by its pointer", () => {
   });
 });
 
-test("an effect the operation does not declare is off its contract", () => {
+test("a query that answers effects gives them to the gateway, which refuses them", () => {
   const effects = [{ effect: "cancel", id: "tick" } as const];
-  assert.deepEqual(faultOf(ask(() => ({ reply: RAN, effects, state: STATE }))), {
-    kind: "off_contract",
-    message: "heartbeat effect 0: expected one of the declared (inngest, schedule), got cancel",
+  assert.deepEqual(ask(() => ({ reply: RAN, effects }), "status", "query"), {
+    ok: { reply: RAN, effects },
+  });
+  assert.deepEqual(ask(() => ({ reply: RAN, state: 1 }), "status", "query"), {
+    ok: { reply: RAN },
   });
 });
 
-test("an effect off its own schema is off the contract", () => {
-  const effects = [{ effect: "schedule", id: "tick", at_ms: -1, operation: "tick", request: {} }];
-  const outcome = { reply: RAN, effects, state: STATE };
-  assert.deepEqual(faultOf(ask((() => outcome) as unknown as Handler)), {
-    kind: "off_contract",
-    message: "heartbeat effect 0: /at_ms breaks minimum: must be >= 0, got integer",
-  });
-});
-
-test("a scheduled request off its operation's schema is off the contract", () => {
-  const request = { unasked: true };
-  const effects = [
-    { effect: "schedule", id: "tick", at_ms: 0, operation: "tick", request } as const,
-  ];
-  assert.deepEqual(faultOf(ask(() => ({ reply: RAN, effects, state: STATE }))), {
-    kind: "off_contract",
-    message:
-      "heartbeat effect 0 request: (whole value) breaks additionalProperties: " +
-      "must NOT have additional properties, got object",
-  });
-});
-
-test("a request off its contract does not reach the handler", () => {
-  const handle: Handler = () => assert.fail("called");
-  assert.equal(faultOf(ask(handle, "configure", { every_ms: "1" })).kind, "off_contract");
-  assert.equal(faultOf(ask(handle, "unheard_of")).kind, "off_contract");
-});
-
-test("a reason the operation does not declare is off its contract", () => {
+test("half a character in a refusal's message is mended", () => {
   const handle: Handler = () => {
-    throw new Refusal("because");
+    throw new Refusal("no", "ab😀".slice(0, 3), { n: 1 });
+  };
+  assert.deepEqual(ask(handle), {
+    refused: { reason: "no", message: "ab\ufffd", detail: { n: 1 } },
+  });
+});
+
+test("a refusal's detail that is no JSON is the handler's fault, with its pointer", () => {
+  const handle: Handler = () => {
+    throw new Refusal("no", "", { n: Number.NaN });
   };
   assert.deepEqual(faultOf(ask(handle)), {
-    kind: "off_contract",
-    message: "heartbeat.tick: expected a declared reason (none), got because",
+    kind: "not_serialisable",
+    message:
+      "heartbeat.tick refused: NotSerialisable: /detail/n: expected a finite number, got NaN",
   });
+});
+
+test("whatever is thrown is answered", () => {
+  const unreadable = new Error();
+  Object.defineProperty(unreadable, "message", {
+    get() {
+      throw new Error("again");
+    },
+  });
+  for (const thrown of [unreadable, Object.create(null), Symbol("s"), undefined, "x".repeat(1e6)]) {
+    const handle: Handler = () => {
+      throw thrown;
+    };
+    const { kind, message } = faultOf(ask(handle));
+    assert.equal(kind, "crashed");
+    assert.ok(message.startsWith("heartbeat.tick threw ") && message.length < 600, message);
+  }
+});
+
+test("what is no outcome is named by its type", () => {
+  for (const [outcome, came] of [[null, "null"], [[1], "array"], ["x", "string"]]) {
+    const handle = (() => outcome) as unknown as Handler;
+    assert.deepEqual(faultOf(ask(handle)), {
+      kind: "off_contract",
+      message: `heartbeat.tick: expected {reply, effects, state}, got ${came}`,
+    });
+  }
 });
 
 test("an invocation is read, and its outcome written, as CloudEvents", () => {

@@ -23,9 +23,9 @@ from bridge.joelclaw.intake.takeover import take
 from bridge.joelclaw.quarantine import Quarantine, Quarantined
 from bridge.joelclaw.redis_client import connect
 from bridge.journal.redis import RedisJournal
-from bridge.message import Invocation, Message, Outcome, RuntimeName
+from bridge.message import Invocation, Judge, Message, Outcome, RuntimeName
 from bridge.runtimes.python import PythonRuntime
-from bridge.runtimes.runtime import Runtime
+from bridge.runtimes.runtime import Runtime, unjudged
 from bridge.subsystems.triage import handle
 from bridge.telemetry import Telemetry
 from tests.deadline import DEADLINE_S, until
@@ -45,10 +45,10 @@ class Python(PythonRuntime):
 
     before: Around | None = None
 
-    async def handle(self, invocation: Invocation) -> Outcome:
+    async def handle(self, invocation: Invocation, judge: Judge = unjudged) -> Outcome:
         if self.before is not None:
             await self.before(invocation)
-        return await super().handle(invocation)
+        return await super().handle(invocation, judge)
 
 
 class Dispatching(Dispatcher):

@@ -27,8 +27,9 @@ from bridge.joelclaw.envelopes import Envelopes
 from bridge.joelclaw.terminal.terminal import MAX_CLIENTS, Terminal
 from bridge.joelclaw.terminal.topic import check_terminal
 from bridge.journal.redis import RedisJournal
-from bridge.message import Invocation, Message, Outcome
+from bridge.message import Invocation, Judge, Message, Outcome
 from bridge.runtimes.python import PythonRuntime
+from bridge.runtimes.runtime import unjudged
 from bridge.settings import Settings
 from bridge.subsystems import terminal as relay
 from bridge.telemetry import Telemetry
@@ -62,11 +63,11 @@ class Python(PythonRuntime):
     gate: asyncio.Event | None = None
     begun: asyncio.Event
 
-    async def handle(self, invocation: Invocation) -> Outcome:
+    async def handle(self, invocation: Invocation, judge: Judge = unjudged) -> Outcome:
         if self.gate is not None and invocation.operation == "prompt":
             self.begun.set()
             await self.gate.wait()
-        return await super().handle(invocation)
+        return await super().handle(invocation, judge)
 
 
 class Client:

@@ -76,7 +76,7 @@ defmodule Counter do
     %{"effect" => "emit", "type" => "counter.added", "payload" => payload}
   end
 
-  defp fail("refuse", _state), do: {:error, "no", "told to refuse"}
+  defp fail("refuse", _state), do: {:error, "no", "told to refuse", %{"how" => "refuse"}}
   defp fail("crash", _state), do: raise("told to crash")
   defp fail("loop", state), do: fail("loop", state)
   defp fail("bad_reply", state), do: {:ok, %{"unexpected" => true}, [], state}

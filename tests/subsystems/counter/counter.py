@@ -77,7 +77,7 @@ def _events(request: dict[str, Any], context: Context) -> list[dict[str, Any]]:
 def _fail(state: dict[str, Any], how: str) -> Answer:
     match how:
         case "refuse":
-            raise Refusal("no")
+            raise Refusal("no", "told to refuse", how="refuse")
         case "crash":
             raise RuntimeError("as asked")
         case "loop":

@@ -94,7 +94,7 @@ function added(state: State, n: number, tag: string): Outcome<Total, State> {
 function misbehave(state: State, how: How): Outcome<unknown, State> {
   switch (how) {
     case "refuse":
-      throw new Refusal("no");
+      throw new Refusal("no", "told to refuse", { how: "refuse" });
     case "crash":
       throw new Error("crashed on demand");
     case "loop":

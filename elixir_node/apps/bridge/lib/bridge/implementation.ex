@@ -16,9 +16,10 @@ defmodule Bridge.Implementation do
   Return reply, effects and the key's next state, or refuse.
 
   For a query the effects are empty and the state is ignored. A `reason` must be declared in
-  the operation's `errors`. Raising is the implementation's fault, not a refusal.
+  the operation's `errors`; `detail` is for programs, the client gets it. Raising is the implementation's fault, not a refusal.
   """
   @callback handle(state :: json, operation :: String.t(), request :: map, context :: map) ::
               {:ok, reply :: json, [effect], state :: json}
               | {:error, reason :: String.t(), message :: String.t()}
+              | {:error, reason :: String.t(), message :: String.t(), detail :: map}
 end

@@ -71,6 +71,15 @@ defmodule Bridge.KeysTest do
   test "a refusal has a reason and a message", %{keys: keys} do
     assert run(keys, "refuse") ==
              %{"refused" => %{"reason" => "no", "message" => "told to", "detail" => %{}}}
+
+    assert run(keys, "refuse_in_pieces") ==
+             %{
+               "refused" => %{
+                 "reason" => "no",
+                 "message" => "a\uFFFD\uFFFDb",
+                 "detail" => %{"n" => 1}
+               }
+             }
   end
 
   test "a subsystem or a contract the node does not have is a fault", %{keys: keys} do
@@ -102,7 +111,7 @@ defmodule Bridge.KeysTest do
     assert run(keys, "nonsense") ==
              fault(
                "off_contract",
-               "nonsense: expected {:ok, reply, effects, state} or {:error, reason, message}"
+               "nonsense: expected {:ok, reply, effects, state} or {:error, reason, message[, detail]}"
              )
   end
 

@@ -40,5 +40,9 @@ defmodule Bridge.SubsystemsTest do
   end
 
   defp answer(%{"ok" => ok}, _command), do: ok
-  defp answer(%{"refused" => %{"reason" => reason}}, _step), do: %{"refused" => reason}
+
+  defp answer(%{"refused" => refused}, %{"expect" => expect}) do
+    {reason, refused} = Map.pop!(refused, "reason")
+    refused |> Map.put("refused", reason) |> Map.take(Map.keys(expect))
+  end
 end

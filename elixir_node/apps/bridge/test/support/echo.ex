@@ -9,6 +9,10 @@ defmodule Bridge.Test.Echo do
   def handle(state, "echo", request, _context), do: {:ok, request, [], state}
   def handle(state, "context", _request, context), do: {:ok, context, [], state}
   def handle(_state, "refuse", _request, _context), do: {:error, "no", "told to"}
+
+  def handle(_state, "refuse_in_pieces", _request, _context),
+    do: {:error, "no", "a" <> <<0xF0, 0xFF>> <> "b", %{"n" => 1}}
+
   def handle(_state, "crash", _request, _context), do: raise("told to")
   def handle(_state, "exit", _request, _context), do: exit(:told_to)
   def handle(_state, "throw", _request, _context), do: throw(:told_to)

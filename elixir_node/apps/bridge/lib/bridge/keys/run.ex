@@ -12,6 +12,7 @@ defmodule Bridge.Keys.Run do
 
   @word_bytes :erlang.system_info(:wordsize)
   @max_text 500
+  @outcomes "{:ok, reply, effects, state} or {:error, reason, message[, detail]}"
 
   @doc "Start a run; the heap limit does not see binaries on OTP 25, see `binary_bytes/2`."
   @spec spawn_link(module, map, pos_integer) :: pid
@@ -58,18 +59,26 @@ defmodule Bridge.Keys.Run do
         ok(reply, effects, if(call["kind"] == "query", do: nil, else: state))
 
       {:error, reason, message} when is_binary(reason) and is_binary(message) ->
-        refused = %{"reason" => reason, "message" => message, "detail" => %{}}
-        checked(refused, %{"refused" => refused})
+        refused(reason, message, %{})
+
+      {:error, reason, message, detail}
+      when is_binary(reason) and is_binary(message) and is_map(detail) ->
+        refused(reason, message, detail)
 
       _ ->
-        text = "#{operation}: expected {:ok, reply, effects, state} or {:error, reason, message}"
-        Keys.fault("off_contract", text)
+        Keys.fault("off_contract", "#{operation}: expected #{@outcomes}")
     end
   end
 
   defp ok(reply, effects, state) do
     ok = %{"reply" => reply, "effects" => effects, "state" => state}
     checked(ok, %{"ok" => ok})
+  end
+
+  # The message is for people: what is no text in it must not lose the answer.
+  defp refused(reason, message, detail) do
+    refused = %{"reason" => reason, "message" => legible(message), "detail" => detail}
+    checked(refused, %{"refused" => refused})
   end
 
   # The parts one by one: each may be as deep as JSON may be here.
@@ -109,7 +118,13 @@ defmodule Bridge.Keys.Run do
     end
   end
 
-  defp text(text) do
-    if String.valid?(text), do: String.slice(text, 0, @max_text), else: "(text that is not UTF-8)"
+  defp text(text), do: text |> legible() |> String.slice(0, @max_text)
+
+  # `String.replace_invalid/2` is younger than the oldest Elixir this runs on.
+  defp legible(text) do
+    case :unicode.characters_to_binary(text) do
+      valid when is_binary(valid) -> valid
+      {_error, valid, <<_, rest::binary>>} -> valid <> "\uFFFD" <> legible(rest)
+    end
   end
 end
