@@ -391,7 +391,11 @@ class _Joelclaw:
         elif outlet.kind == "session" and self._pusher is not None:
             receiver = SessionOutlet(self._pusher, outlet.session)
         deliverer = (
-            Deliverer(token, deliveries, receiver, quarantine, telemetry) if receiver else None
+            Deliverer(
+                token, deliveries, receiver, quarantine, telemetry, zone=self._settings.zone
+            )
+            if receiver
+            else None
         )
         return OutletAdapter(outlet, deliveries, deliverer, self._pusher, telemetry), feeds
 

@@ -53,7 +53,27 @@ it, and so does `joelclaw gateway restart`:
   under launchd   kill -STOP $(cat /tmp/joelclaw/gateway.pid), then
                   launchctl bootout gui/$UID/com.joel.gateway: stopped, it cannot act on the
                   SIGTERM, and launchd kills it some seconds later
-What comes meanwhile waits in the list."""
+  as a daemon of  the same as root: sudo kill -STOP $(cat /tmp/joelclaw/gateway.pid), then
+  the system      sudo launchctl bootout system/com.joel.gateway
+`launchctl print gui/$UID/com.joel.gateway` and `launchctl print system/com.joel.gateway` tell
+which it is. With KeepAlive launchd starts again what is only killed. What comes meanwhile waits
+in the list."""
+
+# What the daemon of February did beside handing events to its agent.
+NOBODY_WILL = """What the daemon did, and nobody will do from then on:
+  escalations     it told Telegram at once what is fatal or asks for it. They come as
+                  `triage.escalation`, Telegram's texts, buttons and flags with the event
+  answers         it sent what its agent answered to the channel an event came from: the
+                  receiver has `origin_session`
+  the prompt      it added notes of the vault and what is recalled of earlier talks
+  its other lists joelclaw:outbound:messages and joelclaw:media:outbound are not read"""
+TERMINAL = """  the terminal    on port 3018: BRIDGE_TERMINAL_PORT gives `joelclaw tui` one"""
+
+RECEIVERS = {
+    "session": "a member of joelclaw:gateway:sessions called {session}; its reader enters itself",
+    "serve": "a process that runs `deliver` of the SDK on the bridge's Redis",
+    "topic": "a WebSocket client that has joined outlet:gateway",
+}
 
 
 def add(commands: Commands) -> None:
@@ -113,6 +133,7 @@ async def _take_over(call: Call, redis: Redis, outlet: OutletStatus) -> int:
     print(f"listeners  {', '.join(status.others) or 'none'}")
     if not call.args.anyway:
         _require_ready(status, outlet)
+    print("\n".join([NOBODY_WILL] + [TERMINAL] * (call.settings.terminal_port == 0)))
     print(
         "The bridge will register as session `gateway`, move each event of "
         "joelclaw:events:gateway and\n:main into `triage`, the oldest first, and deliver what "
@@ -143,9 +164,11 @@ def _require_ready(status: IntakeStatus, outlet: OutletStatus) -> None:
             "or, if it only looks, add --anyway"
         )
     if not outlet.receiver:
+        kind, _, session = outlet.kind.partition(":")
+        counts = RECEIVERS[kind].format(session=session)
         raise CommandFailed(
-            f"nobody receives at {outlet.kind}: start it and ask again, or let what is "
-            "decided wait there with --anyway"
+            f"nobody receives at {outlet.kind}. What counts is {counts}. Start it and ask again, "
+            "or let what is decided wait there with --anyway"
         )
 
 

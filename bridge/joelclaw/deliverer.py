@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import random
 import time
 from collections.abc import Awaitable, Callable, Coroutine
@@ -18,6 +19,7 @@ from bridge.joelclaw.outlet import (
     NotNow,
     Receiver,
 )
+from bridge.joelclaw.prompt import prompt_of
 from bridge.joelclaw.quarantine import DELIVERIES_SOURCE, Put, Quarantined, text_of
 from bridge.joelclaw.redis_client import Failures
 from bridge.journal.store import Deliveries, Delivery
@@ -32,7 +34,8 @@ class Deliverer:
 
     The lease is renewed while the receiver has a delivery, however long that takes. A worker
     whose lease was taken by another, because it stood still, lets its delivery go. `token`
-    begins with the outlet's kind and names the worker: `status` shows it.
+    begins with the outlet's kind and names the worker: `status` shows it. The receiver gets
+    each event with its text for a language model, `prompt`, times of day told in `zone`.
     """
 
     def __init__(
@@ -43,6 +46,7 @@ class Deliverer:
         quarantine: Put,
         telemetry: Telemetry,
         *,
+        zone: str = "UTC",
         lease_ms: int = LEASE_MS,
         first_retry_ms: int = FIRST_RETRY_MS,
     ) -> None:
@@ -51,6 +55,7 @@ class Deliverer:
         self._receiver = receiver
         self._quarantine = quarantine
         self._telemetry = telemetry
+        self._zone = zone
         self._lease_ms = lease_ms
         self._rest_s = lease_ms / 3000  # how long at most nothing is asked of the journal
         self._first_retry_ms = first_retry_ms
@@ -60,12 +65,13 @@ class Deliverer:
     async def run(self) -> None:
         """Deliver until `close`, through any trouble of the bridge's Redis."""
         while not self._closing.is_set():
-            if not self._receiver.present:
-                await self._release()
-                await self._first_of(self._closing.wait(), self._receiver.change())
-                continue
+            present = self._receiver.present
             try:
-                await self._once()
+                if present:
+                    await self._once()
+                else:
+                    await self._release()
+                    await self._first_of(self._closing.wait(), self._receiver.change(present))
             except (BridgeError, *Failures) as error:
                 await self._pause(self._outage.failed(error))
         await self._release()
@@ -95,8 +101,9 @@ class Deliverer:
         if not attempt:
             return
         try:
+            worded = self._worded(delivery)
             removed = await self._first_of(
-                self._closing.wait(), self._lost(), self._receiver.deliver(delivery)
+                self._closing.wait(), self._lost(), self._receiver.deliver(worded)
             )
         except DeliveryFailed as failure:
             await self._failed(delivery, attempt, str(failure))
@@ -120,6 +127,12 @@ class Deliverer:
                 await self._deliveries.give_back(self._token, position)
         else:
             self._telemetry.emit("delivery_lost", text=f"{delivery.event.id}: another has it")
+
+    def _worded(self, delivery: Delivery) -> Delivery:
+        event = delivery.event
+        prompt = prompt_of(event.type, event.payload, self._zone)
+        worded = dataclasses.replace(event, payload={**event.payload, "prompt": prompt})
+        return dataclasses.replace(delivery, event=worded)
 
     async def _failed(self, delivery: Delivery, attempt: int, text: str) -> None:
         longest_ms = min(self._first_retry_ms * 2 ** (attempt - 1), LAST_RETRY_MS)
@@ -181,7 +194,9 @@ class Deliverer:
     ) -> None:
         """Wait so long, or until `sooner` is done, told to close, or the receiver changes."""
         await self._first_of(
-            self._closing.wait(), self._receiver.change(), sooner or asyncio.sleep(seconds)
+            self._closing.wait(),
+            self._receiver.change(self._receiver.present),
+            sooner or asyncio.sleep(seconds),
         )
 
     @staticmethod

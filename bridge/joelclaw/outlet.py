@@ -37,8 +37,8 @@ class Receiver(Protocol):
         """Whether there is somebody to deliver to; the lease is left to others while not."""
         ...
 
-    async def change(self) -> None:
-        """Return when `present` is another."""
+    async def change(self, present: bool) -> None:
+        """Return when `present` is another than the caller knows."""
         ...
 
     async def deliver(self, delivery: Delivery) -> bool:

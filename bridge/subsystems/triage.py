@@ -115,20 +115,34 @@ def _carry_out(decision: str, state: JSON, event: JSON, now_ms: int) -> tuple[Ef
 
 
 def _prompt(event: JSON) -> dict[str, JSON]:
-    payload = event["payload"]
-    text = _text(payload, "prompt") or _text(payload, "message") or event["type"]
-    prompt = {"prompt": text, "event_ids": [event["id"]]}
+    payload = _storable(event)["payload"]
+    prompt: dict[str, JSON] = {"event_ids": [event["id"]], "events": [event]}
+    if text := _text(payload, "prompt"):
+        prompt["prompt"] = text
     if origin := _text(payload, "originSession"):
         prompt["origin_session"] = origin
-    return _emit("triage.prompt", prompt)
+    return _emit("triage.escalation" if _escalates(event) else "triage.prompt", prompt)
+
+
+def _escalates(event: JSON) -> bool:
+    payload = event["payload"]
+    return (
+        event["type"] == "system.fatal"
+        or payload.get("level") == "fatal"
+        or payload.get("immediateTelegram") is True
+    )
+
+
+def _storable(event: JSON) -> JSON:
+    if _levels(event) > MAX_LEVELS:
+        raise Refusal("too_deep", f"the event nests more than {MAX_LEVELS} levels")
+    return event
 
 
 def _added(state: JSON, event: JSON, now_ms: int) -> tuple[Effects, JSON]:
     """Add the event to the batch; flush a batch that is full, set the timer of a new one."""
-    if _levels(event) > MAX_LEVELS:
-        raise Refusal("too_deep", f"the event nests more than {MAX_LEVELS} levels")
     batch = state["batch"]
-    members = [*batch["members"], event]
+    members = [*batch["members"], _storable(event)]
     size = batch["size"] + _size(event)
     first = len(members) == 1
     since_ms = now_ms if first else batch["since_ms"]

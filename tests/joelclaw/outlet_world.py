@@ -42,9 +42,8 @@ class Recorder:
         self.before: Callable[[Delivery], Awaitable[None]] | None = None
         self.changed = asyncio.Event()
 
-    async def change(self) -> None:
-        before = self.present
-        while self.present == before:
+    async def change(self, present: bool) -> None:
+        while self.present == present:
             await self.changed.wait()
 
     def appear(self, present: bool = True) -> None:

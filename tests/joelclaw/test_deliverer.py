@@ -116,6 +116,26 @@ def test_without_a_receiver_everything_is_kept_and_the_lease_left_to_others() ->
     run(test)
 
 
+def test_a_receiver_that_appears_while_the_lease_is_let_go_gets_what_waits() -> None:
+    async def test(world: World) -> None:
+        receiver = Recorder()
+        receiver.present = False
+        ids = await world.emit("a")
+        world.start("one", receiver)
+        deliverer, _ = world.running["one"]
+        release = deliverer._deliveries.release
+
+        async def appear_meanwhile(token: str) -> None:
+            await release(token)
+            receiver.appear()
+
+        deliverer._deliveries.release = appear_meanwhile  # type: ignore[method-assign]  # the gap
+        await until(lambda: receiver.taken == ids)
+        await world.until_delivered()
+
+    run(test)
+
+
 def test_a_receiver_that_is_away_is_no_failure_however_long() -> None:
     async def test(world: World) -> None:
         receiver = Recorder()

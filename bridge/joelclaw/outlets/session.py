@@ -44,7 +44,7 @@ class SessionOutlet:
         self._ringing: asyncio.Task[None] | None = None
         self._clock_ms = clock_ms
 
-    async def change(self) -> None:
+    async def change(self, present: bool) -> None:
         await asyncio.Event().wait()  # it is always there
 
     async def deliver(self, delivery: Delivery) -> bool:
@@ -78,12 +78,15 @@ class SessionOutlet:
 
 
 def system_event_of(event: Event, now_ms: int) -> dict[str, JSON]:
-    """Return what joelclaw's readers take: all five fields, and a prompt.
+    """Return what joelclaw's readers take: all five fields, and what they act on in a payload.
 
     `ts` is the time of the push, as everybody's is: the pi extension drops what is older than
     five minutes, however long it was on its way. `originSession` is where the daemon answers.
+    What a single event had in its payload stands in this one's too, such as its `level`.
     """
-    payload = {**event.payload, "prompt": prompt_of(event.type, event.payload)}
+    events = event.payload.get("events", [])
+    own = events[0]["payload"] if len(events) == 1 else {}
+    payload = {**own, **event.payload}
     if origin := event.payload.get("origin_session"):
         payload["originSession"] = origin
     return {
@@ -93,16 +96,3 @@ def system_event_of(event: Event, now_ms: int) -> dict[str, JSON]:
         "payload": payload,
         "ts": now_ms,
     }
-
-
-def prompt_of(type: str, payload: dict[str, JSON]) -> str:
-    """Return what a language model is given: the prompt decided on, or a digest's text."""
-    prompt = payload.get("prompt")
-    if isinstance(prompt, str) and prompt.strip():
-        return prompt
-    count, by_type = payload.get("count"), payload.get("by_type")
-    if type.endswith(".digest") and isinstance(by_type, dict):
-        events = "event" if count == 1 else "events"
-        lines = (f"- {name}: {by_type[name]}" for name in sorted(by_type))
-        return "\n".join((f"Digest of {count} {events}:", *lines))
-    return type

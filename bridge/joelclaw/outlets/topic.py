@@ -128,9 +128,8 @@ class TopicOutlet:
     def present(self) -> bool:
         return bool(self._clients)
 
-    async def change(self) -> None:
-        before = self.present
-        while self.present == before:
+    async def change(self, present: bool) -> None:
+        while self.present == present:
             await self._changed.wait()
 
     async def deliver(self, delivery: Delivery) -> bool:

@@ -8,19 +8,21 @@ import type { Redis } from "ioredis";
 
 import { hold, settle } from "./generated/scripts.ts";
 import type { Json } from "./json.ts";
+import { promptOf } from "./prompt.ts";
 import { connect, isDisconnect, usable, type Log } from "./redis.ts";
 
 /** An event of a subsystem, handed to whoever has to know. */
 export interface Delivery {
   /** The same each time the event comes: what was taken before can be recognised by it. */
   id: string;
-  /** `triage.prompt` or `triage.digest`. */
+  /** `triage.prompt`, `triage.escalation` (of what the daemon tells at once), `triage.digest`. */
   type: string;
   key: string;
   /** Number of the commit on this key, and of the event in that commit. */
   seq: number;
   n: number;
-  payload: { [member: string]: Json };
+  /** As `triage` emitted it, the events whole, and `prompt`: the text for a language model. */
+  payload: { prompt: string; [member: string]: Json };
   /** 1, or more if it was begun before, here or by somebody who did not end it. */
   attempt: number;
   /** Aborted when it is no longer ours to take: another has it by now, or `close` was called. */
@@ -271,7 +273,8 @@ interface CloudEvent {
 
 function read({ text }: First, attempt: number, signal: AbortSignal): Delivery {
   const { id, type, subject, seq, n, data } = JSON.parse(text) as CloudEvent;
-  return { id, type, key: subject, seq, n, payload: data, attempt, signal };
+  const payload = { ...data, prompt: promptOf(type, data) };
+  return { id, type, key: subject, seq, n, payload, attempt, signal };
 }
 
 /** The event's id, or for a text that is none its place in the line. */

@@ -86,13 +86,16 @@ def test_a_take_needs_an_outlet_and_somebody_who_receives_there(
     with Up(tmp_path / "b", **ALONE, **url, **OUTLET):
         done = bridge(tmp_path / "b", "joelclaw", "take", "--yes")
         assert done.returncode == 1
-        assert "nobody receives at session:operator" in done.stderr
+        assert "nobody receives at session:operator. What counts is a member of " in done.stderr
+        assert "joelclaw:gateway:sessions called operator;" in done.stderr
         asked = bridge(tmp_path / "b", "joelclaw", "take", "--anyway")
         assert asked.returncode == 2
         assert "ask with --yes" in asked.stderr
         taken = bridge(tmp_path / "b", "joelclaw", "take", "--anyway", "--yes")
         assert taken.returncode == 0, taken.stderr
         assert "taken: worker " in taken.stdout
+        assert "nobody will do from then on" in taken.stdout
+        assert "BRIDGE_TERMINAL_PORT gives" in taken.stdout
 
 
 def test_a_daemon_that_still_listens_is_named_with_the_way_to_end_it(

@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 
 from bridge.contracts.files import ROOT
-from bridge.joelclaw.outlets.session import prompt_of
 from bridge.joelclaw.push import envelope_id
 from tests.deadline import DEADLINE_S, until
 from tests.joelclaw.outlet_world import World, run
@@ -160,22 +159,3 @@ def test_a_reader_that_reads_nothing_holds_nobody_up_for_ever() -> None:
         assert await world.prompts() == ["a", "b", "c"]
 
     run(test)
-
-
-# -- the text ----------------------------------------------------------------------------------
-def test_a_prompt_is_handed_on_word_for_word() -> None:
-    assert prompt_of("triage.prompt", {"prompt": " Look\nat it. "}) == " Look\nat it. "
-
-
-def test_a_digest_is_a_line_for_each_type_in_order() -> None:
-    by_type = {"meeting.analyzed": 1, "discovery.captured": 7}
-    payload = {"count": 8, "by_type": by_type, "members": []}
-    text = "Digest of 8 events:\n- discovery.captured: 7\n- meeting.analyzed: 1"
-    assert prompt_of("triage.digest", payload) == text
-    one = {"count": 1, "by_type": {"a": 1}, "members": []}
-    assert prompt_of("triage.digest", one) == "Digest of 1 event:\n- a: 1"
-
-
-@pytest.mark.parametrize("payload", [{}, {"prompt": " \n"}, {"prompt": 7}])
-def test_what_has_no_text_is_named_by_its_type(payload: dict[str, object]) -> None:
-    assert prompt_of("triage.prompt", payload) == "triage.prompt"

@@ -49,6 +49,9 @@ export interface SystemEvent {
    * Unique, made by the producer.
    */
   id: string;
+  /**
+   * Any text: some services push a whole sentence.
+   */
   type: string;
   source: string;
   payload: {

@@ -53,17 +53,16 @@ export const schema = {
           "maxLength": 200
         },
         "type": {
+          "description": "Any text: some services push a whole sentence.",
           "type": "string",
           "minLength": 1,
-          "maxLength": 256,
           "not": {
             "const": "__proto__"
           }
         },
         "source": {
           "type": "string",
-          "minLength": 1,
-          "maxLength": 256
+          "minLength": 1
         },
         "payload": {
           "type": "object",
@@ -94,8 +93,7 @@ export const schema = {
         "type": {
           "description": "The type of the SystemEvent.",
           "type": "string",
-          "minLength": 1,
-          "maxLength": 256
+          "minLength": 1
         },
         "priority": {
           "description": "Of `notify send` and notifyGateway only.",
@@ -294,8 +292,7 @@ export const schema = {
         },
         "source": {
           "type": "string",
-          "minLength": 1,
-          "maxLength": 256
+          "minLength": 1
         },
         "ts": {
           "description": "Milliseconds since 1970.",

@@ -7,7 +7,7 @@ export type Mode = "awake" | "asleep";
 export type Types = string[];
 export type Time = number;
 /**
- * duplicate: nothing at all changes. sleep, wake: as the operations. suppressed: nothing but that the id is remembered. batched: the event is kept whole for the digest; the first member sets the timer `flush`, 3,600,000 ms from then; at 100 members or a size of 131,072 the batch is flushed at once, also while asleep. immediate: `triage.prompt` is emitted.
+ * duplicate: nothing at all changes. sleep, wake: as the operations. suppressed: nothing but that the id is remembered. batched: the event is kept whole for the digest; the first member sets the timer `flush`, 3,600,000 ms from then; at 100 members or a size of 131,072 the batch is flushed at once, also while asleep. immediate: `triage.prompt` is emitted; `triage.escalation` in its place for what the daemon sends to Telegram at once: the type is system.fatal, payload.level is fatal, or payload.immediateTelegram is true.
  */
 export type Decision = "duplicate" | "sleep" | "wake" | "suppressed" | "batched" | "immediate";
 /**
@@ -31,7 +31,7 @@ export interface Subsystem {
   state: State;
   operations: {
     /**
-     * Decide what becomes of an event, by the first rule that matches, and do it: see Decision and Rule. What is to be batched and nests more than 32 levels, its own first, is refused: it could not be stored. The id of every other event is remembered.
+     * Decide what becomes of an event, by the first rule that matches, and do it: see Decision and Rule. What is to be batched or handed on and nests more than 32 levels, its own first, is refused: it could not be stored. The id of every other event is remembered.
      */
     receive: {
       request: Receive;
@@ -75,6 +75,7 @@ export interface Subsystem {
   };
   events: {
     "triage.prompt": Prompt;
+    "triage.escalation": Prompt;
     "triage.digest": Digest;
   };
 }
@@ -123,6 +124,9 @@ export interface SystemEvent {
    * Unique, made by the producer.
    */
   id: string;
+  /**
+   * Any text: some services push a whole sentence.
+   */
   type: string;
   source: string;
   payload: {
@@ -177,10 +181,14 @@ export interface ByType {
 }
 export interface Prompt {
   /**
-   * payload.prompt, else payload.message, else the type. A member counts if it is a text that is not blank, ASCII white space taken away; it is then used as it is.
+   * payload.prompt if it counts: if it is a text that is not blank, ASCII white space taken away; it is then used as it is. Else it is left out, and whoever delivers the event writes the text from `events`.
    */
-  prompt: string;
+  prompt?: string;
   event_ids: string[];
+  /**
+   * Whole, as they were received, Telegram's flags and texts in their payload included.
+   */
+  events: SystemEvent[];
   /**
    * payload.originSession if it counts, by the same rule; else left out.
    */

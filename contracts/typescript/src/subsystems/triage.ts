@@ -90,20 +90,31 @@ function carryOut(decision: Decision, state: State, event: SystemEvent, now_ms: 
   }
 }
 
-function prompt({ id, type, payload }: SystemEvent): Effect {
-  const text = textOf(payload["prompt"]) || textOf(payload["message"]) || type;
-  const emitted: Prompt = { prompt: text, event_ids: [id] };
+function prompt(event: SystemEvent): Effect {
+  const { id, payload } = storable(event);
+  const emitted: Prompt = { event_ids: [id], events: [event] };
+  const text = textOf(payload["prompt"]);
+  if (text) emitted.prompt = text;
   const origin = textOf(payload["originSession"]);
   if (origin) emitted.origin_session = origin;
-  return { effect: "emit", type: "triage.prompt", payload: { ...emitted } };
+  const type = escalates(event) ? "triage.escalation" : "triage.prompt";
+  return { effect: "emit", type, payload: { ...emitted } };
+}
+
+function escalates({ type, payload: { level, immediateTelegram } }: SystemEvent): boolean {
+  return type === "system.fatal" || level === "fatal" || immediateTelegram === true;
+}
+
+function storable(event: SystemEvent): SystemEvent {
+  if (levels(event) > MAX_LEVELS) {
+    throw new Refusal("too_deep", `the event nests more than ${MAX_LEVELS} levels`);
+  }
+  return event;
 }
 
 /** Add the event to the batch; flush a batch that is full, set the timer of a new one. */
 function added(state: State, event: SystemEvent, now_ms: number): Change {
-  if (levels(event) > MAX_LEVELS) {
-    throw new Refusal("too_deep", `the event nests more than ${MAX_LEVELS} levels`);
-  }
-  const members = [...state.batch.members, event];
+  const members = [...state.batch.members, storable(event)];
   const size = state.batch.size + sizeOf(event);
   const first = members.length === 1;
   const since_ms = first ? now_ms : state.batch.since_ms;

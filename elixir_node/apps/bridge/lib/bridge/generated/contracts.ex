@@ -36,7 +36,7 @@ defmodule Bridge.Generated.Contracts do
     },
     "triage" => %{
       version: 1,
-      digest: "8c85edcc55b375d6b1e593299526caa42db9de21ccec9a74bf4f859d45bfc506",
+      digest: "7a57a56a7b2bdeafd295e3e0dcf91009d48ba5f441e5158e31bc3422d02c2c7c",
       owner: "python",
       fallback: "python",
       timeout_ms: 5000

@@ -90,14 +90,18 @@ defmodule Bridge.Subsystems.Triage do
 
   defp carry_out("suppressed", state, _event, _now_ms), do: {:ok, [], state}
 
-  # Asleep, only what wakes.
-  defp carry_out("immediate", state, event, _now_ms), do: {:ok, [prompt(event)], awake(state)}
+  # What is kept or handed on has to be storable.
+  defp carry_out(decision, state, event, now_ms) do
+    cond do
+      levels(event) > @max_levels ->
+        {:error, "too_deep", "the event nests more than #{@max_levels} levels"}
 
-  defp carry_out("batched", %{"batch" => batch} = state, event, now_ms) do
-    if levels(event) > @max_levels do
-      {:error, "too_deep", "the event nests more than #{@max_levels} levels"}
-    else
-      add(state, batch, event, now_ms)
+      # Asleep, only what wakes.
+      decision == "immediate" ->
+        {:ok, [prompt(event)], awake(state)}
+
+      decision == "batched" ->
+        add(state, state["batch"], event, now_ms)
     end
   end
 
@@ -130,12 +134,23 @@ defmodule Bridge.Subsystems.Triage do
     {:ok, effects, %{state | "batch" => %{"since_ms" => nil, "size" => 0, "members" => []}}}
   end
 
-  defp prompt(%{"id" => id, "type" => type, "payload" => payload}) do
-    text = text(payload["prompt"]) || text(payload["message"]) || type
-    prompt = %{"prompt" => text, "event_ids" => [id]}
-    origin = text(payload["originSession"])
-    emit("triage.prompt", if(origin, do: Map.put(prompt, "origin_session", origin), else: prompt))
+  defp prompt(%{"id" => id, "payload" => payload} = event) do
+    prompt =
+      %{"event_ids" => [id], "events" => [event]}
+      |> put_text("prompt", payload["prompt"])
+      |> put_text("origin_session", payload["originSession"])
+
+    emit(if(escalates?(event), do: "triage.escalation", else: "triage.prompt"), prompt)
   end
+
+  defp put_text(prompt, name, value) do
+    if text = text(value), do: Map.put(prompt, name, text), else: prompt
+  end
+
+  defp escalates?(%{"type" => "system.fatal"}), do: true
+  defp escalates?(%{"payload" => %{"level" => "fatal"}}), do: true
+  defp escalates?(%{"payload" => %{"immediateTelegram" => true}}), do: true
+  defp escalates?(_event), do: false
 
   # A member as it is if it is a text that is not blank in ASCII.
   defp text(value), do: if(is_binary(value) and value =~ ~r/[^\t-\r ]/, do: value)
