@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+MAX_TEXT = 500
+
 # code -> (retryable, meaning). The codes are on the wire: never rename one, never reuse one.
 CODES: dict[str, tuple[bool, str]] = {
     "invalid_frame": (False, "the frame is not a Phoenix Channels message"),
@@ -67,6 +69,16 @@ class BridgeError(Exception):
             "retryable": self.retryable,
             "detail": self.detail,
         }
+
+
+def text_of(error: BaseException) -> str:
+    """Return an exception's class and text; it may be anybody's, so its text may fail too."""
+    try:
+        text = legible(str(error), MAX_TEXT)
+    except BaseException:  # a `__str__` of somebody else's
+        text = "its text cannot be had"
+    name = type(error).__name__
+    return f"{name}: {text}" if text else name
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import zlib
 
 from bridge.link.errors import BadTerm
+from bridge.link.terms import VERSION
 
 
 def inflate(frame: bytes, max_bytes: int) -> bytes:
@@ -24,4 +25,4 @@ def inflate(frame: bytes, max_bytes: int) -> bytes:
         raise BadTerm(f"{announced} bytes after inflating", f"{len(term)} and not the same end")
     if inflater.unused_data:
         raise BadTerm("the end of the frame", f"{len(inflater.unused_data)} more bytes")
-    return b"\x83" + term
+    return VERSION + term

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import reprlib
 from typing import Any, ClassVar
+
+from bridge.errors import MAX_TEXT
 
 
 class LinkError(Exception):
@@ -95,5 +98,24 @@ class LinkFault(LinkError):
         if type(term) is tuple and len(term) == 4:
             self.language, self.kind, self.value, self.stacktrace = term
         super().__init__(
-            f"{self.language or 'peer'} {self.kind or 'error'}: {str(self.value)[:500]}"
+            f"{shown(self.language) or 'peer'} {shown(self.kind) or 'error'}: {shown(self.value)}"
         )
+
+
+class _Short(reprlib.Repr):
+    """Terms as text, cut short. `repr` itself fails at an integer of more than 4,300 digits."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.maxstring = self.maxother = MAX_TEXT
+
+    def repr_int(self, x: int, level: int) -> str:
+        return repr(x) if x.bit_length() <= 256 else f"(an integer of {x.bit_length()} bits)"
+
+
+_short = _Short().repr
+
+
+def shown(term: Any) -> str:
+    """Return any decoded term as text of at most `MAX_TEXT` characters."""
+    return (term if isinstance(term, str) else _short(term))[:MAX_TEXT]

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from inspect import isawaitable
 from typing import Any
 
+from bridge.errors import text_of
 from bridge.link.errors import LinkClosed, LinkError, LinkTimeout
 from bridge.link.messages import Call
 from bridge.link.session import Counters, Session, SessionLimits, Settled
@@ -104,9 +105,8 @@ class Link:
         self._flush_soon()
         try:
             return await future
-        except asyncio.CancelledError:
+        finally:  # also when the caller was cancelled, or closed
             self._session.forget(id)
-            raise
 
     def cast(self, message: Any) -> None:
         """Send a message that has no answer. Raises LinkClosed, LinkBusy or BadValue."""
@@ -177,14 +177,14 @@ class Link:
             return
         try:
             self._on_cast(message)
-        except Exception:  # a cast has no answer to put it in, and must not end the link
+        except BaseException:  # a cast has no answer to put it in, and must not end the link
             self._session.counters.failed_casts += 1
 
     def _start(self, call: Call) -> None:
         try:
             value = self._functions[call.function](call.args)
-        except Exception as error:  # whatever it is, the peer must get an answer
-            self._answer(call, None, _text_of(error))
+        except BaseException as error:  # whatever it is, also SystemExit: the peer gets an answer
+            self._answer(call, None, text_of(error))
             return
         if isawaitable(value):
             self._tasks.add(self._loop.create_task(self._finish(call, value)))
@@ -192,15 +192,18 @@ class Link:
             self._answer(call, value)
 
     async def _finish(self, call: Call, pending: Awaitable[Any]) -> None:
+        task = asyncio.current_task()
         try:
             value = await pending
-        except Exception as error:  # as above
-            self._answer(call, None, _text_of(error))
+        except BaseException as error:  # as above; a function may end in CancelledError by itself
+            self._answer(call, None, text_of(error))
+            if task is not None and task.cancelling():
+                raise
         else:
             self._answer(call, value)
         finally:
             # Not by a done callback, which would cost another turn of the loop.
-            self._tasks.discard(asyncio.current_task())
+            self._tasks.discard(task)
         self._flush_soon()
 
     def _answer(self, call: Call, value: Any, failure: str = "") -> None:
@@ -280,7 +283,3 @@ class Link:
 
 
 _PING = object()
-
-
-def _text_of(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}"

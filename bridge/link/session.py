@@ -11,7 +11,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
-from bridge.link.errors import BadValue, LinkBusy, LinkClosed, LinkError, LinkFault
+from bridge.errors import MAX_TEXT
+from bridge.link.errors import BadMessage, BadValue, LinkBusy, LinkClosed, LinkError, LinkFault
 from bridge.link.framing import FrameReader, FrameWriter
 from bridge.link.messages import (
     Call,
@@ -23,7 +24,7 @@ from bridge.link.messages import (
     decode_message,
     encode_message,
 )
-from bridge.link.terms import Atom, Limits
+from bridge.link.terms import VERSION, Atom, Limits
 
 MODULE: Final = "bridge"
 LANGUAGE: Final = Atom("python")
@@ -33,7 +34,6 @@ PONG: Final = Atom("pong")
 FailureClass = Literal[
     "bad_term", "bad_value", "crashed", "no_hello", "overloaded", "unknown_function"
 ]
-MAX_TEXT = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +53,7 @@ class SessionLimits:
 class Counters:
     """What was asked, dropped or refused since the link came up.
 
+    `malformed` are frames of which nothing came, or a failure of the call they name.
     `lost_failures` are failures the peer reported without an id, `failed_casts` our own.
     """
 
@@ -180,15 +181,23 @@ class Session:
     def receive(self, data: bytes) -> Iterator[Event]:
         """Take bytes of the stream; yield what the caller must act on.
 
-        A yielded Call is to be run and ended by `answer` or `fail`. Raises BadFrame or
-        BadMessage when the stream is beyond repair, LinkBusy when the peer calls but does not
-        read: close the link then.
+        A yielded Call is to be run and ended by `answer` or `fail`. A frame that is bad by
+        itself costs at most the call it names. Raises BadFrame or BadMessage when the stream is
+        beyond repair, LinkBusy when the peer calls but does not read: close the link then.
         """
         self._reader.feed(data)
         waiting = self._waiting
         while frames := self._reader.take():
             for frame in frames:
-                message = decode_message(frame, self._terms)
+                try:
+                    message = decode_message(frame, self._terms)
+                except BadMessage:
+                    # A term of another kind is its own fault; no term at all, and the stream
+                    # has slipped: a length was read out of a text.
+                    if frame[:1] != VERSION:
+                        raise
+                    self.counters.malformed += 1
+                    continue
                 if isinstance(message, Result):
                     waiter = waiting.pop(message.id, None)
                     if waiter is None:

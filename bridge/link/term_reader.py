@@ -30,6 +30,7 @@ from bridge.link.terms import (
     SMALL_INTEGER,
     SMALL_TUPLE,
     STRING,
+    VERSION,
     Atom,
     Limits,
     Opaque,
@@ -57,7 +58,7 @@ class TermReader:
     __slots__ = ("_elements", "_end", "at", "data", "depth")
 
     def __init__(self, frame: bytes, limits: Limits = DEFAULT_LIMITS) -> None:
-        if frame[:1] != b"\x83":
+        if frame[:1] != VERSION:
             raise BadTerm("version 131", str(frame[0]) if frame else "an empty frame")
         if len(frame) > limits.max_bytes:
             raise BadTerm(f"a term of at most {limits.max_bytes} bytes", f"{len(frame)}")

@@ -93,13 +93,14 @@ class Limits:
     max_elements: int = 262_144
 
 
+VERSION: Final = b"\x83"  # the first byte of every term
 DEFAULT_LIMITS: Final = Limits()
 OPAQUE: Final = Atom("$erlport.opaque")
 
 
 def encode(term: Any) -> bytes:
     """Return a frame's bytes of what `TermReader.term` reads. Raises BadValue."""
-    parts = [b"\x83"]
+    parts = [VERSION]
     put_term(term, parts)
     return b"".join(parts)
 

@@ -14,7 +14,7 @@ from typing import Any
 import orjson
 
 from bridge.canonical import json_type
-from bridge.errors import Refusal, RuntimeFault, RuntimeUnavailable, legible
+from bridge.errors import Refusal, RuntimeFault, RuntimeUnavailable, text_of
 from bridge.message import JSON, Context, Invocation, Judge, Outcome, RuntimeName
 from bridge.runtimes.runtime import unjudged
 
@@ -23,7 +23,6 @@ Handler = Callable[[JSON, str, JSON, Context], tuple[JSON, list[dict[str, JSON]]
 
 TICK_S = 0.02
 IDLE_S = 1.0
-MAX_TEXT = 500  # characters of what an error says
 
 
 class _OutOfTime(BaseException):
@@ -96,7 +95,7 @@ def _outcome(handler: Handler, invocation: Invocation) -> Outcome:
     except (_OutOfTime, Refusal):
         raise
     except BaseException as error:  # also `sys.exit()`: nothing else could raise it here
-        text = f"{_where(invocation)} raised {_said(error)}{_place(error)}"
+        text = f"{_where(invocation)} raised {text_of(error)}{_place(error)}"
         raise RuntimeFault("python", "crashed", text) from error
     if isinstance(answer, tuple) and len(answer) == 3:
         return Outcome(*answer)
@@ -107,14 +106,6 @@ def _outcome(handler: Handler, invocation: Invocation) -> Outcome:
         came = f"a tuple of {len(answer)}" if isinstance(answer, tuple) else json_type(answer)
     text = f"{_where(invocation)}: expected (reply, effects, state), got {came}"
     raise RuntimeFault("python", "off_contract", text)
-
-
-def _said(error: BaseException) -> str:
-    """Return an error's name and text, whatever a user's class makes of being asked."""
-    try:
-        return legible(f"{type(error).__name__}: {error}", MAX_TEXT)
-    except Exception as worse:
-        return f"{type(error).__name__}, whose text raised {type(worse).__name__}"
 
 
 def _place(error: BaseException) -> str:

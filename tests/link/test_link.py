@@ -106,6 +106,90 @@ def test_a_failure_carries_its_class_and_text() -> None:
     run(test)
 
 
+class Unspeakable(Exception):
+    def __str__(self) -> str:
+        raise ValueError("no text")
+
+
+@pytest.mark.parametrize(
+    ("end", "text"),
+    [
+        (asyncio.CancelledError(), "CancelledError"),
+        (SystemExit(3), "SystemExit: 3"),
+        (KeyboardInterrupt(), "KeyboardInterrupt"),
+        (GeneratorExit(), "GeneratorExit"),
+        (StopAsyncIteration(), "StopAsyncIteration"),
+        (Unspeakable(), "Unspeakable: its text cannot be had"),
+        (ValueError("\ud83d"), "ValueError: �"),
+        (ValueError("x" * 10_000), "ValueError: " + "x" * 488),
+    ],
+)
+def test_however_a_function_ends_its_caller_is_answered_and_its_slot_given_back(
+    end: BaseException, text: str
+) -> None:
+    async def at_once(args: list[Any]) -> Any:
+        raise end
+
+    async def later(args: list[Any]) -> Any:
+        await asyncio.sleep(0)
+        raise end
+
+    def plainly(args: list[Any]) -> Any:
+        raise end
+
+    async def test(link: Link, peer: Link, one: Memory, other: Memory) -> None:
+        peer.register({"at_once": at_once, "later": later, "plainly": plainly})
+        for _ in range(3):  # more often than there are slots
+            for name in ("at_once", "later", "plainly"):
+                with pytest.raises(LinkFault) as caught:
+                    await link.call(name, [], HOUR)
+                assert (caught.value.kind, caught.value.value) == ("crashed", text)
+        assert peer._session.running == 0
+        assert await link.call("echo", [1], HOUR) == 1
+
+    run(test, SessionLimits(max_in_flight=2))
+
+
+@pytest.mark.parametrize(
+    "value", [object(), {1: 2}, {"a": {1}}, float("nan"), 2**60, "\ud83d", (1,), b"x"]
+)
+def test_whatever_a_function_returns_its_caller_is_answered_and_its_slot_given_back(
+    value: Any,
+) -> None:
+    deep: list[Any] = []
+    deep.append(deep)
+
+    async def odd(args: list[Any]) -> Any:
+        return deep if args else value
+
+    async def test(link: Link, peer: Link, one: Memory, other: Memory) -> None:
+        peer.register({"odd": odd})
+        for args in ([], [1]) * 3:
+            with pytest.raises(LinkFault, match="bad_value"):
+                await link.call("odd", list(args), HOUR)
+        assert peer._session.running == 0
+
+    run(test, SessionLimits(max_in_flight=2))
+
+
+def test_a_message_whose_handler_ends_oddly_is_counted_and_the_next_one_heard() -> None:
+    async def test(link: Link, peer: Link, one: Memory, other: Memory) -> None:
+        heard: list[Any] = []
+
+        def hear(message: Any) -> None:
+            heard.append(message)
+            if message == "exit":
+                raise SystemExit
+
+        peer._on_cast = hear
+        link.cast("exit")
+        link.cast("more")
+        await until(lambda: heard == ["exit", "more"])
+        assert peer.counters.failed_casts == 1
+
+    run(test)
+
+
 def test_a_call_ends_at_its_deadline_though_the_peer_does_not_read() -> None:
     async def test(link: Link, peer: Link, one: Memory, other: Memory) -> None:
         other.reads = False

@@ -55,7 +55,7 @@ def test_a_vector_is_its_message(vector: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("vector", vectors("link/refused"), ids=lambda vector: vector["name"])
-def test_a_refused_vector_fails_its_call_or_the_link(vector: dict[str, Any]) -> None:
+def test_a_refused_vector_fails_its_call_or_is_nobodys(vector: dict[str, Any]) -> None:
     frame = bytes.fromhex(vector["hex"])
     if vector["id"] is None:
         with pytest.raises(BadMessage):

@@ -27,7 +27,7 @@ from bridge.link.messages import (
     encode_message,
 )
 from bridge.link.session import Session, SessionLimits, Settled
-from bridge.link.terms import Atom, encode
+from bridge.link.terms import Atom, atom_bytes, encode, put_integer
 
 LARGE = 1_000_000
 
@@ -36,8 +36,14 @@ def frame(message: Message) -> bytes:
     return FrameWriter(LARGE).frame(encode_message(message))
 
 
+HUGE = Atom("huge")
+
+
 def raw(term: Any) -> bytes:
-    return FrameWriter(LARGE).frame(encode(term))
+    """Frame a term, with an integer of 5,001 digits for each HUGE."""
+    digits: list[bytes] = []
+    put_integer(10**5000, digits)
+    return FrameWriter(LARGE).frame(encode(term).replace(atom_bytes(HUGE), b"".join(digits)))
 
 
 def sent(session: Session) -> list[Message | Malformed]:
@@ -301,12 +307,56 @@ def test_answers_nobody_reads_are_dropped_and_then_the_peer_is_given_up() -> Non
         (b"\xff\xff\xff\xff", BadFrame),
         (b"\0\0\0\0", BadMessage),
         (b"\0\0\0\x06hello\n", BadMessage),
-        (raw((Atom("x"), 1, 2)), BadMessage),
+        (frame(Result(1, 1)) + b"\0\0\0\x04oops", BadMessage),
     ],
 )
 def test_a_stream_beyond_repair_is_an_error(data: bytes, error: type[Exception]) -> None:
     with pytest.raises(error):
         list(new().receive(data))
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        # An error term is anybody's: `str` fails at an integer of more than 4,300 digits.
+        raw((Atom("e"), 1, HUGE)),
+        raw((Atom("e"), 1, [{"a": [1]}, (HUGE, HUGE)])),
+        raw((Atom("e"), 1, (HUGE, HUGE, HUGE, []))),
+        raw((Atom("e"), HUGE, "no")),
+        raw((Atom("e"), HUGE)),
+        raw((Atom("r"), HUGE, 1)),
+        raw((Atom("r"), 1, "x"))[:-1] + b"\xff",
+        raw((Atom("C"), HUGE, Atom("bridge"), Atom("nothing"), [])),
+        raw((Atom("M"), HUGE)),
+        # Not messages of a link at all, and terms that cannot be read.
+        raw((Atom("x"), 1, 2)),
+        raw((Atom("r"), 1.5, 1)),
+        raw({"a": 1}),
+        raw(()),
+        b"\0\0\0\x01\x83",
+        b"\0\0\0\x03\x83Px",
+        b"\0\0\0\x09\x83F\x7f\xf0\0\0\0\0\0",
+        b"\0\0\0\x11\x83h\3w\1ea\1F\x7f\xf0\0\0\0\0\0\0",
+    ],
+)
+def test_a_frame_that_is_bad_by_itself_costs_no_other_call(bad: bytes) -> None:
+    session = new()
+    session.call("f", [], 1000, "named")
+    others = [session.call("f", [], 1000, n) for n in range(20)]
+    good = [frame(Result(id, n)) for n, id in enumerate(others)]
+    events = list(session.receive(b"".join([*good[:10], bad, *good[10:]])))
+    settled = [e for e in events if isinstance(e, Settled) and e.waiter != "named"]
+    assert settled == [Settled(n, n, None) for n in range(20)]
+    for event in events:
+        assert not isinstance(event, Settled) or len(str(event.error)) < 1000
+
+
+def test_a_failure_names_a_huge_integer_by_its_size() -> None:
+    session = new()
+    id = session.call("f", [], 1000, "w")
+    (event,) = session.receive(raw((Atom("e"), id, (Atom("x"), Atom("y"), [HUGE], []))))
+    assert isinstance(event, Settled)
+    assert str(event.error) == "x y: [(an integer of 16610 bits)]"
 
 
 def test_casts_and_lost_failures_have_no_answer() -> None:

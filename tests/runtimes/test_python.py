@@ -47,6 +47,28 @@ def test_a_crash_names_the_line_of_the_handlers_own_file() -> None:
     assert message.endswith(f" (test_python.py:{handle.__code__.co_firstlineno + 1})")
 
 
+class Unspeakable(Exception):
+    def __str__(self) -> str:
+        raise SystemExit
+
+
+@pytest.mark.parametrize(
+    "end",
+    [
+        SystemExit(1),
+        KeyboardInterrupt(),
+        GeneratorExit(),
+        asyncio.CancelledError(),
+        Unspeakable(),
+    ],
+)
+def test_however_a_handler_ends_it_is_its_fault_and_the_worker_lives(end: BaseException) -> None:
+    def handle(*_: object) -> Any:
+        raise end
+
+    assert crash_of(handle).startswith(f"python: a.do raised {type(end).__name__}")
+
+
 def test_what_is_no_handler_at_all_crashes_without_a_line() -> None:
     assert crash_of(lambda: None).endswith(" takes 0 positional arguments but 4 were given")
 
@@ -59,13 +81,13 @@ class Unreadable(Exception):
 @pytest.mark.parametrize(
     ("error", "said"),
     [
-        (Unreadable(), "Unreadable, whose text raised ValueError"),
+        (Unreadable(), "Unreadable: its text cannot be had"),
         (SystemExit(3), "SystemExit: 3"),
-        (KeyboardInterrupt(), "KeyboardInterrupt: "),
-        (GeneratorExit(), "GeneratorExit: "),
-        (asyncio.CancelledError(), "CancelledError: "),
+        (KeyboardInterrupt(), "KeyboardInterrupt"),
+        (GeneratorExit(), "GeneratorExit"),
+        (asyncio.CancelledError(), "CancelledError"),
         (ValueError("half \ud83d"), "ValueError: half \ufffd"),
-        (ValueError("x" * 1000), f"ValueError: {'x' * 488}…"),
+        (ValueError("x" * 1000), f"ValueError: {'x' * 500}…"),
     ],
 )
 def test_whatever_a_handler_raises_is_its_crash(error: BaseException, said: str) -> None:

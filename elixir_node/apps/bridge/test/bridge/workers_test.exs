@@ -48,6 +48,19 @@ defmodule Bridge.WorkersTest do
     for n <- 1..300, do: assert(%{"ok" => _} = handle_echo(peer, %{"n" => n}))
   end
 
+  test "a call whose implementation ends its key is answered, and its slot given back", context do
+    node = start(context, connection: [max_in_flight: 2])
+    peer = Peer.accept(node.listener)
+
+    for operation <- ~w(stop die exit throw) ++ ~w(stop die exit throw) do
+      call = call_map(%{"operation" => operation, "timeout_ms" => 100})
+      assert %{"fault" => %{"kind" => "crashed"}} = Peer.handle(peer, call)
+    end
+
+    assert :sys.get_state(link(node)).session.handling == 0
+    assert %{"ok" => _} = handle_echo(peer, %{})
+  end
+
   test "a flood of calls is answered, each of them", context do
     node = start(context)
     peer = Peer.accept(node.listener)

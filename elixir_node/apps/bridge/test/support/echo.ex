@@ -17,6 +17,13 @@ defmodule Bridge.Test.Echo do
   def handle(_state, "exit", _request, _context), do: exit(:told_to)
   def handle(_state, "throw", _request, _context), do: throw(:told_to)
   def handle(_state, "die", _request, _context), do: Process.exit(self(), :kill)
+
+  # Ends the process of its own key, as if that were idle.
+  def handle(_state, "stop", _request, _context) do
+    {:links, [key]} = Process.info(self(), :links)
+    GenServer.stop(key)
+  end
+
   def handle(state, "loop", request, context), do: handle(state, "loop", request, context)
   def handle(_state, "nonsense", _request, _context), do: :nonsense
   def handle(state, "atom", _request, _context), do: {:ok, %{"a" => [:sent]}, [], state}

@@ -111,17 +111,19 @@ defmodule Bridge.Link.Connection do
   def handle_info({:EXIT, writer, reason}, %{writer: writer} = state), do: down(reason, state)
 
   def handle_info({ref, outcome}, state) when is_map_key(state.handles, ref) do
-    {{id, _call}, handles} = Map.pop!(state.handles, ref)
+    {{id, _call, _until_ms}, handles} = Map.pop!(state.handles, ref)
     session(%{state | handles: handles}, &Session.answer(&1, id, outcome))
   end
 
   def handle_info({:DOWN, ref, :process, _, reason}, state)
       when is_map_key(state.handles, ref) do
-    {{id, call}, handles} = Map.pop!(state.handles, ref)
+    {{id, call, until_ms}, handles} = Map.pop!(state.handles, ref)
     state = %{state | handles: handles}
 
-    if reason in [:normal, :noproc] do
-      carry_out([{:handle, id, call}], state)
+    # It was idle: another one takes the call. No longer than the call has time for, as an
+    # implementation may be what ends it.
+    if reason in [:normal, :noproc] and now_ms() < until_ms do
+      id |> dispatch(call, until_ms, state) |> flushed()
     else
       fault = Keys.fault("crashed", "the key's process ended: #{inspect(reason, limit: 5)}")
       session(state, &Session.answer(&1, id, fault))
@@ -157,13 +159,7 @@ defmodule Bridge.Link.Connection do
     carry_out(actions, %{state | session: session})
   end
 
-  defp carry_out([], state) do
-    if state.unsent_bytes > state.max_unsent_bytes do
-      down("#{state.unsent_bytes} bytes unread, limit is #{state.max_unsent_bytes}", state)
-    else
-      {:noreply, flush(state)}
-    end
-  end
+  defp carry_out([], state), do: flushed(state)
 
   defp carry_out([action | rest], state) do
     case act(action, state) do
@@ -172,21 +168,21 @@ defmodule Bridge.Link.Connection do
     end
   end
 
+  defp flushed(state) do
+    if state.unsent_bytes > state.max_unsent_bytes do
+      down("#{state.unsent_bytes} bytes unread, limit is #{state.max_unsent_bytes}", state)
+    else
+      {:noreply, flush(state)}
+    end
+  end
+
   defp act({:send, frame}, state) do
     bytes = state.unsent_bytes + IO.iodata_length(frame)
     %{state | unsent: [state.unsent | frame], unsent_bytes: bytes}
   end
 
-  defp act({:handle, id, call}, state) do
-    case Keys.dispatch(state.keys, call) do
-      {:ok, ref} ->
-        %{state | handles: Map.put(state.handles, ref, {id, call})}
-
-      {:error, fault} ->
-        {:ok, session, actions} = Session.answer(state.session, id, fault)
-        Enum.reduce(actions, %{state | session: session}, &act/2)
-    end
-  end
+  defp act({:handle, id, call}, state),
+    do: dispatch(id, call, deadline(call["timeout_ms"]), state)
 
   defp act({:greeted, hello}, state) do
     %{"worker" => worker, "pid" => pid} = hello
@@ -229,6 +225,17 @@ defmodule Bridge.Link.Connection do
 
   defp act({:superseded}, state), do: {:stop, {:shutdown, :superseded}, state}
   defp act({:close, text}, state), do: down(text, state)
+
+  defp dispatch(id, call, until_ms, state) do
+    case Keys.dispatch(state.keys, call) do
+      {:ok, ref} ->
+        %{state | handles: Map.put(state.handles, ref, {id, call, until_ms})}
+
+      {:error, fault} ->
+        {:ok, session, actions} = Session.answer(state.session, id, fault)
+        Enum.reduce(actions, %{state | session: session}, &act/2)
+    end
+  end
 
   defp tick(%{session: %{open?: false}} = state) do
     schedule_tick()

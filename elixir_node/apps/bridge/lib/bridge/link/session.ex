@@ -124,8 +124,17 @@ defmodule Bridge.Link.Session do
 
   defp frame(frame, {session, actions}) do
     case Messages.decode(frame, session.max_frame_bytes) do
-      {:ok, message} -> receive_message(message, session, actions)
-      {:error, undecodable} -> receive_undecodable(undecodable, session, actions)
+      {:ok, message} ->
+        receive_message(message, session, actions)
+
+      # A term of another kind is its own fault and costs no other call. What is no term at all
+      # says that the stream has slipped: a length was read out of a text.
+      {:error, {:undecodable, nil, nil, text}} ->
+        {session,
+         [{if(match?(<<131, _::binary>>, frame), do: :defect, else: :close), text} | actions]}
+
+      {:error, undecodable} ->
+        receive_undecodable(undecodable, session, actions)
     end
   end
 
@@ -192,10 +201,6 @@ defmodule Bridge.Link.Session do
 
   defp receive_undecodable({:undecodable, :answer, id, text}, session, actions) do
     settle(id, {:error, {:undecodable, text}}, {session, actions})
-  end
-
-  defp receive_undecodable({:undecodable, nil, nil, text}, session, actions) do
-    {session, [{:close, text} | actions]}
   end
 
   defp settle(id, answer, {session, actions}) do

@@ -160,14 +160,16 @@ defmodule Bridge.Link.SessionTest do
     end
   end
 
-  test "a frame that cannot be read fails its call, or the link where it names none" do
+  test "a frame that cannot be read fails its call, or nothing where it names none" do
     {:ok, session, _} = Session.call(greeted(), :ping, [], :mine, 10)
     unknown = <<119, 12, "unknown_atom">>
     call = <<131, 104, 6, 119, 1, ?C, 97, 8>> <> unknown
     answer = <<131, 104, 3, 119, 1, ?r, 97, 2>> <> unknown
 
+    nobodys = <<131, 104, 3, 119, 1, ?r, 70, 1.5::float, 97, 1>>
+
     bytes =
-      for frame <- [call, answer, "nothing"],
+      for frame <- [call, nobodys, answer, "nothing"],
           into: "",
           do: IO.iodata_to_binary(Framing.frame(frame))
 
@@ -175,6 +177,7 @@ defmodule Bridge.Link.SessionTest do
 
     assert [
              {:send, {:e, 8, {:elixir, :bad_term, _, []}}},
+             {:defect, _},
              {:answered, :mine, {:error, {:undecodable, _}}},
              {:close, _}
            ] = Enum.map(actions, &readable/1)
