@@ -66,6 +66,7 @@ from bridge.telemetry import Telemetry, log_to
 
 REDIS_RETRY_S = 0.5
 ROUTES_S = 5.0
+ALIVE_S = 1.0
 
 
 def main() -> int:
@@ -102,6 +103,7 @@ class Worker:
         self._port = port
         self._name = f"{os.getpid()}-{secrets.token_hex(4)}"
         self._leaving = asyncio.Event()
+        self._serves = False
         self._telemetry = Telemetry()
         self._log = logging.getLogger("bridge")
         self._telemetry.attach(log_to(self._log))
@@ -113,7 +115,10 @@ class Worker:
         # The port first: frames must not meet a process that still prints elsewhere.
         transport = open_port(self._port) if self._port else None
         registry, handlers = _load(settings)
+        elixir = ElixirRuntime()
+        nodes = self._nodes(elixir, registry.digests(), transport)
         async with contextlib.AsyncExitStack() as stack:
+            stack.push_async_callback(nodes.close)
             joelclaw = _Joelclaw(self._name, settings, registry, self._telemetry, stack)
             journal = RedisJournal(
                 settings.redis_url,
@@ -124,7 +129,6 @@ class Worker:
             stack.push_async_callback(journal.close)
             if not await self._storage_ready(journal, registry):
                 return
-            elixir = ElixirRuntime()
             typescript = TypeScriptRuntime(settings.redis_url, self._name, registry.digests())
             runtimes: dict[RuntimeName, Runtime] = {
                 "python": PythonRuntime(handlers, settings.python_budget_ms),
@@ -134,8 +138,7 @@ class Worker:
             await typescript.start()
             stack.push_async_callback(typescript.close)
             dispatcher, effects = self._dispatch(registry, journal, runtimes, joelclaw)
-            nodes = self._nodes(elixir, registry.digests(), transport)
-            stack.push_async_callback(nodes.close)
+            nodes.admit()
             adapters, feeds = joelclaw.adapters(dispatcher, journal)
             ingress = joelclaw.ingress(dispatcher)
 
@@ -148,6 +151,7 @@ class Worker:
                         for name, runtime in runtimes.items()
                     },
                     "link": nodes.counts(),
+                    "nodes": elixir.nodes(),
                     "joelclaw": {
                         "ingress": ingress.status(),
                         **{adapter.name: adapter.status() for adapter in adapters},
@@ -211,6 +215,7 @@ class Worker:
             SessionLimits(settings.link_max_frame_bytes, settings.link_in_flight),
             self._telemetry,
             self._leave,
+            self._orphaned,
         )
         if transport is not None and self._port is not None:
             nodes.take_port(transport, self._port.packet)
@@ -225,11 +230,12 @@ class Worker:
             listener = await obtain(settings, self._name)
         except OSError as error:  # whoever gives it out is stopping, or the port is taken
             raise NoListener(f"no socket to listen on: {error.strerror or error}") from error
+        self._serves = not self._leaving.is_set()
         started = asyncio.Event()
         work = asyncio.create_task(effects.run())
         beside = [asyncio.create_task(adapter.run()) for adapter in adapters]
         server = asyncio.create_task(serve(edge, settings, listener.sock, started.set))
-        ready = asyncio.create_task(_ready(started, listener))
+        ready = asyncio.create_task(self._say_ready(started, listener))
         lost = asyncio.create_task(listener.lost.wait())
         leaving = asyncio.create_task(self._leaving.wait())
         done, _ = await asyncio.wait(
@@ -251,6 +257,14 @@ class Worker:
         await listener.close()
         for finished in done:
             finished.result()  # a defect that ended the worker is shown, not swallowed
+
+    async def _say_ready(self, started: asyncio.Event, listener: Listener) -> None:
+        await started.wait()
+        await listener.ready()
+        self._telemetry.emit("serving", worker=self._name)
+        while True:
+            await asyncio.sleep(ALIVE_S)
+            await listener.alive()
 
     async def _storage_ready(self, journal: Journal, registry: Registry) -> bool:
         """Wait for Redis as long as it is away; False when told to leave meanwhile.
@@ -284,6 +298,11 @@ class Worker:
                 contract = registry.get(name)
                 await journal.ensure_route(name, contract.owner, contract.fallback)
                 self._telemetry.emit("route_made", subsystem=name, owner=contract.owner)
+
+    def _orphaned(self) -> None:
+        """Leave if nobody was served yet: clients of an orphan keep it, this one has none."""
+        if not self._serves:
+            self._leave("the node is gone")
 
     def _leave(self, why: str) -> None:
         self._telemetry.emit("leaving", worker=self._name, text=why)
@@ -414,11 +433,6 @@ class _Joelclaw:
         api = EventApi(settings.inngest_url, settings.inngest_event_key)
         self._stack.push_async_callback(api.close)
         return api
-
-
-async def _ready(started: asyncio.Event, listener: Listener) -> None:
-    await started.wait()
-    await listener.ready()
 
 
 if __name__ == "__main__":

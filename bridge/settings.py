@@ -65,6 +65,11 @@ class Settings:
         "the TypeScript service: auto starts it if Node or Bun is there",
         choices=("auto", "off", "external"),
     )
+    silent_ms: int = _setting(
+        15_000,
+        "kill and replace a worker or node of `bridge up` that says nothing for so long",
+        least=3000,
+    )
     link_dir: str = _setting(
         "", "directory of the workers' link sockets; empty: made by `bridge up`"
     )

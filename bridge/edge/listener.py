@@ -32,6 +32,12 @@ class Listener:
         if self._control is not None:
             await _send_line(self._control, {"ready": True})
 
+    async def alive(self) -> None:
+        """Tell the giver that this worker still gets on."""
+        if self._control is not None:
+            with suppress(OSError):
+                await _send_line(self._control, {"alive": True})
+
     async def close(self) -> None:
         """Give up the socket; the giver sees end of file."""
         if self._watch is not None:

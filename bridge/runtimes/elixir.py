@@ -1,8 +1,10 @@
-"""Implementations in the Elixir node, called over the link."""
+"""Implementations in Elixir nodes, called over their links."""
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+import math
+import time
+from typing import Any, NamedTuple, Protocol
 
 from bridge.errors import BridgeError, RuntimeFault, RuntimeUnavailable
 from bridge.link.errors import BadTerm, LinkBusy, LinkClosed, LinkError, LinkTimeout
@@ -15,8 +17,8 @@ from bridge.runtimes.runtime import unjudged
 GRACE_MS = 500
 
 
-class Node(Protocol):
-    """The link to the node, as this runtime uses it."""
+class Link(Protocol):
+    """The link to a node, as this runtime uses it."""
 
     async def call(self, function: str, args: list[Any], timeout_ms: int) -> Any: ...
 
@@ -24,46 +26,79 @@ class Node(Protocol):
     def stalled(self) -> bool: ...
 
 
-class ElixirRuntime:
-    """Speaks to one node at a time: `attach` the link of a node that said hello.
+class _Node(NamedTuple):
+    link: Link
+    name: str
+    serves: frozenset[str]
+    started_ms: int
 
-    A newer node takes the place of an older one; which is newer is the caller's to decide.
+
+class ElixirRuntime:
+    """Speaks to every node that said hello: for each subsystem to the newest that serves it.
+
+    Which is newer is told by the nodes' own clocks. An older node stands by with its link as it
+    is, and is asked again as soon as the newer one is gone or stalled.
     """
 
     name: RuntimeName = "elixir"
 
     def __init__(self) -> None:
-        self._link: Node | None = None
-        self._accepted: frozenset[str] = frozenset()
+        self._nodes: list[_Node] = []  # the newest first
 
-    def attach(self, link: Node, accepted: frozenset[str]) -> None:
-        self._link, self._accepted = link, accepted
+    def attach(
+        self, link: Link, serves: frozenset[str], *, name: str = "", started_ms: int = 0
+    ) -> None:
+        """Take in a node that said hello; of two that started at once, the one attached last."""
+        self.detach(link)
+        self._nodes.insert(0, _Node(link, name, serves, started_ms))
+        self._nodes.sort(key=lambda node: node.started_ms, reverse=True)
 
-    def detach(self, link: Node) -> None:
-        if self._link is link:
-            self._link, self._accepted = None, frozenset()
+    def detach(self, link: Link) -> None:
+        self._nodes = [node for node in self._nodes if node.link is not link]
+
+    def nodes(self) -> list[dict[str, Any]]:
+        """Return each node with what it is asked for now and what it stands by for."""
+        taken: set[str] = set()
+        described: list[dict[str, Any]] = []
+        for node in self._nodes:
+            serves = set() if node.link.stalled else node.serves - taken
+            taken |= serves
+            described.append(
+                {
+                    "node": node.name,
+                    "stalled": node.link.stalled,
+                    "serves": sorted(serves),
+                    "stands_by": sorted(node.serves - serves),
+                }
+            )
+        return described
 
     def available(self, subsystem: str) -> bool:
-        return self._link is not None and subsystem in self._accepted and not self._link.stalled
+        return bool(self._serving(subsystem))
 
     async def handle(self, invocation: Invocation, judge: Judge = unjudged) -> Outcome:
-        link = self._link
-        if link is None or not self.available(invocation.subsystem):
-            raise RuntimeUnavailable("elixir", f"no node implements {invocation.subsystem} now")
         call = {**request_of(invocation), "timeout_ms": invocation.timeout_ms}
-        wait_ms = invocation.timeout_ms + GRACE_MS
-        try:
-            answer = await link.call("handle", [call], wait_ms)
-        except LinkClosed as error:
-            raise RuntimeUnavailable("elixir", f"the link closed: {error}") from error
-        except LinkBusy as error:
-            raise BridgeError(
-                "overloaded", f"the queue to the node is full: {error}", queue="link"
-            ) from error
-        except LinkTimeout as error:
-            raise RuntimeUnavailable("elixir", f"no answer within {wait_ms} ms") from error
-        except BadTerm as error:
-            raise RuntimeFault("elixir", "not_serialisable", str(error)) from error
-        except LinkError as error:
-            raise RuntimeFault("elixir", "crashed", str(error)) from error
-        return judge(outcome_of("elixir", answer))
+        deadline = time.monotonic() + (invocation.timeout_ms + GRACE_MS) / 1000
+        why = f"no node implements {invocation.subsystem} now"
+        for node in self._serving(invocation.subsystem):
+            wait_ms = max(math.ceil((deadline - time.monotonic()) * 1000), 1)
+            try:
+                answer = await node.link.call("handle", [call], wait_ms)
+            except LinkClosed as error:  # it is gone: handlers are functions, so ask the next
+                why = f"the link closed: {error}"
+                continue
+            except LinkBusy as error:
+                raise BridgeError(
+                    "overloaded", f"the queue to the node is full: {error}", queue="link"
+                ) from error
+            except LinkTimeout as error:
+                raise RuntimeUnavailable("elixir", f"no answer within {wait_ms} ms") from error
+            except BadTerm as error:
+                raise RuntimeFault("elixir", "not_serialisable", str(error)) from error
+            except LinkError as error:
+                raise RuntimeFault("elixir", "crashed", str(error)) from error
+            return judge(outcome_of("elixir", answer))
+        raise RuntimeUnavailable("elixir", why)
+
+    def _serving(self, subsystem: str) -> list[_Node]:
+        return [n for n in self._nodes if subsystem in n.serves and not n.link.stalled]

@@ -1,9 +1,11 @@
-"""Which node a worker is linked to: hello, the newer node's right of way, the orphan's socket."""
+"""Which nodes a worker is linked to: their hello, the port, the orphan's socket."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -21,16 +23,17 @@ from bridge.telemetry import Telemetry
 PROTOCOL = 1
 # A node says hello at once; a peer on the socket that does not would hold a descriptor for ever.
 HELLO_S = 10.0
+DRAIN_S = 1.0
 OK = Atom("ok")
-SUPERSEDED = Atom("superseded")
 
 
 class NodeLinks:
     """Accept nodes for one worker, by the port it was started on and by its link socket.
 
     A worker started as a port opens its socket when the port reaches end of file: it is an
-    orphan then, and the next node will ask it to drain. `leave` is called for `drain` and
-    `shutdown`; it must return at once.
+    orphan then, until a node adopts it. `leave` is called for `drain` and `shutdown`, `orphaned`
+    when the port has ended; both must return at once. Nodes are greeted from `admit` on: until
+    then the worker has nothing to ask them for.
     """
 
     def __init__(
@@ -42,6 +45,7 @@ class NodeLinks:
         limits: SessionLimits,
         telemetry: Telemetry,
         leave: Callable[[str], None],
+        orphaned: Callable[[], None] = lambda: None,
     ) -> None:
         self._worker = worker
         self._runtime = runtime
@@ -50,20 +54,23 @@ class NodeLinks:
         self._limits = limits
         self._telemetry = telemetry
         self._leave = leave
+        self._tell_orphaned = orphaned
         self._orphan = False
+        self._admits = asyncio.Event()
         self._listener: SocketListener | None = None
-        self._current: Link | None = None
-        self._started_ms = 0
         self._links: set[Link] = set()
         self._watchers: set[asyncio.Task[None]] = set()
 
-    @property
-    def linked(self) -> bool:
-        return self._current is not None and self._current.alive
+    def admit(self) -> None:
+        """Answer the nodes that have said hello, and every later one at once."""
+        self._admits.set()
 
     def counts(self) -> dict[str, int]:
-        """Return what the current link did, dropped and refused since it came up."""
-        return asdict(self._current.counters) if self._current is not None else {}
+        """Return what the links that are up did, dropped and refused."""
+        counts = Counter[str]()
+        for link in self._links:
+            counts.update(asdict(link.counters))
+        return dict(counts)
 
     def take_port(self, transport: Transport, packet: int) -> None:
         """Speak to the node that started this process."""
@@ -85,8 +92,11 @@ class NodeLinks:
         """End every link; calls in flight see LinkClosed."""
         if self._listener is not None:
             self._listener.close()
+        with contextlib.suppress(TimeoutError):  # a node that is stopped reads nothing
+            async with asyncio.timeout(DRAIN_S):
+                for link in self._links:
+                    await link.drain()
         for link in list(self._links):
-            await link.drain()
             link.close("the worker leaves")
         for watcher in list(self._watchers):
             watcher.cancel()
@@ -95,6 +105,7 @@ class NodeLinks:
         self._orphan = True
         self._telemetry.emit("orphaned", worker=self._worker)
         self.open_socket()
+        self._tell_orphaned()
 
     def _connect(
         self, transport: Transport, packet: int, lost: Callable[[], None] | None
@@ -102,6 +113,7 @@ class NodeLinks:
         link = Link(transport, self._limits, packet=packet)
 
         async def hello(args: list[Any]) -> Any:
+            await self._admits.wait()
             return self._hello(link, args)
 
         async def leave(args: list[Any]) -> Any:
@@ -126,8 +138,6 @@ class NodeLinks:
         await link.closed.wait()
         self._links.discard(link)
         self._runtime.detach(link)
-        if self._current is link:
-            self._current = None
         self._telemetry.emit("link_closed", text=link.close_reason)
         if lost is not None:
             lost()
@@ -159,14 +169,7 @@ class NodeLinks:
         accepted = sorted(set(theirs) - set(refused))
         for name, text in refused.items():
             self._telemetry.emit("contract_refused", runtime="elixir", subsystem=name, text=text)
-        if self.linked and link is not self._current and started_ms < self._started_ms:
-            self._supersede(link)
-        else:
-            older, self._current = self._current, link
-            self._started_ms = started_ms
-            self._runtime.attach(link, frozenset(accepted))
-            if older is not None and older is not link:
-                self._supersede(older)
+        self._runtime.attach(link, frozenset(accepted), name=node, started_ms=started_ms)
         self._telemetry.emit("link_up", node=node)
         return {
             "protocol": PROTOCOL,
@@ -177,16 +180,6 @@ class NodeLinks:
             "accepted": accepted,
             "refused": refused,
         }
-
-    def _supersede(self, link: Link) -> None:
-        """Tell an older node that a newer one took its place, once its hello is answered."""
-
-        def end() -> None:
-            if link.alive:
-                link.cast(SUPERSEDED)
-                asyncio.get_running_loop().call_later(0.1, link.close, "superseded")
-
-        asyncio.get_running_loop().call_soon(end)
 
 
 def _expect_hello(link: Link) -> None:

@@ -2,7 +2,8 @@
 
 A worker connects, writes one JSON line `{"pid", "worker"}`, gets a line `{"listener": true}`
 that carries the descriptor, writes `{"ready": true}` once it serves, and keeps the connection
-for its life. End of file tells each side that the other is gone.
+for its life. A node writes `{"node"}` and gets nothing. Both write `{"alive": true}` each
+second. End of file tells each side that the other is gone.
 """
 
 from __future__ import annotations
@@ -22,17 +23,22 @@ MAX_LINE_BYTES = 4096
 HELLO_TIMEOUT_S = 5.0
 
 
-class Worker:
-    """A worker that holds the listener. `pid` is the kernel's word, 0 if it cannot be told."""
+class Peer:
+    """A process that keeps a connection: a worker, or a node.
+
+    `pid` is the kernel's word, 0 if it cannot be told. Whoever wants to know how long it has
+    been silent adds to `silent_s`; each of its lines makes that 0.
+    """
 
     def __init__(self, name: str, pid: int, connection: socket.socket) -> None:
         self.name = name
         self.pid = pid
         self.ready = False
+        self.silent_s = 0.0
         self._connection = connection
 
     def dismiss(self) -> None:
-        """Let the worker see end of file, upon which it drains and leaves."""
+        """Let a worker see end of file, upon which it drains and leaves."""
         with suppress(OSError):  # it may have gone already
             self._connection.shutdown(socket.SHUT_WR)
 
@@ -54,7 +60,8 @@ class Listener:
         self._server: socket.socket | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._left = asyncio.Event()
-        self.workers: list[Worker] = []
+        self.workers: list[Peer] = []
+        self.nodes: list[Peer] = []
 
     @property
     def address(self) -> tuple[str, int]:
@@ -114,7 +121,8 @@ class Listener:
             self._spawn(self._serve(connection))
 
     async def _serve(self, connection: socket.socket) -> None:
-        worker: Worker | None = None
+        peer: Peer | None = None
+        there = self.workers
         with connection:
             try:
                 lines = _Lines(connection)
@@ -122,19 +130,25 @@ class Listener:
                     hello = await lines.next()
                 if hello is None:
                     return
-                worker = Worker(str(hello.get("worker", "?")), _peer_pid(connection), connection)
-                socket.send_fds(connection, [b'{"listener":true}\n'], [self._listening.fileno()])
-                self.workers.append(worker)
+                if "node" in hello:
+                    there = self.nodes
+                name = str(hello.get("node", hello.get("worker", "?")))
+                peer = Peer(name, _peer_pid(connection), connection)
+                if there is self.workers:
+                    fds = [self._listening.fileno()]
+                    socket.send_fds(connection, [b'{"listener":true}\n'], fds)
+                there.append(peer)
                 self._changed()
                 while (line := await lines.next()) is not None:
+                    peer.silent_s = 0.0
                     if line.get("ready") is True:
-                        worker.ready = True
+                        peer.ready = True
                         self._changed()
             except (OSError, ValueError, TimeoutError):
                 pass  # it died, or it is no worker: either way the connection ends here
             finally:
-                if worker in self.workers:
-                    self.workers.remove(worker)
+                if peer in there:
+                    there.remove(peer)
                     self._left.set()
                     self._changed()
 

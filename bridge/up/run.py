@@ -193,7 +193,12 @@ class _Run:
                 self._missing["elixir"], node = failed, None
         worker = self._program("worker", Command(programs.worker(), Path.cwd()), {})
         self._workers = Workers(
-            listener, worker, self._settings.workers, node, changed=self._tell
+            listener,
+            worker,
+            self._settings.workers,
+            node,
+            self._settings.silent_ms / 1000,
+            changed=self._tell,
         )
         stack.push_async_callback(self._stop_workers)
         self._workers.start()

@@ -15,7 +15,7 @@ from pathlib import Path
 from bridge.up.place import open_log
 
 FIRST_WAIT_S = 0.25
-LONGEST_WAIT_S = 5.0
+LONGEST_WAIT_S = 2.0  # what nobody stands in for is back within 3 s
 ALIVE_S = 10.0  # a child that lived so long starts from the first wait again
 
 
@@ -48,6 +48,8 @@ class Child:
         self._changed = changed
         self._process: asyncio.subprocess.Process | None = None
         self._stopping = asyncio.Event()
+        self._input = -1  # our end of its standard input, if it watches that
+        self._replaced = ""
         self._task: asyncio.Task[None] | None = None
 
     @property
@@ -73,6 +75,16 @@ class Child:
         self._stopping.set()
         self._signal(signal.SIGTERM)
 
+    def end_input(self) -> None:
+        """Restart it no more, and let it see the end of its standard input: all is to stop."""
+        self._stopping.set()
+        self._close_input()
+
+    def replace(self, why: str) -> None:
+        """Kill what runs now; another one is started."""
+        self._replaced = why
+        self._signal(signal.SIGKILL, group=True)
+
     def kill(self) -> None:
         """Send SIGKILL to it and to what it started in its process group."""
         self._stopping.set()
@@ -95,7 +107,8 @@ class Child:
         wait_s = FIRST_WAIT_S
         while not self._stopping.is_set():
             started = time.monotonic()
-            self.last_end = await self._run_once()
+            ended = await self._run_once()
+            self.last_end, self._replaced = self._replaced or ended, ""
             self._process = None
             lived = time.monotonic() - started
             if lived >= ALIVE_S:
@@ -112,9 +125,10 @@ class Child:
     async def _run_once(self) -> str:
         program = self.program
         log = open_log(program.log)
-        read, write = (
-            os.pipe() if program.watches_stdin else (os.open(os.devnull, os.O_RDONLY), -1)
-        )
+        if program.watches_stdin:
+            read, self._input = os.pipe()
+        else:
+            read = os.open(os.devnull, os.O_RDONLY)
         try:
             try:
                 self._process = await asyncio.create_subprocess_exec(
@@ -137,9 +151,13 @@ class Child:
             self._changed()
             code = await self._process.wait()
         finally:
-            if write >= 0:
-                os.close(write)
+            self._close_input()
         return f"ended by signal {-code}" if code < 0 else f"ended with {code}"
+
+    def _close_input(self) -> None:
+        if self._input >= 0:
+            os.close(self._input)
+            self._input = -1
 
 
 async def reap_strangers(mine: Callable[[], set[int]]) -> None:

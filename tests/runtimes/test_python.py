@@ -47,41 +47,19 @@ def test_a_crash_names_the_line_of_the_handlers_own_file() -> None:
     assert message.endswith(f" (test_python.py:{handle.__code__.co_firstlineno + 1})")
 
 
+def test_what_is_no_handler_at_all_crashes_without_a_line() -> None:
+    assert crash_of(lambda: None).endswith(" takes 0 positional arguments but 4 were given")
+
+
 class Unspeakable(Exception):
     def __str__(self) -> str:
         raise SystemExit
 
 
 @pytest.mark.parametrize(
-    "end",
-    [
-        SystemExit(1),
-        KeyboardInterrupt(),
-        GeneratorExit(),
-        asyncio.CancelledError(),
-        Unspeakable(),
-    ],
-)
-def test_however_a_handler_ends_it_is_its_fault_and_the_worker_lives(end: BaseException) -> None:
-    def handle(*_: object) -> Any:
-        raise end
-
-    assert crash_of(handle).startswith(f"python: a.do raised {type(end).__name__}")
-
-
-def test_what_is_no_handler_at_all_crashes_without_a_line() -> None:
-    assert crash_of(lambda: None).endswith(" takes 0 positional arguments but 4 were given")
-
-
-class Unreadable(Exception):
-    def __str__(self) -> str:
-        raise ValueError("not even that")
-
-
-@pytest.mark.parametrize(
     ("error", "said"),
     [
-        (Unreadable(), "Unreadable: its text cannot be had"),
+        (Unspeakable(), "Unspeakable: its text cannot be had"),
         (SystemExit(3), "SystemExit: 3"),
         (KeyboardInterrupt(), "KeyboardInterrupt"),
         (GeneratorExit(), "GeneratorExit"),

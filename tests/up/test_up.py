@@ -165,37 +165,6 @@ def test_a_wrong_setting_stops_the_start(
     assert done.stderr.count("\n") == 1
 
 
-def test_workers_outlive_their_node_and_a_new_one_takes_over(tmp_path: Path) -> None:
-    if not isinstance(programs.elixir(programs.search_path()), Command):
-        pytest.skip("there is no Elixir on this machine")
-    with Up(tmp_path, BRIDGE_TYPESCRIPT="off") as up:
-        before = workers_of(up)
-        node = next(pid for pid, text in up.children().items() if "beam.smp" in text)
-        os.kill(node, signal.SIGKILL)
-        assert bridge(tmp_path, *CALL).returncode == 0
-
-        def replaced() -> bool:
-            now = workers_of(up)
-            return len(now) == 2 and not now & before
-
-        asyncio.run(until(replaced, "the new node's workers took over"))
-        assert bridge(tmp_path, *CALL).returncode == 0
-        assert up.end() == 0
-        assert processes_of(tmp_path) == {}
-
-
-def test_orphans_of_a_dead_node_leave_with_the_rest(tmp_path: Path) -> None:
-    if not isinstance(programs.elixir(programs.search_path()), Command):
-        pytest.skip("there is no Elixir on this machine")
-    with Up(tmp_path, BRIDGE_TYPESCRIPT="off") as up:
-        node = next(pid for pid, text in up.children().items() if "beam.smp" in text)
-        os.kill(node, signal.SIGKILL)
-        assert up.end() == 0
-        assert "killed, as" not in up.output
-        # Workers that a node just started again had begun see the end of their port a bit later.
-        asyncio.run(until(lambda: processes_of(tmp_path) == {}, "every process left"))
-
-
 def test_without_a_working_node_a_worker_stands_in(tmp_path: Path) -> None:
     found = programs.elixir(programs.search_path())
     if not isinstance(found, Command):

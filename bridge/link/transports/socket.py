@@ -39,12 +39,15 @@ class SocketListener:
             )
         if self._answers():
             raise OSError(f"{self.path}: another process listens there")
-        self.path.unlink(missing_ok=True)
+        # Renamed once it listens: a path that refuses belongs to a dead process for certain.
+        fresh = self.path.with_suffix(".new")
+        fresh.unlink(missing_ok=True)
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         listener.setblocking(False)
-        listener.bind(str(self.path))
-        os.chmod(self.path, 0o600)
+        listener.bind(str(fresh))
+        fresh.chmod(0o600)
         listener.listen(BACKLOG)
+        fresh.replace(self.path)
         self._socket = listener
         self._loop.add_reader(listener.fileno(), self._accept, listener)
 

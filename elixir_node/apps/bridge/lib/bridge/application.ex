@@ -7,10 +7,15 @@ defmodule Bridge.Application do
 
   use Application
 
-  alias Bridge.{Implementations, Keys, Parent, Settings, Telemetry, Workers}
+  alias Bridge.{Alive, Implementations, Keys, Parent, Settings, Telemetry, Workers}
   alias Bridge.Link.{Messages, Scanner, Session, Transports}
 
-  @doc "Start the node and serve until it is told to stop: SIGTERM, or the end of its input."
+  @doc """
+  Start the node and serve until it is told to stop.
+
+  On SIGTERM this node alone goes: what supervises it (`BRIDGE_LISTENER`) keeps its workers. At
+  the end of its standard input the workers go too, and before it.
+  """
   @spec main() :: no_return
   def main do
     :ok = Telemetry.attach()
@@ -59,9 +64,11 @@ defmodule Bridge.Application do
 
     workers = [
       name: Workers,
+      adopts?: settings.link_dir != "",
+      leaves_them?: settings.listener != "",
       count: settings.workers,
       links: Bridge.Links,
-      connection: [transport: {Transports.Port, port(settings)}] ++ connection,
+      connection: [transport: {Transports.Port, port(settings)}, guards?: true] ++ connection,
       drain_ms: settings.drain_ms
     ]
 
@@ -72,6 +79,8 @@ defmodule Bridge.Application do
       connection: connection
     ]
 
+    alive = [path: settings.listener, node: connection[:identity]["node"], workers: Workers]
+
     # Stopped from the last to the first: workers need the links and keys to leave in order.
     [
       %{id: Keys, start: {Keys, :start_link, [keys]}, type: :supervisor},
@@ -79,7 +88,13 @@ defmodule Bridge.Application do
       {Workers, workers}
     ] ++
       if(settings.link_dir == "", do: [], else: [{Scanner, scanner}]) ++
-      if(settings.parent_stdin, do: [{Parent, &System.stop/0}], else: [])
+      if(settings.listener == "", do: [], else: [{Alive, alive}]) ++
+      if(settings.parent_stdin, do: [{Parent, &stop_all/0}], else: [])
+  end
+
+  defp stop_all do
+    :ok = Workers.take_along(Workers)
+    System.stop()
   end
 
   defp identity(implementations) do

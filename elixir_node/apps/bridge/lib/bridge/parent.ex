@@ -1,6 +1,7 @@
 defmodule Bridge.Parent do
   @moduledoc """
-  Stops the node when its standard input ends: whoever supervised it is gone.
+  Stops the node, workers and all, when its standard input ends: whoever supervised it is gone,
+  or ends everything.
   """
 
   use Task, restart: :temporary

@@ -7,6 +7,7 @@ defmodule Bridge.Settings do
   | `BRIDGE_NODE_WORKERS` | gateway workers to start as ports, default 0 |
   | `BRIDGE_PYTHON` | their interpreter, default `python3` |
   | `BRIDGE_LINK_DIR` | directory whose `*.sock` are workers to connect to, default none |
+  | `BRIDGE_LISTENER` | socket of who supervises node and workers, default none |
   | `BRIDGE_ELIXIR_IMPLEMENTATIONS` | `name=/path/file.ex`, one per line |
   | `BRIDGE_ELIXIR_DIGESTS` | `name=<contract digest>`, one per line, for those |
   | `BRIDGE_PARENT_STDIN` | 1: stop when standard input ends, because the parent is gone |
@@ -22,6 +23,7 @@ defmodule Bridge.Settings do
             python: nil,
             worker_args: ["-u", "-m", "bridge.gateway", "--packet=4", "--nouse_stdio"],
             link_dir: "",
+            listener: "",
             implementations: %{},
             digests: %{},
             parent_stdin: false,
@@ -34,6 +36,7 @@ defmodule Bridge.Settings do
           python: String.t(),
           worker_args: [String.t()],
           link_dir: String.t(),
+          listener: String.t(),
           implementations: %{String.t() => Path.t()},
           digests: %{String.t() => String.t()},
           parent_stdin: boolean,
@@ -59,6 +62,7 @@ defmodule Bridge.Settings do
       workers: number(environment, "BRIDGE_NODE_WORKERS", defaults.workers, 0),
       python: text(environment, "BRIDGE_PYTHON", defaults.python),
       link_dir: text(environment, "BRIDGE_LINK_DIR", defaults.link_dir),
+      listener: text(environment, "BRIDGE_LISTENER", defaults.listener),
       implementations: pairs(environment, "BRIDGE_ELIXIR_IMPLEMENTATIONS"),
       digests: pairs(environment, "BRIDGE_ELIXIR_DIGESTS"),
       parent_stdin: number(environment, "BRIDGE_PARENT_STDIN", 0, 0) == 1,

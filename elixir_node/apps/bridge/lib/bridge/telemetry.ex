@@ -78,11 +78,14 @@ defmodule Bridge.Telemetry do
       :worker_killed ->
         {:error, fn -> "#{d.peer}: killed pid #{d.pid}: #{d.reason}" end}
 
-      :orphan_drains ->
-        {:info, fn -> "#{d.peer}: orphan drains" end}
+      :orphan_adopted ->
+        {:info, fn -> "#{d.peer}: adopted, as worker #{d.slot}" end}
 
-      :superseded ->
-        {:info, fn -> "#{d.peer}: a newer node took over" end}
+      :orphan_drains ->
+        {:info, fn -> "#{d.peer}: orphan drains, there are workers enough" end}
+
+      :socket_removed ->
+        {:info, fn -> "#{d.peer}: nobody listens any more, removed" end}
     end
   end
 

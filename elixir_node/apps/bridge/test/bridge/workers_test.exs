@@ -175,6 +175,21 @@ defmodule Bridge.WorkersTest do
     for peer <- peers, do: assert(await(fn -> not OsNode.alive?(peer.os_pid) end))
   end
 
+  test "workers that somebody else supervises are left behind, or taken along", context do
+    node = start(context, workers: 2, leaves_them?: true, adopts?: true)
+    Workers.begin(node.workers)
+    peers = for _ <- 1..2, do: Peer.accept(node.listener)
+    assert await(fn -> Workers.ready?(node.workers) end)
+    assert :ok = Workers.take_along(node.workers)
+    within(3_000, fn -> stop_supervised!(Workers) end)
+    for peer <- peers, do: assert(await(fn -> not OsNode.alive?(peer.os_pid) end))
+  end
+
+  test "without orphans to wait for, workers are started all the same", context do
+    node = start(context, adopts?: true)
+    assert %{"ok" => _} = handle_echo(Peer.accept(node.listener), %{})
+  end
+
   test "a worker that does not leave is killed in the end", context do
     node = start(context, drain_ms: 0, env: %{"PEER_STAYS" => "1"})
     peer = Peer.accept(node.listener)

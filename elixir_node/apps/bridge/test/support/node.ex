@@ -48,7 +48,9 @@ defmodule Bridge.Test.Node do
        name: workers,
        count: Keyword.get(options, :workers, 0),
        links: links,
-       connection: [transport: {Transports.Port, port}] ++ connection,
+       connection: [transport: {Transports.Port, port}, guards?: true] ++ connection,
+       adopts?: Keyword.get(options, :adopts?, false),
+       leaves_them?: Keyword.get(options, :leaves_them?, false),
        drain_ms: Keyword.get(options, :drain_ms, 3_000)}
     )
 
@@ -70,7 +72,8 @@ defmodule Bridge.Test.Node do
        links: node.links,
        workers: node.workers,
        connection: node.connection,
-       interval_ms: 20}
+       interval_ms: 20,
+       again_ms: 20}
     )
   end
 

@@ -26,8 +26,16 @@ defmodule Bridge.Link.Connection do
           | {:max_unsent_bytes, pos_integer}
           | {:hello_ms, pos_integer}
           | {:pong_ms, pos_integer}
+          | {:guards?, boolean}
 
-  @defaults %{hello_ms: 60_000, pong_ms: 15_000, max_unsent_bytes: 67_108_864}
+  # `guards?`: this node is the only one to end the peer if it hangs. True of its children and of
+  # orphans; a worker that was started by somebody else is that one's.
+  @defaults %{
+    hello_ms: 60_000,
+    pong_ms: 15_000,
+    max_unsent_bytes: 67_108_864,
+    guards?: false
+  }
 
   @doc "Open a link; `identity` is what hello says of this node."
   @spec start_link([option]) :: GenServer.on_start()
@@ -45,7 +53,7 @@ defmodule Bridge.Link.Connection do
   @spec request(pid, atom) :: :ok
   def request(connection, function), do: GenServer.cast(connection, {:request, function})
 
-  @doc "End the link, and the worker with it where it is a child of this node."
+  @doc "End the link, and the worker with it where it is this node's to guard."
   @spec kill(pid, String.t()) :: :ok
   def kill(connection, reason), do: GenServer.cast(connection, {:kill, reason})
 
@@ -194,7 +202,7 @@ defmodule Bridge.Link.Connection do
     end
 
     send(state.owner, {:link_up, self(), hello})
-    state
+    %{state | guards?: state.guards? or hello["orphan"] == true}
   end
 
   defp act({:refused, :deadline}, state) do
@@ -223,7 +231,6 @@ defmodule Bridge.Link.Connection do
     state
   end
 
-  defp act({:superseded}, state), do: {:stop, {:shutdown, :superseded}, state}
   defp act({:close, text}, state), do: down(text, state)
 
   defp dispatch(id, call, until_ms, state) do
@@ -263,8 +270,8 @@ defmodule Bridge.Link.Connection do
   defp flush(state), do: state
 
   defp kill_peer(reason, state) do
-    case state.transport.os_pid(state.open) do
-      nil ->
+    case state.guards? && state.transport.os_pid(state.open) do
+      none when none in [nil, false] ->
         down(reason, state)
 
       pid ->

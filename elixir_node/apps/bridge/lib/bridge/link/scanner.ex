@@ -3,8 +3,8 @@ defmodule Bridge.Link.Scanner do
   Connects to the workers that listen in a directory: those that run by themselves, and the
   orphans of a node that is gone.
 
-  Orphans are sent away once this node's own workers have said hello. It deletes nothing: a
-  socket nobody listens on belongs to a worker that died, or is about to listen.
+  Orphans are offered to `Bridge.Workers`, and sent away where there are workers enough. The
+  socket of a worker that died is removed: workers give a socket its name once they listen.
   """
 
   use GenServer
@@ -14,6 +14,8 @@ defmodule Bridge.Link.Scanner do
   alias Bridge.{Telemetry, Workers}
 
   @refused_ms 10_000
+  # Between the two attempts after which nobody listens on a socket for certain.
+  @again_ms 1_000
 
   @type option ::
           {:dir, Path.t()}
@@ -33,7 +35,8 @@ defmodule Bridge.Link.Scanner do
   @impl true
   def init(options) do
     send(self(), :scan)
-    {:ok, Map.merge(%{interval_ms: 500, links: nil, open: %{}, left: %{}}, options)}
+    state = %{interval_ms: 500, again_ms: @again_ms, links: nil, open: %{}, left: %{}, dead: %{}}
+    {:ok, state |> Map.merge(%{looked?: false}) |> Map.merge(options)}
   end
 
   @impl true
@@ -45,11 +48,11 @@ defmodule Bridge.Link.Scanner do
   @impl true
   def handle_info(:scan, state) do
     Process.send_after(self(), :scan, state.interval_ms)
-    {:noreply, state |> connect() |> drain()}
+    {:noreply, state |> connect() |> place()}
   end
 
   def handle_info({:link_up, pid, hello}, state) do
-    {:noreply, update(state, pid, &%{&1 | hello: hello})}
+    {:noreply, state |> update(pid, &%{&1 | hello: hello}) |> place()}
   end
 
   def handle_info({:DOWN, _, :process, pid, reason}, state) do
@@ -57,20 +60,30 @@ defmodule Bridge.Link.Scanner do
     state = %{state | open: Map.delete(state.open, path)}
 
     case reason do
-      {:shutdown, :superseded} ->
-        Telemetry.emit(:superseded, %{peer: link.name})
-        {:noreply, leave(state, path, link.file, :always)}
+      {:shutdown, {:unreachable, :econnrefused}} ->
+        {:noreply, state |> refused(path, link) |> place()}
 
-      {:shutdown, {:refused, _}} ->
-        {:noreply, leave(state, path, link.file, now_ms() + @refused_ms)}
+      {:shutdown, {why, _}} when why in [:refused, :unreachable] ->
+        {:noreply, state |> leave(path, link.file, @refused_ms) |> place()}
 
       _ ->
         if link.hello, do: Telemetry.emit(:link_down, %{peer: link.name, reason: reason})
-        {:noreply, state}
+        {:noreply, place(state)}
     end
   end
 
-  defp leave(state, path, file, until), do: put_in(state.left[path], {file, until})
+  defp refused(state, path, %{file: file, name: name}) do
+    if state.dead[path] == file do
+      _ = File.rm(path)
+      Telemetry.emit(:socket_removed, %{peer: name})
+      state
+    else
+      state = leave(state, path, file, state.again_ms)
+      put_in(state.dead[path], file)
+    end
+  end
+
+  defp leave(state, path, file, ms), do: put_in(state.left[path], {file, now_ms() + ms})
 
   defp connect(state) do
     found =
@@ -80,7 +93,7 @@ defmodule Bridge.Link.Scanner do
           do: {path, {inode, mtime}}
 
     paths = Enum.map(found, &elem(&1, 0))
-    state = %{state | left: Map.take(state.left, paths)}
+    state = %{state | left: Map.take(state.left, paths), dead: Map.take(state.dead, paths)}
 
     Enum.reduce(found, state, fn {path, file}, state ->
       if Map.has_key?(state.open, path) or left?(state.left[path], file, now_ms()),
@@ -89,7 +102,6 @@ defmodule Bridge.Link.Scanner do
     end)
   end
 
-  defp left?({file, :always}, file, _now_ms), do: true
   defp left?({file, until_ms}, file, now_ms), do: now_ms < until_ms
   defp left?(_, _file, _now_ms), do: false
 
@@ -109,19 +121,31 @@ defmodule Bridge.Link.Scanner do
     put_in(state.open[path], link)
   end
 
-  defp drain(state) do
+  # Orphans are adopted or sent away; what is missing then is started.
+  defp place(state) do
     orphans =
       for {_, %{hello: %{"orphan" => true}, drained?: false} = link} <- state.open, do: link
 
-    if orphans != [] and Workers.ready?(state.workers) do
+    state =
       Enum.reduce(orphans, state, fn link, state ->
-        Telemetry.emit(:orphan_drains, %{peer: link.name})
-        Connection.request(link.pid, :drain)
-        update(state, link.pid, &%{&1 | drained?: true})
+        if Workers.adopt(state.workers, link.pid, link.name) == :full and
+             Workers.ready?(state.workers),
+           do: drain(state, link),
+           else: state
       end)
+
+    if not state.looked? and Enum.all?(state.open, fn {_, link} -> link.hello end) do
+      :ok = Workers.begin(state.workers)
+      %{state | looked?: true}
     else
       state
     end
+  end
+
+  defp drain(state, link) do
+    Telemetry.emit(:orphan_drains, %{peer: link.name})
+    Connection.request(link.pid, :drain)
+    update(state, link.pid, &%{&1 | drained?: true})
   end
 
   defp update(state, pid, function) do

@@ -9,7 +9,6 @@ defmodule Bridge.Link.Session do
     * `{:refused, reason}`: it has not, or not as agreed; the link is of no use;
     * `{:handle, id, call}`: run an implementation, then hand its outcome to `answer/3`;
     * `{:answered, tag, {:ok, result} | {:error, reason}}`: a call of ours has ended;
-    * `{:superseded}`: a newer node has the peer;
     * `{:defect, text}`: the peer sent what it should not have, nothing else came of it;
     * `{:close, text}`: the stream is beyond repair.
 
@@ -38,7 +37,6 @@ defmodule Bridge.Link.Session do
           | {:refused, term}
           | {:handle, Messages.id(), map}
           | {:answered, tag, {:ok, term} | {:error, term}}
-          | {:superseded}
           | {:defect, String.t()}
           | {:close, String.t()}
   @type t :: %__MODULE__{
@@ -179,10 +177,6 @@ defmodule Bridge.Link.Session do
 
   defp receive_message({:error, id, error}, session, actions) do
     settle(id, {:error, error}, {session, actions})
-  end
-
-  defp receive_message({:cast, :superseded}, session, actions) do
-    {session, [{:superseded} | actions]}
   end
 
   defp receive_message({:cast, _other}, session, actions) do

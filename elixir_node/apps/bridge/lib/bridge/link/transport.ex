@@ -16,7 +16,7 @@ defmodule Bridge.Link.Transport do
   @callback received(t, message :: term) ::
               {:data, binary} | {:closed, term} | :again | :other
 
-  @doc "Return the peer's process id where it is a child of this node."
+  @doc "Return the peer's process id, where it is known and this node may send it a signal."
   @callback os_pid(t) :: pos_integer | nil
 
   @doc "Close it, also while a write blocks."

@@ -4,7 +4,8 @@ defmodule Bridge.Link.ScannerTest do
   import Bridge.Test.Node, only: [await: 1, call_map: 0, call_map: 1]
 
   alias Bridge.Link.{Connection, Messages, Scanner}
-  alias Bridge.Test.{Echo, Node, Peer}
+  alias Bridge.Test.{Echo, Node, OsNode, Peer}
+  alias Bridge.Workers
 
   setup context do
     # Short: a socket's path has about 107 bytes.
@@ -72,7 +73,7 @@ defmodule Bridge.Link.ScannerTest do
     Peer.await_end(peer)
   end
 
-  test "a socket nobody listens on is left alone, also when its path is too long",
+  test "the socket of a dead worker is removed; what is no socket is left alone",
        %{node: node, dir: dir} = context do
     dead = Path.join(dir, "dead.sock")
     {:ok, socket} = :gen_tcp.listen(0, ifaddr: {:local, dead})
@@ -83,24 +84,87 @@ defmodule Bridge.Link.ScannerTest do
     listen(context, "alive")
     peer = Peer.accept(node.listener)
     assert %{"ok" => _} = Peer.handle(peer, call_map())
+    assert await(fn -> not File.exists?(dead) end)
     assert Map.keys(links(scanner, 1)) == [Path.join(dir, "alive.sock")]
-    assert File.exists?(dead) and File.exists?(long)
+    assert File.exists?(long)
   end
 
-  test "a worker that was superseded is left to the newer node", %{node: node, dir: dir} do
+  test "another socket at the path of a dead one is another worker", %{node: node, dir: dir} do
     path = Path.join(dir, "a.sock")
-    listener = listen_by_hand(path)
+    :gen_tcp.close(listen_by_hand(path))
     Node.scan(node, dir)
-    worker = greet_by_hand(listener)
-    :ok = :gen_tcp.send(worker, Messages.cast(:superseded))
-    assert {:error, :closed} = :gen_tcp.recv(worker, 0, 20_000)
-    # Fifteen scans later.
-    assert {:error, :timeout} = :gen_tcp.accept(listener, 300)
-
-    # The same path with another socket is another worker.
+    assert await(fn -> not File.exists?(path) end)
     other = listen_by_hand(path <> ".new")
     File.rename!(path <> ".new", path)
     greet_by_hand(other)
+  end
+
+  defp orphans(context, count) do
+    for n <- 1..count, do: listen(context, "orphan#{n}", ["--orphan"])
+    assert await(fn -> length(Path.wildcard(context.dir <> "/*.sock")) == count end)
+    Node.scan(context.node, context.dir)
+    for _ <- 1..count, do: Peer.accept(context.node.listener)
+  end
+
+  defp slots(node), do: :sys.get_state(node.workers).running
+
+  @tag node: [workers: 2, adopts?: true]
+  test "orphans are adopted with their clients, and nobody is started", context do
+    %{node: node} = context
+    peers = orphans(context, 2)
+    assert await(fn -> Workers.ready?(node.workers) end)
+    for peer <- peers, do: assert(%{"ok" => _} = Peer.handle(peer, call_map()))
+    for peer <- peers, do: assert(Peer.tell(peer, {:heard}) == ["hello"])
+    assert map_size(slots(node)) == 2
+
+    # One that dies is replaced by a worker of the node's own.
+    Peer.signal(hd(peers).os_pid, "KILL")
+    own = Peer.accept(node.listener)
+    assert %{"ok" => _} = Peer.handle(own, call_map())
+    assert await(fn -> Workers.ready?(node.workers) end)
+  end
+
+  @tag node: [workers: 2, adopts?: true]
+  test "what is missing beside adopted orphans is started", context do
+    %{node: node} = context
+    [orphan] = orphans(context, 1)
+    own = Peer.accept(node.listener)
+    assert await(fn -> Workers.ready?(node.workers) end)
+    for peer <- [orphan, own], do: assert(%{"ok" => _} = Peer.handle(peer, call_map()))
+  end
+
+  @tag node: [workers: 1, adopts?: true]
+  test "more orphans than there are to be workers are sent away", context do
+    %{node: node} = context
+    peers = orphans(context, 4)
+    left = fn -> Enum.count(peers, &(not OsNode.alive?(&1.os_pid))) end
+    assert await(fn -> left.() == 3 end)
+    assert Workers.ready?(node.workers)
+    [stays] = Enum.filter(peers, &OsNode.alive?(&1.os_pid))
+    assert %{"ok" => _} = Peer.handle(stays, call_map())
+    assert Peer.tell(stays, {:heard}) == ["hello"]
+  end
+
+  @tag node: [workers: 1, adopts?: true, connection: [pong_ms: 1_000]]
+  test "an adopted orphan that hangs is killed and replaced", context do
+    [orphan] = orphans(context, 1)
+    assert await(fn -> Workers.ready?(context.node.workers) end)
+    Peer.signal(orphan.os_pid, "STOP")
+    own = Peer.accept(context.node.listener)
+    assert await(fn -> not OsNode.alive?(orphan.os_pid) end)
+    assert %{"ok" => _} = Peer.handle(own, call_map())
+  end
+
+  @tag node: [connection: [pong_ms: 1_000]]
+  test "a worker of somebody else that hangs is left to that one", context do
+    scanner = Node.scan(context.node, context.dir)
+    listen(context, "a")
+    peer = Peer.accept(context.node.listener)
+    assert links(scanner, 1)
+    Peer.signal(peer.os_pid, "STOP")
+    assert links(scanner, 0)
+    assert OsNode.alive?(peer.os_pid)
+    Peer.signal(peer.os_pid, "KILL")
   end
 
   @tag node: [workers: 1]

@@ -57,8 +57,16 @@ defmodule Bridge.Link.Transports.Socket do
     end
   end
 
+  # The kernel's word for who listens: SO_PEERCRED, LOCAL_PEERPID. 0 is another namespace's.
   @impl true
-  def os_pid(_socket), do: nil
+  def os_pid(socket) do
+    {level, option, size} = if :os.type() == {:unix, :darwin}, do: {0, 2, 4}, else: {1, 17, 12}
+
+    case :inet.getopts(socket, [{:raw, level, option, size}]) do
+      {:ok, [{:raw, _, _, <<pid::native-32, _::binary>>}]} when pid > 0 -> pid
+      _ -> nil
+    end
+  end
 
   @impl true
   def close(socket), do: :gen_tcp.close(socket)

@@ -179,8 +179,10 @@ def main() -> NoReturn:
     commands = Stream(control.fileno(), control.fileno())
     if "--socket" in sys.argv:
         server = socket.socket(socket.AF_UNIX)
-        server.bind(sys.argv[sys.argv.index("--socket") + 1])
+        path = sys.argv[sys.argv.index("--socket") + 1]
+        server.bind(path + ".new")
         server.listen()
+        os.rename(path + ".new", path)
         client, _ = server.accept()
         link = Stream(client.fileno(), client.fileno())
     else:

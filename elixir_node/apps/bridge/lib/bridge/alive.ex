@@ -1,0 +1,67 @@
+defmodule Bridge.Alive do
+  @moduledoc """
+  Tells whoever supervises the node that it still answers: a line each second.
+
+  It says so only after the node's workers process answered, so a node that hangs says nothing.
+  """
+
+  use GenServer
+
+  alias Bridge.Workers
+
+  @connect_ms 2_000
+
+  @type option ::
+          {:path, Path.t()}
+          | {:node, String.t()}
+          | {:workers, GenServer.server()}
+          | {:interval_ms, pos_integer}
+
+  @doc "Connect to the socket at `path`, and again whenever that is lost."
+  @spec start_link([option]) :: GenServer.on_start()
+  def start_link(options), do: GenServer.start_link(__MODULE__, Map.new(options))
+
+  @impl true
+  def init(options) do
+    send(self(), :say)
+    {:ok, Map.merge(%{interval_ms: 1_000, socket: nil}, options)}
+  end
+
+  @impl true
+  def handle_info(:say, state) do
+    Process.send_after(self(), :say, state.interval_ms)
+    _ = Workers.ready?(state.workers)
+    {:noreply, say(state)}
+  end
+
+  def handle_info(_closed, state), do: {:noreply, %{state | socket: nil}}
+
+  defp say(%{socket: nil} = state) do
+    options = [:local, mode: :binary, active: true, send_timeout: @connect_ms]
+
+    case connect(state.path, options) do
+      {:ok, socket} -> send_line(%{state | socket: socket}, ~s({"node":"#{state.node}"}))
+      {:error, _} -> state
+    end
+  end
+
+  defp say(state), do: send_line(state, ~s({"alive":true}))
+
+  defp send_line(state, line) do
+    case :gen_tcp.send(state.socket, [line, ?\n]) do
+      :ok ->
+        state
+
+      {:error, _} ->
+        :gen_tcp.close(state.socket)
+        %{state | socket: nil}
+    end
+  end
+
+  defp connect(path, options) do
+    :gen_tcp.connect({:local, path}, 0, options, @connect_ms)
+  catch
+    # A path over about 107 bytes.
+    :exit, :badarg -> {:error, :badarg}
+  end
+end
