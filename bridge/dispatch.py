@@ -52,6 +52,7 @@ class _Attempt(NamedTuple):
     reason: Reason
     outcome: Outcome
     context: Context
+    build: str
 
 
 class Dispatcher:
@@ -59,7 +60,8 @@ class Dispatcher:
 
     Commands of one key pass one at a time through this worker; between workers the fence at
     the commit decides, and the loser dispatches its message again. `committed` is called with
-    the subsystem after each commit, so that effects start without waiting for a poll.
+    the subsystem after each commit, so that effects start without waiting for a poll; `rerouted`
+    before anything is computed under another epoch of a route than the one seen last.
     """
 
     def __init__(
@@ -72,6 +74,7 @@ class Dispatcher:
         zone: str = "UTC",
         clock_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
         committed: Callable[[str], None] = lambda subsystem: None,
+        rerouted: Callable[[str], None] = lambda subsystem: None,
     ) -> None:
         self._registry = registry
         self._journal = journal
@@ -80,6 +83,8 @@ class Dispatcher:
         self._zone = zone
         self._clock_ms = clock_ms
         self._committed = committed
+        self._rerouted = rerouted
+        self._epochs: dict[str, int] = {}
         self._lanes: dict[tuple[str, str], _Lane] = {}
 
     async def dispatch(
@@ -176,6 +181,9 @@ class Dispatcher:
         deadline: float,
         only: RuntimeName | None = None,
     ) -> _Attempt:
+        if self._epochs.get(message.subsystem) != snapshot.route.epoch:
+            self._epochs[message.subsystem] = snapshot.route.epoch
+            self._rerouted(message.subsystem)
         now_ms = max(self._clock_ms(), snapshot.last_ms, message.due_ms)
         candidates: list[tuple[RuntimeName, Reason]] = [(only or snapshot.route.owner, "owner")]
         fallback = snapshot.route.fallback
@@ -206,7 +214,7 @@ class Dispatcher:
             )
             try:
                 outcome = await runtime.handle(invocation, contract.judge(operation, name))
-                return _Attempt(name, reason, outcome, invocation.context)
+                return _Attempt(name, reason, outcome, invocation.context, outcome.build)
             except RuntimeUnavailable as error:
                 unavailable = error
                 self._telemetry.emit("runtime_unavailable", runtime=name, text=str(error))
@@ -268,7 +276,7 @@ def _commit_of(
         "reason": attempt.reason,
         "epoch": snapshot.route.epoch,
         "digest": contract.digest,
-        "build": __version__,
+        "build": f"{__version__}+{attempt.build}" if attempt.build else __version__,
         "at_ms": now_ms,
     }
     if message.timer:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import logging
 import os
 import random
@@ -20,8 +21,16 @@ import uvloop
 from redis.asyncio import Redis
 
 from bridge.access import check_exposure, is_loopback
+from bridge.contracts import builds
 from bridge.contracts.files import BUILT_IN
-from bridge.contracts.implementations import load_all, python_handlers, require_contracts
+from bridge.contracts.implementations import (
+    FILE_NAME,
+    load_all,
+    python_handler,
+    python_handlers,
+    require_contracts,
+    with_built_in,
+)
 from bridge.contracts.registry import Registry
 from bridge.dispatch import Dispatcher
 from bridge.edge.edge import Edge, uuid4_of
@@ -85,14 +94,29 @@ def main() -> int:
     return 0
 
 
-def _load(settings: Settings) -> tuple[Registry, dict[str, Handler]]:
-    """Load the built-in contracts and implementations and the user's, the same way."""
+def _load(settings: Settings) -> tuple[Registry, dict[str, Handler], dict[str, str]]:
+    """Load the built-in contracts and implementations and the user's, the same way.
+
+    The last are the builds of the implementations, as far as `bridge up` kept them.
+    """
     folders = [Path(folder) for folder in settings.contracts.split(":") if folder]
     files = [Path(settings.implementations)] if settings.implementations else []
     registry = Registry.load(BUILT_IN, *folders)
-    require_contracts(files, registry.names())
-    handlers = python_handlers(load_all(*files), *(file.resolve().parent for file in files))
-    return registry, handlers
+    entries = _entries(settings)
+    kept = builds.read(Path(settings.builds), "python") if settings.builds else {}
+    if not settings.builds:
+        require_contracts(files, registry.names())
+    handlers = python_handlers(entries, *(file.resolve().parent for file in files), builds=kept)
+    return registry, handlers, {name: build.digest for name, build in kept.items()}
+
+
+def _entries(settings: Settings) -> dict[str, dict[str, str]]:
+    """Return where implementations are; under `bridge up` as the file said at its start."""
+    if not settings.implementations:
+        return load_all()
+    if settings.builds:
+        return with_built_in(json.loads(Path(settings.builds, FILE_NAME).read_text()))
+    return load_all(Path(settings.implementations))
 
 
 class Worker:
@@ -114,7 +138,7 @@ class Worker:
             asyncio.get_running_loop().add_signal_handler(number, self._leave, number.name)
         # The port first: frames must not meet a process that still prints elsewhere.
         transport = open_port(self._port) if self._port else None
-        registry, handlers = _load(settings)
+        registry, handlers, digests = _load(settings)
         elixir = ElixirRuntime()
         nodes = self._nodes(elixir, registry.digests(), transport)
         async with contextlib.AsyncExitStack() as stack:
@@ -129,15 +153,16 @@ class Worker:
             stack.push_async_callback(journal.close)
             if not await self._storage_ready(journal, registry):
                 return
+            python = PythonRuntime(handlers, settings.python_budget_ms, digests)
             typescript = TypeScriptRuntime(settings.redis_url, self._name, registry.digests())
             runtimes: dict[RuntimeName, Runtime] = {
-                "python": PythonRuntime(handlers, settings.python_budget_ms),
+                "python": python,
                 "elixir": elixir,
                 "typescript": typescript,
             }
             await typescript.start()
             stack.push_async_callback(typescript.close)
-            dispatcher, effects = self._dispatch(registry, journal, runtimes, joelclaw)
+            dispatcher, effects = self._dispatch(registry, journal, runtimes, joelclaw, python)
             nodes.admit()
             adapters, feeds = joelclaw.adapters(dispatcher, journal)
             ingress = joelclaw.ingress(dispatcher)
@@ -152,6 +177,7 @@ class Worker:
                     },
                     "link": nodes.counts(),
                     "nodes": elixir.nodes(),
+                    "builds": {"python": python.builds(), "typescript": typescript.builds()},
                     "joelclaw": {
                         "ingress": ingress.status(),
                         **{adapter.name: adapter.status() for adapter in adapters},
@@ -179,6 +205,7 @@ class Worker:
         journal: Journal,
         runtimes: dict[RuntimeName, Runtime],
         joelclaw: _Joelclaw,
+        python: PythonRuntime,
     ) -> tuple[Dispatcher, Effects]:
         """Make the dispatcher and the executors: each commit wakes them, timers dispatch."""
         settings, telemetry = self._settings, self._telemetry
@@ -190,6 +217,7 @@ class Worker:
             telemetry,
             zone=settings.zone,
             committed=lambda subsystem: effects.kick(subsystem),
+            rerouted=lambda subsystem: self._look_for_build(python, subsystem),
         )
         effects = Effects(
             journal,
@@ -202,6 +230,27 @@ class Worker:
             timeout_ms=settings.timeout_ms,
         )
         return dispatcher, effects
+
+    def _look_for_build(self, python: PythonRuntime, subsystem: str) -> None:
+        """Take in what was reloaded: whoever reloads writes the build, then changes the route.
+
+        So no commit under the new epoch is of another build, whichever worker makes it.
+        """
+        settings = self._settings
+        build = builds.read_one(Path(settings.builds), "python", subsystem)
+        if not settings.builds or build is None:
+            return
+        if build.digest == python.builds().get(subsystem):
+            return
+        try:
+            where = _entries(settings)[subsystem]["python"]
+            handler = python_handler(subsystem, where, build)
+        except (ContractBroken, LookupError) as error:
+            python.replace(subsystem, None, build.digest)
+            self._telemetry.emit("reload_failed", subsystem=subsystem, text=str(error))
+        else:
+            python.replace(subsystem, handler, build.digest)
+            self._telemetry.emit("reloaded", subsystem=subsystem, build=build.digest)
 
     def _nodes(
         self, elixir: ElixirRuntime, digests: dict[str, str], transport: Transport | None

@@ -84,12 +84,14 @@ class Invocation(NamedTuple):
 class Outcome(NamedTuple):
     """What a handler answered: reply, effects as data, and the key's next state.
 
-    For a query `effects` is empty and `state` is ignored.
+    For a query `effects` is empty and `state` is ignored. `build` tells which version of the
+    implementation it was, as far as its runtime says.
     """
 
     reply: JSON
     effects: list[dict[str, JSON]]
     state: JSON = None
+    build: str = ""
 
 
 # Holds an outcome to a contract and returns it normalised. Raises RuntimeFault.

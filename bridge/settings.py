@@ -17,6 +17,7 @@ INTERNAL = frozenset(
         "PARENT_STDIN",
         "ELIXIR_IMPLEMENTATIONS",
         "ELIXIR_DIGESTS",
+        "ELIXIR_SOURCES",
     )
 )
 
@@ -75,6 +76,9 @@ class Settings:
     )
     contracts: str = _setting("", "more contract folders, separated by `:`")
     implementations: str = _setting("", "JSON file naming the implementations of those contracts")
+    builds: str = _setting(
+        "", "directory of what is served, as it was at the start (set by `bridge up`)"
+    )
     zone: str = _setting("UTC", "IANA time zone of the context's local date and time")
     inngest_url: str = _setting(
         "", "Inngest to send `inngest` effects to; empty: they are kept and shown"

@@ -54,8 +54,14 @@ class Bench:
         self.elixir = Elsewhere(self.python)
         self.telemetry = Telemetry()
         runtimes: dict[RuntimeName, Runtime] = {"python": self.python, "elixir": self.elixir}
+        self.rerouted: list[str] = []
         self.dispatcher = Dispatcher(
-            self.registry, self.journal, runtimes, self.telemetry, clock_ms=lambda: self.now_ms
+            self.registry,
+            self.journal,
+            runtimes,
+            self.telemetry,
+            clock_ms=lambda: self.now_ms,
+            rerouted=self.rerouted.append,
         )
 
     async def send(
@@ -97,6 +103,30 @@ def test_a_command_is_committed_before_it_is_answered() -> None:
         assert entry["seq"] == 1
         assert entry["state"]["total"] == 2
         assert (entry["runtime"], entry["reason"], entry["epoch"]) == ("python", "owner", 1)
+
+    run(test)
+
+
+def test_an_attempt_of_an_older_epoch_is_computed_again_after_the_route_was_looked_at() -> None:
+    async def test(bench: Bench) -> None:
+        await bench.send("add", {"n": 1})
+        await bench.send("total", {})
+        assert bench.rerouted == ["counter"]
+        await bench.route("elixir")
+
+        async def reload() -> None:
+            """As `bridge reload` does while this very command is computed."""
+            if len(bench.elixir.calls) == 1:
+                bench.python.replace("counter", counter, "later")
+                await bench.route("elixir")
+
+        bench.elixir.before = reload
+        bench.python.replace("counter", counter, "earlier")
+        await bench.send("add", {"n": 1})
+        assert bench.rerouted == ["counter"] * 3
+        assert len(bench.elixir.calls) == 2
+        [*_, (_, entry)] = await bench.journal.entries("counter")
+        assert entry["build"].endswith("+later")
 
     run(test)
 

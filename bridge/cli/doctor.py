@@ -17,7 +17,7 @@ from redis.exceptions import RedisError
 
 from bridge.access import check_exposure
 from bridge.cli.command import Call, Commands, add_command
-from bridge.cli.findings import of_intake
+from bridge.cli.findings import Finding, of_builds, of_intake
 from bridge.client import NotReached
 from bridge.contracts.registry import Registry
 from bridge.errors import BridgeError, ContractBroken
@@ -84,6 +84,7 @@ def examine(settings: Settings) -> Iterator[Check]:
     else:
         yield Check("bridge", "ok", f"pid {run.pid} serves {run.url}")
         yield from _served(run, settings)
+        yield from _said(of_builds(Path(settings.dir)))
         yield from _redis(run.redis_url, settings)
         joelclaw = joelclaw or run.joelclaw_redis_url
     if joelclaw:
@@ -205,7 +206,11 @@ def _joelclaw(url: str) -> Iterator[Check]:
     except (*Failures, ValueError) as error:
         yield Check("joelclaw's Redis", "fail", str(error))
         return
-    for finding in of_intake(status):
+    yield from _said(of_intake(status))
+
+
+def _said(findings: list[Finding]) -> Iterator[Check]:
+    for finding in findings:
         state: State = "warn" if finding.warning else "ok"
         yield Check(finding.what, state, finding.warning or finding.found)
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from bridge.cli.command import when
 from bridge.joelclaw.intake.intake import ECHO
 from bridge.joelclaw.intake.takeover import IntakeStatus
 from bridge.joelclaw.outlet_adapter import OutletStatus
 from bridge.message import JSON
+from bridge.up import builds
 
 COLUMNS = {"what": "what", "found": "found"}
 
@@ -65,6 +67,24 @@ def of_outlet(outlet: OutletStatus) -> Finding:
         f"{outlet.kind}, {outlet.deliveries} not delivered",
         outlet.failing or outlet.warning or nobody,
     )
+
+
+def of_builds(directory: Path) -> list[Finding]:
+    """Return which versions of implementations are served, and what is no longer what runs."""
+    kept = list(builds.kept(directory))
+    if not kept:
+        return []
+    shown = ", ".join(f"{name} {runtime} {build.digest}" for name, runtime, build in kept)
+    stale = [
+        Finding(
+            f"{name} in {runtime}",
+            build.digest,
+            f"{', '.join(changed)} changed since: `bridge reload {name}` takes it in",
+        )
+        for name, runtime, build in kept
+        if (changed := build.changed())
+    ]
+    return [Finding("builds", shown), *stale]
 
 
 def outlet_in(status: JSON) -> OutletStatus | None:

@@ -19,6 +19,7 @@ from bridge.cli import (
     observe,
     pending,
     quarantine,
+    reload,
     replay,
     routes,
     running,
@@ -76,6 +77,7 @@ def parser() -> argparse.ArgumentParser:
         replay,
         joelclaw,
         quarantine,
+        reload,
         doctor,
     )
     for module in modules:

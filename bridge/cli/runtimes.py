@@ -133,6 +133,7 @@ async def _elixir(
         lambda why: None,
     )
     stack.push_async_callback(links.close)
+    links.admit()
     links.open_socket()
     _start(stack, "elixir", command, settings, env)
     found.runtimes["elixir"] = runtime

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 from dataclasses import asdict
+from pathlib import Path
 
 from bridge.cli.command import Call, Commands, add_command, say_error
-from bridge.cli.findings import COLUMNS, Finding, of_intake, of_outlet, outlet_in
+from bridge.cli.findings import COLUMNS, Finding, of_builds, of_intake, of_outlet, outlet_in
 from bridge.cli.joelclaw import joelclaw_redis
 from bridge.joelclaw.intake.takeover import intake_status
 from bridge.joelclaw.quarantine import Quarantine
@@ -25,6 +26,7 @@ def _run(call: Call) -> int:
     run = call.run_file()
     findings = [Finding("bridge", f"pid {run.pid} serves {run.url}")]
     findings += _worker(fetch(f"{run.url}/admin/status", call.settings.token))
+    findings += of_builds(Path(call.settings.dir))
     findings += asyncio.run(_stored(call, run))
     call.show(COLUMNS, [asdict(finding) for finding in findings])
     for finding in findings:

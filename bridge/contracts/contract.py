@@ -135,7 +135,7 @@ class Contract:
                     "none of a query",
                     f"{len(effects)}",
                 )
-            return Outcome(reply, [])
+            return Outcome(reply, [], build=outcome.build)
         self._check_effects(operation, effects, runtime, f"{where} effects")
         state = _normalised(runtime, f"{where} state", outcome.state)
         _require(runtime, self.state.violation(state))
@@ -149,7 +149,7 @@ class Contract:
                 self.max_state_bytes,
                 f"{size} bytes",
             )
-        return Outcome(reply, effects, state)
+        return Outcome(reply, effects, state, outcome.build)
 
     def _check_effects(
         self, operation: Operation, effects: Any, runtime: str, where: str

@@ -29,7 +29,7 @@ class Registry:
         contracts: dict[str, Contract] = {}
         files: dict[str, Path] = {}
         for folder in folders:
-            for file in _files(folder):
+            for file in files_of(folder):
                 contract = load_contract(file)
                 if contract.name in contracts:
                     raise ContractBroken(
@@ -65,7 +65,8 @@ class Registry:
         return self._files[self.get(name).name]
 
 
-def _files(folder: Path) -> list[Path]:
+def files_of(folder: Path) -> list[Path]:
+    """Return the contract files of a folder. Raises ContractBroken if there is none."""
     if not folder.is_dir():
         raise ContractBroken(str(folder), "", "file", "expected a folder of subsystems")
     own = folder / FILE_NAME

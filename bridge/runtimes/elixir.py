@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Mapping
 from typing import Any, NamedTuple, Protocol
 
 from bridge.errors import BridgeError, RuntimeFault, RuntimeUnavailable
@@ -31,6 +32,7 @@ class _Node(NamedTuple):
     name: str
     serves: frozenset[str]
     started_ms: int
+    builds: Mapping[str, str]
 
 
 class ElixirRuntime:
@@ -46,11 +48,17 @@ class ElixirRuntime:
         self._nodes: list[_Node] = []  # the newest first
 
     def attach(
-        self, link: Link, serves: frozenset[str], *, name: str = "", started_ms: int = 0
+        self,
+        link: Link,
+        serves: frozenset[str],
+        *,
+        name: str = "",
+        started_ms: int = 0,
+        builds: Mapping[str, str] | None = None,
     ) -> None:
         """Take in a node that said hello; of two that started at once, the one attached last."""
         self.detach(link)
-        self._nodes.insert(0, _Node(link, name, serves, started_ms))
+        self._nodes.insert(0, _Node(link, name, serves, started_ms, builds or {}))
         self._nodes.sort(key=lambda node: node.started_ms, reverse=True)
 
     def detach(self, link: Link) -> None:
@@ -69,6 +77,7 @@ class ElixirRuntime:
                     "stalled": node.link.stalled,
                     "serves": sorted(serves),
                     "stands_by": sorted(node.serves - serves),
+                    "builds": dict(node.builds),
                 }
             )
         return described
@@ -97,7 +106,8 @@ class ElixirRuntime:
                 raise RuntimeFault("elixir", "not_serialisable", str(error)) from error
             except LinkError as error:
                 raise RuntimeFault("elixir", "crashed", str(error)) from error
-            return judge(outcome_of("elixir", answer))
+            build = node.builds.get(invocation.subsystem, "")
+            return judge(outcome_of("elixir", answer, build))
         raise RuntimeUnavailable("elixir", why)
 
     def _serving(self, subsystem: str) -> list[_Node]:

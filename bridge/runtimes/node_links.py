@@ -150,6 +150,7 @@ class NodeLinks:
                     "node": str(node),
                     "started_ms": int(started_ms),
                     "digests": dict(theirs),
+                    **more,
                 }
             ]:
                 pass
@@ -169,7 +170,11 @@ class NodeLinks:
         accepted = sorted(set(theirs) - set(refused))
         for name, text in refused.items():
             self._telemetry.emit("contract_refused", runtime="elixir", subsystem=name, text=text)
-        self._runtime.attach(link, frozenset(accepted), name=node, started_ms=started_ms)
+        said = more.get("builds")
+        builds = {str(k): str(v)[:64] for k, v in said.items()} if isinstance(said, dict) else {}
+        self._runtime.attach(
+            link, frozenset(accepted), name=node, started_ms=started_ms, builds=builds
+        )
         self._telemetry.emit("link_up", node=node)
         return {
             "protocol": PROTOCOL,

@@ -39,8 +39,14 @@ class PythonRuntime:
 
     name: RuntimeName = "python"
 
-    def __init__(self, handlers: Mapping[str, Handler], budget_ms: int) -> None:
-        self._handlers = handlers
+    def __init__(
+        self,
+        handlers: Mapping[str, Handler],
+        budget_ms: int,
+        builds: Mapping[str, str] | None = None,
+    ) -> None:
+        self._handlers = dict(handlers)
+        self._builds = dict(builds or {})
         self._budget_ms = budget_ms
         self._ends = 0.0  # of the running handler's budget, 0 while none runs
         self._used = 0.0
@@ -51,6 +57,17 @@ class PythonRuntime:
 
     def available(self, subsystem: str) -> bool:
         return subsystem in self._handlers
+
+    def builds(self) -> dict[str, str]:
+        return dict(self._builds)
+
+    def replace(self, subsystem: str, handler: Handler | None, build: str) -> None:
+        """Run another handler from the next call on; with None the subsystem is not here."""
+        self._builds[subsystem] = build
+        if handler is None:
+            self._handlers.pop(subsystem, None)
+        else:
+            self._handlers[subsystem] = handler
 
     async def handle(self, invocation: Invocation, judge: Judge = unjudged) -> Outcome:
         handler = self._handlers.get(invocation.subsystem)
@@ -72,7 +89,8 @@ class PythonRuntime:
         self._used = time.monotonic()
         try:
             self._ends = self._used + budget
-            return judge(_outcome(handler, invocation))
+            build = self._builds.get(invocation.subsystem, "")
+            return judge(_outcome(handler, invocation, build))
         finally:
             self._ends = 0.0
 
@@ -86,7 +104,7 @@ class PythonRuntime:
             signal.setitimer(signal.ITIMER_REAL, 0)
 
 
-def _outcome(handler: Handler, invocation: Invocation) -> Outcome:
+def _outcome(handler: Handler, invocation: Invocation, build: str) -> Outcome:
     # Copies: a handler that changes what it was given changes nothing of ours.
     state, request = orjson.loads(orjson.dumps([invocation.state, invocation.request]))
     context = invocation.context._replace(local=dict(invocation.context.local))
@@ -98,7 +116,7 @@ def _outcome(handler: Handler, invocation: Invocation) -> Outcome:
         text = f"{_where(invocation)} raised {text_of(error)}{_place(error)}"
         raise RuntimeFault("python", "crashed", text) from error
     if isinstance(answer, tuple) and len(answer) == 3:
-        return Outcome(*answer)
+        return Outcome(*answer, build)
     if isinstance(answer, Coroutine):
         answer.close()  # or Python complains that nobody awaited it
         came = "a coroutine: a handler is a plain `def`, what waits for others is no handler"

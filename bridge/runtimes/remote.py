@@ -26,7 +26,7 @@ def request_of(invocation: Invocation) -> dict[str, JSON]:
     }
 
 
-def outcome_of(runtime: RuntimeName, answer: Any) -> Outcome:
+def outcome_of(runtime: RuntimeName, answer: Any, build: str = "") -> Outcome:
     """Read what a remote runtime answered: `ok`, `refused` or `fault`.
 
     Raises Refusal, RuntimeUnavailable, BridgeError `overloaded` or RuntimeFault.
@@ -35,7 +35,7 @@ def outcome_of(runtime: RuntimeName, answer: Any) -> Outcome:
         case {"ok": {"reply": reply, **rest}}:
             effects, state = rest.get("effects", []), rest.get("state")
             if isinstance(effects, list):
-                return Outcome(reply, effects, state)
+                return Outcome(reply, effects, state, build)
         case {"refused": {"reason": str(reason), **rest}}:
             detail = rest.get("detail")
             raise Refusal(

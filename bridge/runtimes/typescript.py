@@ -98,6 +98,7 @@ class TypeScriptRuntime:
         self._live: dict[str, frozenset[str]] = {}
         self._polled_at = float("-inf")
         self._attempts: dict[str, _Attempt] = {}
+        self._builds: dict[str, str] = {}
         self._unsent: list[_Attempt] = []
         self._unsent_some = asyncio.Event()
         self._running: asyncio.Task[None] | None = None
@@ -130,6 +131,10 @@ class TypeScriptRuntime:
         fresh = asyncio.get_running_loop().time() - self._polled_at < STALE_S
         return fresh and bool(self._live.get(subsystem))
 
+    def builds(self) -> dict[str, str]:
+        """Return the build that answered last, by subsystem."""
+        return dict(self._builds)
+
     async def handle(self, invocation: Invocation, judge: Judge = unjudged) -> Outcome:
         if not self.available(invocation.subsystem):
             raise RuntimeUnavailable(
@@ -156,7 +161,10 @@ class TypeScriptRuntime:
             raise RuntimeUnavailable("typescript", text) from None
         finally:
             del self._attempts[attempt.id]
-        return judge(outcome_of("typescript", answer))
+        build = str(answer.get("build") or "")[:64]
+        if build:
+            self._builds[invocation.subsystem] = build
+        return judge(outcome_of("typescript", answer, build))
 
     # -- what runs from start to close -----------------------------------------------------
     async def _run(self) -> None:

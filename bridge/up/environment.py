@@ -42,12 +42,16 @@ def of_node(settings: Settings, digests: Mapping[str, str]) -> dict[str, str]:
     It has no JSON parser, so the implementations file is read for it, here.
     """
     files = elixir_implementations(settings)
+    sources = {name: Path(settings.builds, "elixir", f"{name}.ex") for name in files}
     return {
         "BRIDGE_NODE_WORKERS": str(settings.workers),
         "BRIDGE_PYTHON": sys.executable,
         "BRIDGE_PARENT_STDIN": "1",
         "ERL_CRASH_DUMP": str(Path(settings.dir) / "logs" / "erl_crash.dump"),
         "BRIDGE_ELIXIR_IMPLEMENTATIONS": "\n".join(f"{n}={p}" for n, p in files.items()),
+        "BRIDGE_ELIXIR_SOURCES": "\n".join(
+            f"{n}={p}" for n, p in sources.items() if settings.builds
+        ),
         "BRIDGE_ELIXIR_DIGESTS": "\n".join(f"{n}={digests[n]}" for n in files if n in digests),
     }
 

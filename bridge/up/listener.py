@@ -4,6 +4,9 @@ A worker connects, writes one JSON line `{"pid", "worker"}`, gets a line `{"list
 that carries the descriptor, writes `{"ready": true}` once it serves, and keeps the connection
 for its life. A node writes `{"node"}` and gets nothing. Both write `{"alive": true}` each
 second. End of file tells each side that the other is gone.
+
+`{"reload": subsystem}` is a request: a line `{"said"}` for each thing that was done, then
+`{"failed"}`, the reason or empty.
 """
 
 from __future__ import annotations
@@ -14,13 +17,18 @@ import os
 import socket
 import struct
 import sys
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 MAX_LINE_BYTES = 4096
+Reload = Callable[[str], AsyncIterator[str]]
 HELLO_TIMEOUT_S = 5.0
+
+
+class ReloadFailed(Exception):
+    """A subsystem goes on as it was; the text says why."""
 
 
 class Peer:
@@ -52,11 +60,13 @@ class Listener:
         path: Path,
         *,
         changed: Callable[[], None] = lambda: None,
+        reload: Reload | None = None,
     ) -> None:
         """`changed` is called whenever a worker came, became ready or left."""
         self._listening = listening
         self._path = path
         self._changed = changed
+        self._reload = reload
         self._server: socket.socket | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._left = asyncio.Event()
@@ -130,6 +140,9 @@ class Listener:
                     hello = await lines.next()
                 if hello is None:
                     return
+                if "reload" in hello:
+                    await self._ask(connection, str(hello["reload"]))
+                    return
                 if "node" in hello:
                     there = self.nodes
                 name = str(hello.get("node", hello.get("worker", "?")))
@@ -151,6 +164,20 @@ class Listener:
                     there.remove(peer)
                     self._left.set()
                     self._changed()
+
+    async def _ask(self, connection: socket.socket, subsystem: str) -> None:
+        loop, failed = asyncio.get_running_loop(), ""
+        try:
+            async for said in self._reload(subsystem) if self._reload else _nothing():
+                await loop.sock_sendall(connection, json.dumps({"said": said}).encode() + b"\n")
+        except ReloadFailed as error:
+            failed = str(error)
+        await loop.sock_sendall(connection, json.dumps({"failed": failed}).encode() + b"\n")
+
+
+async def _nothing() -> AsyncIterator[str]:
+    raise ReloadFailed("nothing is reloaded here")
+    yield  # an asynchronous generator
 
 
 class _Lines:

@@ -7,7 +7,7 @@ import os
 import shutil
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +19,7 @@ from bridge.joelclaw.wanted import check_joelclaw
 from bridge.message import RUNTIMES, RuntimeName
 from bridge.settings import PREFIX, Settings
 from bridge.table import table
-from bridge.up import environment, programs, yours
+from bridge.up import builds, environment, programs, yours
 from bridge.up.address import check_port, listen, url_of
 from bridge.up.listener import Listener
 from bridge.up.place import (
@@ -33,6 +33,7 @@ from bridge.up.place import (
 from bridge.up.probe import Finding, probe
 from bridge.up.programs import Command, Missing
 from bridge.up.redis_server import HOW_TO_GET, RedisServer, check_configured, find_binary
+from bridge.up.reload import reload
 from bridge.up.supervisor import Child, Program, reap_strangers
 from bridge.up.workers import Workers
 
@@ -79,7 +80,8 @@ class _Run:
     """
 
     def __init__(self, settings: Settings, say: Callable[[str], None]) -> None:
-        self._settings = environment.absolute(settings)
+        # As they were given, and as children get them: with what was kept at the start.
+        self._given = self._settings = environment.absolute(settings)
         self._say = say
         self._directory = Path(self._settings.dir)
         self._logs = self._directory / "logs"
@@ -94,10 +96,11 @@ class _Run:
         check_port(self._settings.port)
         registry = Registry.load(*programs.contract_folders(self._settings))
         check_joelclaw(self._settings, registry)
-        env = environment.shared(os.environ, self._settings)
-        await yours.check_implementations(self._settings, registry, env)
         async with AsyncExitStack() as stack:
             self._take_directory(stack)
+            self._settings = builds.keep(self._given)
+            env = environment.shared(os.environ, self._settings)
+            await yours.check_implementations(self._settings, registry, env)
             await self._start_redis(stack)
             listener = self._listen(stack)
             reaper = asyncio.create_task(reap_strangers(self._pids))
@@ -130,12 +133,12 @@ class _Run:
         remove_leftovers(self._directory)
         sockets = sockets_directory()
         stack.callback(shutil.rmtree, sockets, ignore_errors=True)
-        self._settings = replace(
-            self._settings,
-            listener=self._settings.listener or str(sockets / "listener"),
-            link_dir=self._settings.link_dir or str(sockets / "link"),
+        self._given = replace(
+            self._given,
+            listener=self._given.listener or str(sockets / "listener"),
+            link_dir=self._given.link_dir or str(sockets / "link"),
         )
-        remove_dead_sockets(Path(self._settings.link_dir))
+        remove_dead_sockets(Path(self._given.link_dir))
 
     async def _start_redis(self, stack: AsyncExitStack) -> None:
         if self._settings.redis_url:
@@ -160,6 +163,12 @@ class _Run:
         if warning:
             self._say(f"redis: {warning}")
 
+    def _reload(self, subsystem: str) -> AsyncIterator[str]:
+        node = self._workers.node if self._workers else None
+        there: dict[RuntimeName, Child | None] = {"typescript": self._typescript, "elixir": node}
+        children = {name: child for name, child in there.items() if child is not None}
+        return reload(subsystem, self._given, self._settings, children, self._url())
+
     def _listen(self, stack: AsyncExitStack) -> Listener:
         wanted = self._settings.port
         listening = listen(self._settings.host, wanted)
@@ -167,7 +176,7 @@ class _Run:
         if wanted not in (0, port):
             self._say(f"port {wanted} is taken: using {port}")
         self._settings = replace(self._settings, port=port)
-        listener = Listener(listening, Path(self._settings.listener))
+        listener = Listener(listening, Path(self._settings.listener), reload=self._reload)
         stack.push_async_callback(listener.close)
         listener.open()
         return listener

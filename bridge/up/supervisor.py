@@ -75,6 +75,11 @@ class Child:
         self._stopping.set()
         self._signal(signal.SIGTERM)
 
+    def restart(self) -> None:
+        """Send SIGTERM; when it has left, another one is started at once."""
+        self._replaced = "left for a reload"
+        self._signal(signal.SIGTERM)
+
     def end_input(self) -> None:
         """Restart it no more, and let it see the end of its standard input: all is to stop."""
         self._stopping.set()

@@ -41,8 +41,13 @@ async def check_implementations(
     require_contracts([file], registry.names())
     if not any("python" in entries for entries in load(file).values()):
         return
+    await import_python(file, settings.builds, env)
+
+
+async def import_python(file: Path, builds: str, env: Mapping[str, str]) -> None:
+    """Import what a file names, as it was when the builds were kept. Raises StartFailed."""
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "bridge.contracts.implementations", str(file)),
+        *(sys.executable, "-m", "bridge.contracts.implementations", str(file), builds),
         env=env,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,

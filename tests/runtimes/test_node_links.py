@@ -328,6 +328,7 @@ def _described(
         "stalled": False,
         "serves": serves or [],
         "stands_by": stands_by or [],
+        "builds": {},
     }
 
 

@@ -29,6 +29,7 @@ export interface IntakeOptions {
   consumer: string;
   budgetMs: number;
   claimIdleMs: number;
+  build: string;
   log: Log;
 }
 
@@ -243,7 +244,7 @@ export class Intake {
       const { subsystem, operation } = invocation.data;
       const text = `${subsystem}.${operation} computed for more than ${budgetMs} ms`;
       const data = "value" in ran ? ran.value : fault("timeout", text);
-      const event = writeOutcome(invocation, data, source, new Date());
+      const event = writeOutcome(invocation, data, source, new Date(), this.#options.build);
       replies.xadd(invocation.replyto, "MAXLEN", "~", MAX_REPLIES, "*", "event", event);
     });
     // A gateway that is gone trims its stream no more.

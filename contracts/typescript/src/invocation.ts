@@ -58,7 +58,13 @@ export function readInvocation(text: string | undefined): Invocation | null {
 }
 
 /** Return the CloudEvents 1.0 event that carries an answer, as text. */
-export function writeOutcome(of: Invocation, answer: Answer, source: string, time: Date): string {
+export function writeOutcome(
+  of: Invocation,
+  answer: Answer,
+  source: string,
+  time: Date,
+  build = "",
+): string {
   return JSON.stringify({
     specversion: "1.0",
     id: `${of.id}/outcome`,
@@ -67,7 +73,7 @@ export function writeOutcome(of: Invocation, answer: Answer, source: string, tim
     subject: of.subject,
     time: time.toISOString(),
     datacontenttype: "application/json",
-    data: { invocation: of.id, ...answer },
+    data: { invocation: of.id, ...(build && { build }), ...answer },
   });
 }
 

@@ -1,8 +1,10 @@
 /** Contracts and implementations from outside this package. */
 
-import { mkdtemp, readFile, rm } from "node:fs/promises";
+import { createHash } from "node:crypto";
+import { readFileSync } from "node:fs";
+import { mkdir, mkdtemp, readFile, rename, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
-import { dirname, join, resolve } from "node:path";
+import { basename, dirname, join, resolve } from "node:path";
 import { pathToFileURL } from "node:url";
 
 import type { BuildFailure } from "esbuild";
@@ -18,6 +20,12 @@ const REQUIRE =
   'import { createRequire } from "node:module";\n' +
   "const require = createRequire(import.meta.url);";
 
+/** A handler, and which version of its sources it is, if that was kept. */
+export interface Loaded {
+  handle: Handler;
+  build?: string;
+}
+
 let offered: Promise<void> | undefined;
 
 /** A file that cannot be served; the text names it. */
@@ -30,17 +38,22 @@ export class LoadError extends Error {
  *
  * Paths are relative to the file. Entries without `typescript` are other runtimes' business.
  * One that cannot be loaded is left out and given to `refused`: the others are to be served.
+ * In the folder `keptIn`, if any, what was loaded is kept, and from then on that is loaded.
  */
 export async function loadHandlers(
   file: string,
   refused: (error: LoadError) => void,
-): Promise<Record<string, Handler>> {
+  keptIn?: string,
+): Promise<Record<string, Loaded>> {
   const entries = Object.entries(await readJson<Record<string, { typescript?: string }>>(file));
-  const handlers: Record<string, Handler> = {};
+  const handlers: Record<string, Loaded> = {};
   for (const [subsystem, { typescript }] of entries) {
     if (typescript === undefined) continue;
+    const path = resolve(dirname(file), typescript);
     try {
-      handlers[subsystem] = await loadHandler(resolve(dirname(file), typescript));
+      handlers[subsystem] = keptIn
+        ? await loadKept(path, join(keptIn, subsystem))
+        : { handle: await loadHandler(path) };
     } catch (error) {
       if (!(error instanceof LoadError)) throw error;
       refused(error);
@@ -73,46 +86,93 @@ export async function loadContracts(
 /** Import a module's `handle`. Bun reads TypeScript by itself; for Node it is bundled first. */
 export async function loadHandler(path: string): Promise<Handler> {
   const bun = process.versions["bun"] !== undefined;
-  const bundle = /\.m?ts$/.test(path) && !bun;
-  let module: { handle?: unknown };
+  const bundled = /\.m?ts$/.test(path) && !bun;
   try {
     if (bun) await (offered ??= offerToBun());
-    module = bundle ? await importTypeScript(path) : await import(pathToFileURL(path).href);
+    if (bundled) return handleIn(await importTypeScript(path), path);
   } catch (error) {
+    if (error instanceof LoadError) throw error;
     throw new LoadError(`${path}: ${reason(error)}`, { cause: error });
   }
+  return handleOf(path, path);
+}
+
+async function handleOf(file: string, path: string): Promise<Handler> {
+  try {
+    return handleIn(await import(pathToFileURL(file).href), path);
+  } catch (error) {
+    if (error instanceof LoadError) throw error;
+    throw new LoadError(`${path}: ${reason(error)}`, { cause: error });
+  }
+}
+
+function handleIn(module: { handle?: unknown }, path: string): Handler {
   if (typeof module.handle === "function") return module.handle as Handler;
   throw new LoadError(`${path}: expected an export named handle, got ${typeof module.handle}`);
 }
 
+/** Import what was kept of a module; if nothing was, bundle it and keep that. */
+async function loadKept(path: string, kept: string): Promise<Loaded> {
+  try {
+    let record = await readJson<{ digest: string }>(`${kept}.json`, true);
+    if (record === undefined) {
+      await mkdir(dirname(kept), { recursive: true });
+      record = buildOf(await bundle(path, `${kept}.mjs`));
+      await writeFile(`${kept}.json.new`, JSON.stringify(record));
+      await rename(`${kept}.json.new`, `${kept}.json`);
+    }
+    return { handle: await handleOf(`${kept}.mjs`, path), build: record.digest };
+  } catch (error) {
+    if (error instanceof LoadError) throw error;
+    throw new LoadError(`${path}: ${reason(error)}`, { cause: error });
+  }
+}
+
 /** Node 20 cannot read TypeScript, and later ones only part of it: one way for all. */
 async function importTypeScript(path: string): Promise<{ handle?: unknown }> {
-  const { build } = await import("esbuild");
   const folder = await mkdtemp(join(tmpdir(), "bridge-typescript-"));
   const outfile = join(folder, "implementation.mjs");
   try {
-    await build({
-      entryPoints: [path],
-      absWorkingDir: dirname(path), // errors name files from there
-      outfile,
-      bundle: true, // its packages too: from the temporary folder they would not be found
-      format: "esm",
-      platform: "node",
-      sourcemap: "inline",
-      logLevel: "silent",
-      banner: { js: REQUIRE },
-      plugins: [
-        {
-          name: "sdk",
-          setup: ({ onResolve }) =>
-            onResolve({ filter: SDK }, () => ({ path: sdk(), external: true })),
-        },
-      ],
-    });
+    await bundle(path, outfile);
     return await import(pathToFileURL(outfile).href);
   } finally {
     await rm(folder, { recursive: true });
   }
+}
+
+/** Write a module with all it imports; return the files it was made of. */
+async function bundle(path: string, outfile: string): Promise<string[]> {
+  const { build } = await import("esbuild");
+  const { metafile } = await build({
+    entryPoints: [path],
+    absWorkingDir: dirname(path), // errors name files from there
+    outfile,
+    bundle: true, // its packages too: from another folder they would not be found
+    format: "esm",
+    platform: "node",
+    sourcemap: "inline",
+    logLevel: "silent",
+    metafile: true,
+    banner: { js: REQUIRE },
+    plugins: [
+      {
+        name: "sdk",
+        setup: ({ onResolve }) =>
+          onResolve({ filter: SDK }, () => ({ path: sdk(), external: true })),
+      },
+    ],
+  });
+  return Object.keys(metafile.inputs).map((file) => resolve(dirname(path), file));
+}
+
+/** As `bridge.contracts.builds` has it: digests of all files, and one of names and digests. */
+function buildOf(files: readonly string[]): { digest: string; sources: Record<string, string> } {
+  const sha256 = (data: string | Buffer): string =>
+    createHash("sha256").update(data).digest("hex");
+  const sources: Record<string, string> = {};
+  for (const file of [...files].sort()) sources[file] = sha256(readFileSync(file));
+  const whole = Object.entries(sources).map(([file, digest]) => `${basename(file)} ${digest}`);
+  return { digest: sha256(whole.join("\n")).slice(0, 12), sources };
 }
 
 /** Say in one line why a module does not load: of a build, each fault with its place. */

@@ -6,6 +6,8 @@
  * and with BRIDGE_PARENT_STDIN=1 when its standard input ends: who started it is gone.
  */
 
+import { join } from "node:path";
+
 import { LoadError, loadContracts, loadHandlers } from "./load.ts";
 import { serve } from "./serve.ts";
 import * as heartbeat from "./subsystems/heartbeat.ts";
@@ -18,7 +20,14 @@ const log = (line: string): void => console.error(`bridge-typescript: ${line}`);
 async function main(env: NodeJS.ProcessEnv): Promise<void> {
   process.setSourceMapsEnabled(true); // faults name lines of the handlers' sources
   const file = env["BRIDGE_IMPLEMENTATIONS"];
-  const yours = file ? await loadHandlers(file, ({ message }) => log(message)) : {};
+  const builds = env["BRIDGE_BUILDS"];
+  const yours = file
+    ? await loadHandlers(
+        builds ? join(builds, "implementations.json") : file,
+        ({ message }) => log(message),
+        builds && join(builds, "typescript"),
+      )
+    : {};
   const folders = (env["BRIDGE_CONTRACTS"] ?? "").split(":").filter((folder) => folder !== "");
   const builtIn = {
     heartbeat: heartbeat.handle,
@@ -27,9 +36,10 @@ async function main(env: NodeJS.ProcessEnv): Promise<void> {
     triage: triage.handle,
   };
   const service = serve(
-    { ...builtIn, ...yours },
+    { ...builtIn, ...mapped(yours, ({ handle }) => handle) },
     {
       redisUrl: env["BRIDGE_REDIS_URL"] || "redis://127.0.0.1:6379",
+      builds: mapped(yours, ({ build }) => build ?? ""),
       contracts: await loadContracts(folders, Object.keys(yours)),
       log,
     },
@@ -44,6 +54,10 @@ async function main(env: NodeJS.ProcessEnv): Promise<void> {
   }
   // A promise a handler left behind is a defect of that handler, not of its neighbours.
   process.on("unhandledRejection", (reason) => log(`a promise failed unheard: ${reason}`));
+}
+
+function mapped<T, U>(of: Record<string, T>, to: (value: T) => U): Record<string, U> {
+  return Object.fromEntries(Object.entries(of).map(([name, value]) => [name, to(value)]));
 }
 
 try {

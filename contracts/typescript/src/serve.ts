@@ -22,6 +22,8 @@ export interface ServeOptions {
   /** Take over what another consumer has had for so long without answering. */
   claimIdleMs?: number;
   log?: Log;
+  /** @internal Which version of its sources a handler is; told with each answer. */
+  builds?: Readonly<Record<string, string>>;
 }
 
 /** Gateways look who is there once a second: what they send until then is still answered. */
@@ -67,7 +69,9 @@ export class Service {
       // Each its own, so that one subsystem's long batch holds up nobody else's reads.
       const blocking = connect(redisUrl, `bridge-typescript-${contract.name}`);
       const connections = { commands: this.#commands, blocking };
-      return [contract.name, new Intake(contract, handle, connections, shared)] as const;
+      const build = options.builds?.[contract.name] ?? "";
+      const intake = new Intake(contract, handle, connections, { ...shared, build });
+      return [contract.name, intake] as const;
     });
     this.#intakes = new Map(intakes);
     this.#commands.on("ready", () => this.#beat());

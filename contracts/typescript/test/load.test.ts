@@ -1,12 +1,19 @@
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
-import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
+import { createHash } from "node:crypto";
+import { mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import { after, before, test } from "node:test";
 
 import { Refusal, type Context } from "../src/implementation.ts";
-import { LoadError, loadContracts, loadHandler } from "../src/load.ts";
+import {
+  LoadError,
+  loadContracts,
+  loadHandler,
+  loadHandlers,
+  type Loaded,
+} from "../src/load.ts";
 import { PACKAGE } from "./paths.ts";
 import { COMMANDS } from "./service_process.ts";
 
@@ -53,6 +60,48 @@ test("what is beside it is bundled with it", async () => {
   const text = 'import { most } from "./rules.ts"; export const handle = () => ({ reply: most })';
   const handle = await loadHandler(await written("beside.ts", text));
   assert.deepEqual(handle({}, "most", {}, {} as Context), { reply: 3 });
+});
+
+test("what was kept is loaded, whatever became of the file and what is beside it", async () => {
+  await written("more.ts", "export const more = 1;");
+  const text = `
+    import { more } from "./more.ts";
+    import { Refusal } from "joelclaw-bridge";
+    export const handle = (state: unknown) => {
+      if (state === null) throw new Refusal("no");
+      return { reply: more };
+    };`;
+  const path = await written("kept.ts", text);
+  const file = await written("of_kept.json", JSON.stringify({ kept: { typescript: path } }));
+  const keptIn = join(folder, "builds", "typescript");
+  const load = async (): Promise<Loaded> => {
+    const { kept } = await loadHandlers(file, (error) => assert.fail(error.message), keptIn);
+    return kept as Loaded;
+  };
+  const first = await load();
+  const record = JSON.parse(await readFile(join(keptIn, "kept.json"), "utf8"));
+  assert.deepEqual(Object.keys(record.sources), [path, join(folder, "more.ts")]);
+  const digests = Object.entries(record.sources as Record<string, string>);
+  const whole = digests.map(([source, digest]) => `${basename(source)} ${digest}`).join("\n");
+  assert.equal(first.build, createHash("sha256").update(whole).digest("hex").slice(0, 12));
+  await rm(path);
+  await written("more.ts", "export const more = 2;");
+  const { handle, build } = await load();
+  assert.equal(build, first.build);
+  assert.deepEqual(handle({}, "any", {}, {} as Context), { reply: 1 });
+  assert.throws(() => handle(null, "any", {}, {} as Context), Refusal);
+});
+
+test("of what cannot be loaded nothing is kept", async () => {
+  const path = await written("unkept.ts", "export const handle = {");
+  const file = await written("of_unkept.json", JSON.stringify({ unkept: { typescript: path } }));
+  const refused: string[] = [];
+  const keptIn = join(folder, "builds", "typescript");
+  assert.deepEqual(await loadHandlers(file, (error) => refused.push(error.message), keptIn), {});
+  assert.match(refused.join(), /unkept\.ts: unkept\.ts:1:24: /);
+  await written("unkept.ts", "export const handle = () => ({ reply: 1 });");
+  const { unkept } = await loadHandlers(file, (error) => assert.fail(error.message), keptIn);
+  assert.deepEqual(unkept?.handle({}, "any", {}, {} as Context), { reply: 1 });
 });
 
 for (const [name, text, fault] of [

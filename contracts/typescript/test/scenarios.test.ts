@@ -58,7 +58,7 @@ const IMPLEMENTATIONS: Array<[folder: string, handle: Handler]> = [
   [join(CONTRACTS, "subsystems", "sessions"), sessions],
   [join(CONTRACTS, "subsystems", "terminal"), terminal],
   [join(CONTRACTS, "subsystems", "triage"), triage],
-  [join(TEST_SUBSYSTEMS, "counter"), counter as Handler],
+  [join(TEST_SUBSYSTEMS, "counter"), counter?.handle as Handler],
 ];
 
 for (const [folder, handle] of IMPLEMENTATIONS) {

@@ -41,7 +41,9 @@ defmodule Bridge.Application do
   end
 
   defp serve(settings) do
-    implementations = Implementations.load(settings.implementations, settings.digests)
+    implementations =
+      Implementations.load(settings.implementations, settings.digests, settings.sources)
+
     # Loaded before a peer can name its atoms: binary_to_term runs with :safe.
     _ = Messages.known()
 
@@ -106,7 +108,8 @@ defmodule Bridge.Application do
       "node" => "node-#{pid}-#{started_ms}",
       "pid" => pid,
       "started_ms" => started_ms,
-      "digests" => Implementations.digests(implementations)
+      "digests" => Implementations.digests(implementations),
+      "builds" => Implementations.builds(implementations)
     }
   end
 

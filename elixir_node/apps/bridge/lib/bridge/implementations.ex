@@ -6,9 +6,9 @@ defmodule Bridge.Implementations do
   alias Bridge.Telemetry
 
   @enforce_keys [:module, :digest]
-  defstruct [:module, :digest]
+  defstruct [:module, :digest, build: nil]
 
-  @type t :: %__MODULE__{module: module, digest: String.t()}
+  @type t :: %__MODULE__{module: module, digest: String.t(), build: String.t() | nil}
   @type all :: %{String.t() => t}
 
   @built_in %{
@@ -21,11 +21,13 @@ defmodule Bridge.Implementations do
   @doc """
   Return the built-in implementations and those of the given files, by subsystem.
 
-  A file that does not load, or whose contract's digest is not known, is left out and reported:
+  `sources` names for each file where its text of the start is kept: that is what runs. A file
+  that does not load, or whose contract's digest is not known, is left out and reported:
   its subsystem is then answered by another runtime.
   """
-  @spec load(%{String.t() => Path.t()}, %{String.t() => String.t()}) :: all
-  def load(files, digests) do
+  @spec load(files, %{String.t() => String.t()}, files) :: all
+        when files: %{String.t() => Path.t()}
+  def load(files, digests, sources \\ %{}) do
     contracts = Bridge.Generated.Contracts.all()
 
     built_in =
@@ -37,8 +39,9 @@ defmodule Bridge.Implementations do
 
     Enum.reduce(files, built_in, fn {name, path}, all ->
       with {:ok, digest} <- fetch_digest(digests, name),
-           {:ok, module} <- compile(path) do
-        Map.put(all, name, %__MODULE__{module: module, digest: digest})
+           {:ok, text} <- read(Map.get(sources, name, path)),
+           {:ok, module} <- compile(path, text) do
+        Map.put(all, name, %__MODULE__{module: module, digest: digest, build: build(path, text)})
       else
         {:error, reason} ->
           Telemetry.emit(:implementation_refused, %{subsystem: name, path: path, reason: reason})
@@ -51,17 +54,26 @@ defmodule Bridge.Implementations do
   @spec digests(all) :: %{String.t() => String.t()}
   def digests(all), do: Map.new(all, fn {name, %{digest: digest}} -> {name, digest} end)
 
+  @doc "Return the builds to say hello with, of those that are files."
+  @spec builds(all) :: %{String.t() => String.t()}
+  def builds(all),
+    do: for({name, %{build: <<build::binary>>}} <- all, into: %{}, do: {name, build})
+
+  @doc "Compile a file as it is now."
+  @spec compile(Path.t()) :: {:ok, module} | {:error, String.t()}
+  def compile(path), do: with({:ok, text} <- read(path), do: compile(path, text))
+
   @doc """
-  Compile a file and return its one module that implements `Bridge.Implementation`.
+  Compile a file's text and return its one module that implements `Bridge.Implementation`.
 
   A module whose name another file has taken is refused: it would answer in that one's place.
   """
-  @spec compile(Path.t()) :: {:ok, module} | {:error, String.t()}
-  def compile(path) do
+  @spec compile(Path.t(), String.t()) :: {:ok, module} | {:error, String.t()}
+  def compile(path, text) do
     path = Path.expand(path)
 
-    case Enum.find(modules(path), &(source(&1) not in [nil, path])) do
-      nil -> implementation(for {module, _} <- Code.compile_file(path), do: module)
+    case Enum.find(modules(path, text), &(source(&1) not in [nil, path])) do
+      nil -> implementation(for {module, _} <- Code.compile_string(text, path), do: module)
       module -> {:error, "#{inspect(module)} is there already, from #{source(module)}: rename it"}
     end
   rescue
@@ -80,13 +92,25 @@ defmodule Bridge.Implementations do
   end
 
   # The modules a file would define, but for those inside others.
-  defp modules(path) do
-    quoted = path |> File.read!() |> Code.string_to_quoted!(file: path)
+  defp modules(path, text) do
+    quoted = Code.string_to_quoted!(text, file: path)
     top = with {:__block__, _, several} <- quoted, do: several
 
     for {:defmodule, _, [{:__aliases__, _, names} | _]} <- List.wrap(top),
         do: Module.concat(names)
   end
+
+  defp read(path) do
+    with {:error, reason} <- File.read(path),
+         do: {:error, "#{path}: #{:file.format_error(reason)}"}
+  end
+
+  # As `bridge.contracts.builds` has it: of the names and digests of all files, here one.
+  defp build(path, text) do
+    sha256(Path.basename(path) <> " " <> sha256(text)) |> binary_part(0, 12)
+  end
+
+  defp sha256(text), do: Base.encode16(:crypto.hash(:sha256, text), case: :lower)
 
   defp source(module) do
     if Code.ensure_loaded?(module) do

@@ -10,6 +10,7 @@ defmodule Bridge.Settings do
   | `BRIDGE_LISTENER` | socket of who supervises node and workers, default none |
   | `BRIDGE_ELIXIR_IMPLEMENTATIONS` | `name=/path/file.ex`, one per line |
   | `BRIDGE_ELIXIR_DIGESTS` | `name=<contract digest>`, one per line, for those |
+  | `BRIDGE_ELIXIR_SOURCES` | `name=/path/file.ex`, what those held at the start |
   | `BRIDGE_PARENT_STDIN` | 1: stop when standard input ends, because the parent is gone |
   | `BRIDGE_DRAIN_MS` | time a stopping worker has, default 5000 |
   | `BRIDGE_LINK_MAX_FRAME_BYTES` | largest frame on a link, default 4194304 |
@@ -26,6 +27,7 @@ defmodule Bridge.Settings do
             listener: "",
             implementations: %{},
             digests: %{},
+            sources: %{},
             parent_stdin: false,
             drain_ms: 5_000,
             link_max_frame_bytes: 4_194_304,
@@ -39,6 +41,7 @@ defmodule Bridge.Settings do
           listener: String.t(),
           implementations: %{String.t() => Path.t()},
           digests: %{String.t() => String.t()},
+          sources: %{String.t() => Path.t()},
           parent_stdin: boolean,
           drain_ms: non_neg_integer,
           link_max_frame_bytes: pos_integer,
@@ -47,7 +50,7 @@ defmodule Bridge.Settings do
 
   # The node's own; the gateway refuses variables it does not know.
   @own ~w(BRIDGE_NODE_WORKERS BRIDGE_PYTHON BRIDGE_ELIXIR_IMPLEMENTATIONS
-          BRIDGE_ELIXIR_DIGESTS BRIDGE_PARENT_STDIN)
+          BRIDGE_ELIXIR_DIGESTS BRIDGE_ELIXIR_SOURCES BRIDGE_PARENT_STDIN)
 
   @doc "Return the names of the variables that are not passed on to the workers."
   @spec own_variables() :: [String.t()]
@@ -65,6 +68,7 @@ defmodule Bridge.Settings do
       listener: text(environment, "BRIDGE_LISTENER", defaults.listener),
       implementations: pairs(environment, "BRIDGE_ELIXIR_IMPLEMENTATIONS"),
       digests: pairs(environment, "BRIDGE_ELIXIR_DIGESTS"),
+      sources: pairs(environment, "BRIDGE_ELIXIR_SOURCES"),
       parent_stdin: number(environment, "BRIDGE_PARENT_STDIN", 0, 0) == 1,
       drain_ms: number(environment, "BRIDGE_DRAIN_MS", defaults.drain_ms, 0),
       link_max_frame_bytes:

@@ -21,7 +21,41 @@ defmodule Bridge.ImplementationsTest do
       """)
 
     assert Implementations.load(%{"yours" => path}, %{"yours" => "abc"})["yours"] ==
-             %Implementations{module: Bridge.ImplementationsTest.Yours, digest: "abc"}
+             %Implementations{
+               module: Bridge.ImplementationsTest.Yours,
+               digest: "abc",
+               build: build(path)
+             }
+  end
+
+  # As `bridge.contracts.builds` has it.
+  defp build(path, name \\ nil) do
+    whole = (name || Path.basename(path)) <> " " <> sha256(File.read!(path))
+    whole |> sha256() |> binary_part(0, 12)
+  end
+
+  defp sha256(text), do: Base.encode16(:crypto.hash(:sha256, text), case: :lower)
+
+  @tag :tmp_dir
+  test "what was kept of a file runs, whatever became of it", %{tmp_dir: dir} do
+    kept =
+      write(dir, """
+      defmodule Bridge.ImplementationsTest.Kept do
+        @behaviour Bridge.Implementation
+        @impl true
+        def handle(state, _operation, _request, _context), do: {:ok, nil, [], state}
+      end
+      """)
+
+    gone = Path.join(dir, "gone.ex")
+
+    loaded =
+      Implementations.load(%{"counter" => gone}, %{"counter" => "abc"}, %{"counter" => kept})
+
+    assert %{module: module, build: build} = loaded["counter"]
+    assert to_string(module.module_info(:compile)[:source]) == gone
+    assert Implementations.builds(loaded) == %{"counter" => build}
+    assert build == build(kept, "gone.ex")
   end
 
   test "the built-in ones have the digests of their contracts" do
@@ -33,7 +67,7 @@ defmodule Bridge.ImplementationsTest do
 
   test "a file replaces a built-in implementation" do
     loaded = Implementations.load(%{"heartbeat" => @counter}, %{"heartbeat" => "abc"})
-    assert loaded["heartbeat"] == %Implementations{module: Counter, digest: "abc"}
+    assert %Implementations{module: Counter, digest: "abc"} = loaded["heartbeat"]
   end
 
   @tag :tmp_dir

@@ -1,0 +1,111 @@
+"""`bridge reload`: serve a subsystem's implementations as their files are now."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import AsyncIterator, Mapping
+from pathlib import Path
+
+from bridge.client import NotReached
+from bridge.errors import BridgeError, ContractBroken
+from bridge.journal.redis import RedisJournal
+from bridge.message import RuntimeName
+from bridge.settings import Settings
+from bridge.up import builds, environment, yours
+from bridge.up.admin import fetch, served_by
+from bridge.up.listener import ReloadFailed
+from bridge.up.place import StartFailed
+from bridge.up.supervisor import Child
+
+BACK_S = 20.0
+SERVED_S = 10.0
+LOOK_S = 0.1
+
+
+async def reload(
+    subsystem: str,
+    given: Settings,
+    served: Settings,
+    children: Mapping[RuntimeName, Child],
+    url: str,
+) -> AsyncIterator[str]:
+    """Keep the files as they are now, start again what loads them once, change the route.
+
+    `given` names the files, `served` what is kept of them; `children` are the processes of
+    runtimes that load at their start. Yields what was done. Raises ReloadFailed before
+    anything is changed, or at the end for a runtime that did not come back with the subsystem.
+    """
+    where, fresh = await _checked(subsystem, given, served)
+    before = _digests(subsystem, given)
+    builds.take(given, fresh, subsystem)
+    absent = []
+    for runtime, child in children.items():
+        if runtime in where:
+            await _restart(child)
+            if not await _is_served(subsystem, runtime, url, given):
+                absent.append(f"{runtime} does not serve {subsystem}: see {child.program.log}")
+    # Last: whoever commits under the new epoch has looked at what is kept before.
+    await _change_epoch(subsystem, served)
+    after = _digests(subsystem, given)
+    for name in sorted(where):
+        was, now = before.get(name, "none"), after.get(name, "none")
+        yield f"{name}: {now}, as before" if was == now else f"{name}: {was} -> {now}"
+    if absent:
+        raise ReloadFailed("; ".join(absent))
+
+
+async def _checked(
+    subsystem: str, given: Settings, served: Settings
+) -> tuple[dict[str, str], Path]:
+    try:
+        known = builds.entries(given)
+        if subsystem not in known:
+            raise ReloadFailed(f"no implementation of {subsystem!r}, of {', '.join(known)}")
+        fresh = builds.again(given, subsystem)
+        if "python" in known[subsystem] and given.implementations:
+            env = environment.shared(os.environ, served)
+            await yours.import_python(Path(given.implementations), str(fresh), env)
+    except (ContractBroken, StartFailed, OSError) as error:
+        raise ReloadFailed(f"{error}; all goes on as it was") from error
+    return known[subsystem], fresh
+
+
+def _digests(subsystem: str, given: Settings) -> dict[str, str]:
+    return {r: build.digest for s, r, build in builds.kept(Path(given.dir)) if s == subsystem}
+
+
+async def _restart(child: Child) -> None:
+    before = child.pid
+    child.restart()
+    deadline = time.monotonic() + BACK_S
+    while child.pid in (None, before) and time.monotonic() < deadline:  # noqa: ASYNC110
+        await asyncio.sleep(LOOK_S)
+
+
+async def _is_served(subsystem: str, runtime: RuntimeName, url: str, given: Settings) -> bool:
+    deadline = time.monotonic() + SERVED_S
+    while time.monotonic() < deadline:
+        try:
+            status = await asyncio.to_thread(fetch, f"{url}/admin/status", given.token)
+        except NotReached:
+            status = None
+        # A service keeps what it loads, so what it keeps tells that it is the new one.
+        kept = runtime != "typescript" or runtime in _digests(subsystem, given)
+        if kept and subsystem in (served_by(status, runtime) or ()):
+            return True
+        await asyncio.sleep(LOOK_S)
+    return False
+
+
+async def _change_epoch(subsystem: str, served: Settings) -> None:
+    journal = RedisJournal(served.redis_url)
+    try:
+        for route in await journal.routes():
+            if route.subsystem == subsystem:
+                await journal.set_route(subsystem, route.owner, route.fallback)
+    except BridgeError as error:
+        raise ReloadFailed(f"workers go on as they were until their restart: {error}") from error
+    finally:
+        await journal.close()

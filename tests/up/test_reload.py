@@ -1,0 +1,199 @@
+"""What runs is what was there at the start, until `bridge reload`: then it is new everywhere."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+import shutil
+import signal
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from bridge.cli.new import TEMPLATE
+from bridge.client import connected
+from bridge.message import RUNTIMES
+from bridge.up import programs
+from bridge.up.programs import Command
+from tests.deadline import until
+from tests.running import ALONE, Up, bridge
+from tests.up.test_nodes import workers_of
+
+PYTHON = """
+from .rules import MORE
+
+def handle(state, operation, request, context):
+    return {"total": state["total"] + MORE}, [], state
+"""
+TYPESCRIPT = """
+import { MORE } from "./rules.ts";
+
+export function handle(state: { total: number }) {
+  return { reply: { total: state.total + MORE }, effects: [], state };
+}
+"""
+ELIXIR = """
+defmodule Reloaded.Tally do
+  @behaviour Bridge.Implementation
+  @impl true
+  def handle(%{"total" => total} = state, _, _, _), do: {:ok, %{"total" => total + 1}, [], state}
+end
+"""
+
+
+def written(folder: Path, *runtimes: str) -> Path:
+    """Write a subsystem whose replies are 1 too large in each runtime."""
+    mine = folder / "tally"
+    mine.mkdir(parents=True)
+    shutil.copyfile(TEMPLATE / "subsystem.json", mine / "subsystem.json")
+    (mine / "tally.py").write_text(PYTHON)
+    (mine / "rules.py").write_text("MORE = 1\n")
+    (mine / "tally.ts").write_text(TYPESCRIPT)
+    (mine / "rules.ts").write_text("export const MORE = 1;\n")
+    (mine / "tally.ex").write_text(ELIXIR)
+    suffixes = {"python": "py", "typescript": "ts", "elixir": "ex"}
+    entries = {name: f"./tally/tally.{suffixes[name]}" for name in runtimes}
+    (folder / "implementations.json").write_text(json.dumps({"tally": entries}))
+    return folder
+
+
+def arguments(folder: Path) -> tuple[str, ...]:
+    file = str(folder / "implementations.json")
+    return ("--contracts", str(folder / "tally"), "--implementations", file)
+
+
+async def totals(up: Up, runtime: str = "python") -> set[int]:
+    """Return what a total of 0 is said to be, over so many connections that all workers say."""
+
+    async def ask() -> int:
+        async with connected(up.run["url"]) as client:
+            await client.join("tally:a")
+            reply = await client.push("tally:a", "total", {"runtime": runtime})
+            return int(reply["total"])
+
+    return set(await asyncio.gather(*(ask() for _ in range(20))))
+
+
+async def replaced(up: Up) -> None:
+    """Kill one worker, and wait for the one in its place."""
+    before = workers_of(up)
+    os.kill(min(before), signal.SIGKILL)
+    logs = up.directory / "logs" / "worker.log"
+    serving = logs.read_text().count(" serving ")
+    await until(lambda: logs.read_text().count(" serving ") > serving, "another one serves")
+
+
+def test_a_worker_started_after_an_edit_runs_what_the_others_run(tmp_path: Path) -> None:
+    folder = written(tmp_path / "mine", "python")
+
+    async def scenario(up: Up) -> None:
+        (folder / "tally" / "rules.py").write_text("MORE = 2\n")
+        (folder / "tally" / "tally.py").write_text(PYTHON.replace("MORE}", "MORE * 10}"))
+        await replaced(up)
+        assert await totals(up) == {1}
+        (folder / "tally" / "rules.py").unlink()
+        (folder / "tally" / "tally.py").unlink()
+        (folder / "implementations.json").write_text("{}")
+        (folder / "tally" / "subsystem.json").write_text("{}")
+        await replaced(up)
+        assert await totals(up) == {1}
+
+    with Up(tmp_path / "dir", *arguments(folder), **ALONE) as up:
+        asyncio.run(scenario(up))
+
+
+def test_a_change_is_said_and_taken_in_by_all_workers_at_once(tmp_path: Path) -> None:
+    folder = written(tmp_path / "mine", "python")
+    directory = tmp_path / "dir"
+    with Up(directory, *arguments(folder), **ALONE) as up:
+        assert "changed" not in bridge(directory, "status").stderr
+        assert bridge(directory, "call", "tally:a", "add", '{"n": 1}').returncode == 0
+        (folder / "tally" / "rules.py").write_text("MORE = 2\n")
+        said = bridge(directory, "status").stderr
+        changed = f"{folder}/tally/rules.py changed since: `bridge reload tally` takes it in"
+        assert said == f"bridge: tally in python: {changed}\n"
+        assert changed in bridge(directory, "doctor").stdout
+
+        done = bridge(directory, "reload", "tally")
+        assert done.returncode == 0, done.stderr
+        digests = re.fullmatch(r"python: ([0-9a-f]{12}) -> ([0-9a-f]{12})\n", done.stdout)
+        assert digests is not None, done.stdout
+        assert asyncio.run(totals(up)) == {2}
+        assert bridge(directory, "status").stderr == ""
+
+        assert bridge(directory, "call", "tally:a", "add", '{"n": 1}').returncode == 0
+        listed = bridge(directory, "journal", "list", "--json").stdout.splitlines()
+        builds = [json.loads(line)["build"].partition("+")[2] for line in listed]
+        assert builds == list(digests.groups())
+
+        again = bridge(directory, "reload", "tally")
+        assert again.stdout == f"python: {digests[2]}, as before\n"
+
+
+def test_what_cannot_be_imported_is_not_taken_in(tmp_path: Path) -> None:
+    folder = written(tmp_path / "mine", "python")
+    directory = tmp_path / "dir"
+    with Up(directory, *arguments(folder), **ALONE) as up:
+        (folder / "tally" / "tally.py").write_text("def handle(:")
+        done = bridge(directory, "reload", "tally")
+        assert done.returncode == 1
+        assert "SyntaxError" in done.stderr
+        assert done.stderr.endswith("; all goes on as it was\n")
+        unknown = bridge(directory, "reload", "tale")
+        assert unknown.returncode == 1
+        assert "no implementation of 'tale', of heartbeat" in unknown.stderr
+        asyncio.run(replaced(up))
+        assert asyncio.run(totals(up)) == {1}
+
+
+@pytest.mark.skipif(
+    not isinstance(programs.elixir(programs.search_path()), Command)
+    or not isinstance(programs.typescript(programs.search_path()), Command),
+    reason="a runtime is not on this machine",
+)
+def test_the_other_runtimes_too_run_what_was_there_at_the_start(tmp_path: Path) -> None:
+    folder = written(tmp_path / "mine", *RUNTIMES)
+    directory = tmp_path / "dir"
+
+    async def scenario(up: Up) -> None:
+        for runtime in RUNTIMES:
+            assert await totals(up, runtime) == {1}
+        (folder / "tally" / "rules.py").write_text("MORE = 2\n")
+        (folder / "tally" / "rules.ts").write_text("export const MORE = 2;\n")
+        (folder / "tally" / "tally.ex").write_text(ELIXIR.replace("+ 1", "+ 2"))
+        children = up.children()
+        for pid, text in children.items():
+            if "beam.smp" in text or "main." in text:
+                os.kill(pid, signal.SIGKILL)
+        for runtime in RUNTIMES:
+            await until(partial(served, directory, runtime), f"{runtime} is back")
+            assert await totals(up, runtime) == {1}
+
+    with Up(directory, *arguments(folder)) as up:
+        asyncio.run(scenario(up))
+        said = bridge(directory, "status").stderr
+        for runtime in RUNTIMES:
+            assert f"tally in {runtime}: " in said
+        done = bridge(directory, "reload", "tally")
+        assert done.returncode == 0, done.stderr
+        assert re.fullmatch(r"(\w+: \w{12} -> \w{12}\n){3}", done.stdout), done.stdout
+        for runtime in RUNTIMES:
+            assert asyncio.run(totals(up, runtime)) == {2}
+            route = bridge(directory, "route", "tally", runtime)
+            assert route.returncode == 0, route.stderr
+            assert bridge(directory, "call", "tally:a", "add", '{"n": 1}').returncode == 0
+        listed = bridge(directory, "journal", "list", "--json").stdout.splitlines()
+        builds = [json.loads(line)["build"].partition("+")[2] for line in listed]
+        assert builds == [line.split()[-1] for line in _by_runtime(done.stdout)]
+
+
+def _by_runtime(said: str) -> list[str]:
+    return sorted(said.splitlines(), key=lambda line: RUNTIMES.index(line.split(":")[0]))
+
+
+def served(directory: Path, runtime: str) -> bool:
+    asked = bridge(directory, "call", "tally:a", "total", json.dumps({"runtime": runtime}))
+    return asked.returncode == 0
