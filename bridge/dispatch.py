@@ -72,7 +72,6 @@ class Dispatcher:
         telemetry: Telemetry,
         *,
         zone: str = "UTC",
-        clock_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
         committed: Callable[[str], None] = lambda subsystem: None,
         rerouted: Callable[[str], None] = lambda subsystem: None,
     ) -> None:
@@ -81,7 +80,6 @@ class Dispatcher:
         self._runtimes = runtimes
         self._telemetry = telemetry
         self._zone = zone
-        self._clock_ms = clock_ms
         self._committed = committed
         self._rerouted = rerouted
         self._epochs: dict[str, int] = {}
@@ -184,7 +182,7 @@ class Dispatcher:
         if self._epochs.get(message.subsystem) != snapshot.route.epoch:
             self._epochs[message.subsystem] = snapshot.route.epoch
             self._rerouted(message.subsystem)
-        now_ms = max(self._clock_ms(), snapshot.last_ms, message.due_ms)
+        now_ms = max(snapshot.now_ms, snapshot.last_ms, message.due_ms)
         candidates: list[tuple[RuntimeName, Reason]] = [(only or snapshot.route.owner, "owner")]
         fallback = snapshot.route.fallback
         if only is None and fallback is not None and fallback != snapshot.route.owner:

@@ -60,7 +60,6 @@ class Bench:
             self.journal,
             runtimes,
             self.telemetry,
-            clock_ms=lambda: self.now_ms,
             rerouted=self.rerouted.append,
         )
 

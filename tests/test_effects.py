@@ -54,7 +54,7 @@ def failing(id: str, how: EffectFailed = NOT_NOW) -> Callable[[str], EffectFaile
 
 
 class Bench:
-    """Dispatcher, journal and effects; `now_ms` is the journal's and the dispatcher's clock."""
+    """Dispatcher, journal and effects; `now_ms` is the journal's clock."""
 
     def __init__(self) -> None:
         self.now_ms = 1_000_000
@@ -69,7 +69,6 @@ class Bench:
             self.journal,
             self.runtimes,
             self.telemetry,
-            clock_ms=lambda: self.now_ms,
             committed=lambda name: self.effects.kick(name),
         )
         self.executors: dict[str, Executor] = {"inngest": self.inbox}

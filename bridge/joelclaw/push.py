@@ -110,6 +110,11 @@ class Pusher:
         doorbell = orjson.dumps(_doorbell(event))
         await self._ask(lambda: self._redis.eval(RING, len(keys), *keys, doorbell))
 
+    async def now_ms(self) -> int:
+        """Return the time of joelclaw's Redis. Raises Away or Refused."""
+        seconds, microseconds = await self._ask(self._redis.time)
+        return int(seconds) * 1000 + int(microseconds) // 1000
+
     async def is_member(self, session: str) -> bool:
         """Say whether a session is registered with joelclaw. Raises Away or Refused."""
         return bool(await self._ask(lambda: self._redis.sismember(SESSIONS, session)))

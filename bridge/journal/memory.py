@@ -107,13 +107,13 @@ class MemoryJournal:
                 f"subsystem {subsystem} has no route, expected one since the start",
                 subsystem=subsystem,
             )
+        route, now_ms = store.routes[-1], self._clock()
         done = self._done(store, message_id, idempotency)
         state = store.states.get(key)
         if state is None:
-            return Snapshot(Version(), None, 0, store.routes[-1], done)
-        return Snapshot(
-            state.version, orjson.loads(state.text), state.at_ms, store.routes[-1], done
-        )
+            return Snapshot(Version(), None, 0, now_ms, route, done)
+        value = orjson.loads(state.text)
+        return Snapshot(state.version, value, state.at_ms, now_ms, route, done)
 
     async def commit(self, commit: Commit, timeout_ms: int) -> Committed:
         store = self._of(commit.subsystem)

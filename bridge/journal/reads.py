@@ -18,6 +18,7 @@ class Wanted(NamedTuple):
 class Raw(NamedTuple):
     """What Redis has for one read; `state` is [seq, id, at_ms, JSON]."""
 
+    now_ms: int
     route: list[bytes | None]
     state: list[bytes | None]
     done_id: bytes | None
@@ -70,14 +71,14 @@ class Reads(Generic[T]):
 
     async def _ask(self, subsystem: str, reads: Waiting[T]) -> None:
         try:
-            route, *found = await self._send(subsystem, list(reads))
+            now_ms, route, *found = await self._send(subsystem, list(reads))
         except Exception as error:  # raised again where each caller waits
             for answer in _unsettled(*reads.values()):
                 answer.set_exception(error)
             return
         for n, answers in enumerate(reads.values()):
             try:
-                value = self._take(subsystem, Raw(route, *found[3 * n : 3 * n + 3]))
+                value = self._take(subsystem, Raw(now_ms, route, *found[3 * n : 3 * n + 3]))
             except Exception as error:  # of this read alone
                 for answer in _unsettled(answers):
                     answer.set_exception(error)

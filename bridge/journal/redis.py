@@ -161,7 +161,7 @@ class RedisJournal:
             *(self._run("read", _prefix(subsystem)) for subsystem in subsystems)
         )
         found = (
-            read_route(name, answer[0]) for name, answer in zip(subsystems, answers, strict=True)
+            read_route(name, answer[1]) for name, answer in zip(subsystems, answers, strict=True)
         )
         return [route for route in found if route is not None]
 
@@ -366,9 +366,9 @@ def _snapshot(subsystem: str, raw: Raw) -> Snapshot:
     done = records.read_done(raw.done_id, raw.done) if raw.done_id and raw.done else None
     seq, message, at_ms, state = raw.state
     if seq is None or message is None or at_ms is None or state is None:
-        return Snapshot(Version(), None, 0, route, done)
+        return Snapshot(Version(), None, 0, raw.now_ms, route, done)
     version = Version(int(seq), message.decode())
-    return Snapshot(version, orjson.loads(state), int(at_ms), route, done)
+    return Snapshot(version, orjson.loads(state), int(at_ms), raw.now_ms, route, done)
 
 
 def _unavailable(error: Exception) -> BridgeError:

@@ -40,12 +40,14 @@ class Snapshot(NamedTuple):
     """What one coalesced read tells before a message is handled.
 
     `state` is None (JSON null is not a state) for a key nothing was committed to; `done` is set
-    when the message, or its idempotency key, was committed before.
+    when the message, or its idempotency key, was committed before. `now_ms` is the store's time,
+    the only clock that decides anything: a worker's own may be wrong.
     """
 
     version: Version
     state: JSON | None
     last_ms: int
+    now_ms: int
     route: Route
     done: Done | None
 

@@ -74,7 +74,7 @@ def _checks(state: State, context: Context) -> list[dict[str, JSON]]:
             "effect": "inngest",
             "name": name,
             "data": dict(_DATA.get((state.profile, name), {})),
-            "id": f"heartbeat/{context.key}/{context.now_ms}/{name}",
+            "id": f"heartbeat/{context.message_id}/{name}",
         }
         for name in _CHECKS[state.profile]
     ]

@@ -63,7 +63,7 @@ async def _ticks(bridge: BridgeProcess, sink: Sink) -> None:
             [(_, entry)] = await journal.entries("heartbeat", key=key)
             assert (entry["runtime"], entry["reason"]) == (runtime, "owner")
             now_ms = entry["context"]["now_ms"]
-            expected += [(name, f"heartbeat/{key}/{now_ms}/{name}") for name in NAMES]
+            expected += [(name, f"heartbeat/{entry['id']}/{name}") for name in NAMES]
             # A second tick comes too soon and has no effects, also in the next runtime.
             again = await client.push(f"heartbeat:{key}", "tick", {})
             due_ms = now_ms + 600_000

@@ -57,7 +57,7 @@ class JournalCase(unittest.IsolatedAsyncioTestCase):
         journal = self.journal
         keys = await journal.keys(subsystem)
         return [
-            [(key, await journal.read(subsystem, key)) for key in keys],
+            [(key, (await journal.read(subsystem, key))._replace(now_ms=0)) for key in keys],
             await journal.entries(subsystem),
             await journal.events_after(subsystem, "0-0"),
             await journal.outbox(subsystem),

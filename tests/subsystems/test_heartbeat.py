@@ -37,9 +37,9 @@ messages: st.SearchStrategy[tuple[str, Any]] = st.one_of(
 )
 
 
-def answer(state: Any, name: str, request: Any, now_ms: int) -> Outcome:
+def answer(state: Any, name: str, request: Any, now_ms: int, message_id: str = "m") -> Outcome:
     operation = CONTRACT.operation(name)
-    context = context_for("m", now_ms, now_ms + 5000, "UTC", "key")
+    context = context_for(message_id, now_ms, now_ms + 5000, "UTC", "key")
     request = operation.check_request(request)
     outcome = Outcome(*handle(state, name, request, context))
     return CONTRACT.check_outcome(operation, outcome, "python")
@@ -72,3 +72,15 @@ def test_status_tells_the_earliest_time_a_tick_runs(state: Any, now_ms: int) -> 
         assert answer(state, "tick", {}, next_ms).reply["status"] == "ran"
         if state["min_gap_ms"] > 0:
             assert answer(state, "tick", {}, next_ms - 1).reply["status"] == "skipped"
+
+
+@given(states, st.integers(0, 10**12))
+def test_two_ticks_at_one_time_ask_for_events_with_other_ids(state: Any, now_ms: int) -> None:
+    state = {**state, "last_ms": None}
+    ids = {
+        effect["id"]
+        for message_id in ("one", "two")
+        for effect in answer(state, "tick", {}, now_ms, message_id).effects
+        if effect["effect"] == "inngest"
+    }
+    assert len(ids) == 20

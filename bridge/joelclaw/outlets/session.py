@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import time
-from collections.abc import Callable
 
 from bridge.joelclaw.outlet import DeliveryFailed, NotNow
 from bridge.joelclaw.push import Away, Pushed, Pusher, Refused, envelope_id
@@ -36,13 +34,11 @@ class SessionOutlet:
         session: str,
         *,
         patience_s: float = PATIENCE_S,
-        clock_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
     ) -> None:
         self._pusher = pusher
         self._session = session
         self._patience_s = patience_s
         self._ringing: asyncio.Task[None] | None = None
-        self._clock_ms = clock_ms
 
     async def change(self, present: bool) -> None:
         await asyncio.Event().wait()  # it is always there
@@ -51,7 +47,16 @@ class SessionOutlet:
         loop = asyncio.get_running_loop()
         deadline, pause_s = loop.time() + self._patience_s, FIRST_LOOK_S
         try:
-            while await self._push(delivery.event, loop.time() < deadline) == "unread":
+            event, began = delivery.event, loop.time()
+            now_ms = await self._pusher.now_ms()
+            while (
+                await self._push(
+                    system_event_of(event, now_ms + int((loop.time() - began) * 1000)),
+                    event.id,
+                    after_others=loop.time() < deadline,
+                )
+                == "unread"
+            ):
                 await asyncio.sleep(pause_s)
                 pause_s = min(pause_s * 1.5, LAST_LOOK_S)
         except Away as error:
@@ -60,10 +65,11 @@ class SessionOutlet:
             raise DeliveryFailed(str(error)) from None
         return False
 
-    async def _push(self, event: Event, after_others: bool) -> Pushed:
-        system_event = system_event_of(event, self._clock_ms())
+    async def _push(
+        self, system_event: dict[str, JSON], effect_id: str, *, after_others: bool
+    ) -> Pushed:
         pushed = await self._pusher.push(
-            self._session, event.id, system_event, after_others=after_others
+            self._session, effect_id, system_event, after_others=after_others
         )
         if pushed == "pushed":
             if self._ringing is not None:

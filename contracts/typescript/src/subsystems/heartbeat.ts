@@ -63,12 +63,12 @@ function nextTick(every_ms: number, now_ms: number): Effect[] {
   return [{ effect: "schedule", id: "tick", at_ms, operation: "tick", request: {} }];
 }
 
-function checks(profile: State["profile"], { key, now_ms }: Context): Effect[] {
+function checks(profile: State["profile"], { message_id }: Context): Effect[] {
   const head = profile === "head";
   return (head ? HEAD : EARLY).map((name) => ({
     effect: "inngest",
     name,
     data: (head && HEAD_DATA[name]) || {},
-    id: `heartbeat/${key}/${now_ms}/${name}`,
+    id: `heartbeat/${message_id}/${name}`,
   }));
 }

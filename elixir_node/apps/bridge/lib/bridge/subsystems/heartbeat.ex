@@ -57,13 +57,13 @@ defmodule Bridge.Subsystems.Heartbeat do
     }
   end
 
-  defp events(profile, %{"key" => key, "now_ms" => now_ms}) do
+  defp events(profile, %{"message_id" => message_id}) do
     for name <- names(profile) do
       %{
         "effect" => "inngest",
         "name" => name,
         "data" => data(profile, name),
-        "id" => "heartbeat/#{key}/#{now_ms}/#{name}"
+        "id" => "heartbeat/#{message_id}/#{name}"
       }
     end
   end
