@@ -29,7 +29,10 @@ CODES: dict[str, tuple[bool, str]] = {
     "deadline_exceeded": (True, "not applied: the deadline passed before the commit was sent"),
     "outcome_unknown": (True, "sent, no answer: repeat with the same message id to settle it"),
     "overloaded": (True, "a queue is full; nothing was applied"),
-    "storage_unavailable": (True, "Redis does not answer; nothing was applied"),
+    "storage_unavailable": (
+        True,
+        "Redis does not answer, or refuses what has to be written; nothing was applied",
+    ),
     "draining": (True, "this worker is stopping; nothing was applied"),
     "internal": (True, "a defect of the bridge; it was counted and logged"),
 }

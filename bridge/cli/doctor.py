@@ -16,7 +16,8 @@ import redis
 from redis.exceptions import RedisError
 
 from bridge.access import check_exposure
-from bridge.cli.command import Call, Commands, add_command
+from bridge.cli import storage
+from bridge.cli.command import Call, Commands, add_command, when
 from bridge.cli.findings import Finding, of_builds, of_intake
 from bridge.client import NotReached
 from bridge.contracts.registry import Registry
@@ -24,13 +25,15 @@ from bridge.errors import BridgeError, ContractBroken
 from bridge.joelclaw.intake.takeover import IntakeStatus, intake_status
 from bridge.joelclaw.redis_client import Failures, connect
 from bridge.joelclaw.wanted import check_joelclaw
+from bridge.journal.redis import RedisJournal
 from bridge.journal.server import UnsafeServer, check_server
+from bridge.journal.store import Storage
 from bridge.message import RUNTIMES
 from bridge.settings import BadSetting, Settings
 from bridge.up.admin import fetch, served_by
 from bridge.up.place import NotRunning, RunFile
 from bridge.up.programs import Command, Missing, contract_folders, elixir, search_path, typescript
-from bridge.up.redis_server import HOW_TO_GET, find_binary, loss_of
+from bridge.up.redis_server import HOW_TO_GET, disk_full, find_binary, loss_of
 
 LEAST_PYTHON = (3, 11)
 CLOCK_MS = 1000  # a worker and Redis further apart than this is worth a word
@@ -114,6 +117,8 @@ def _directory(directory: Path) -> Check:
         existing = existing.parent
     if not os.access(existing, os.W_OK | os.X_OK):
         return Check("directory", "fail", f"{directory} cannot be written: set BRIDGE_DIR")
+    if (full := disk_full(existing)) is not None:
+        return Check("directory", "fail", full)
     return Check("directory", "ok", str(directory.resolve()))
 
 
@@ -189,6 +194,26 @@ def _redis(url: str, settings: Settings) -> Iterator[Check]:
     text = f"{report.version}, appendfsync {report.appendfsync}, {report.eviction}"
     yield Check("redis", "warn" if warning else "ok", warning or text)
     yield _clock(url)
+    yield from _storage(url)
+
+
+def _storage(url: str) -> Iterator[Check]:
+    async def look() -> tuple[Storage | None, dict[str, list[str]]]:
+        journal = RedisJournal(url)
+        try:
+            return await storage.look(journal)
+        finally:
+            await journal.close()
+
+    try:
+        found, unfinished = asyncio.run(look())
+    except BridgeError as error:
+        yield Check("storage", "fail", error.message)
+        return
+    for text in storage.warnings(found, unfinished):
+        yield Check("storage", "warn", text)
+    if found is not None and not found.why:
+        yield Check("storage", "ok", f"{found.id[:8]}, since {when(found.made_ms)}")
 
 
 def _joelclaw(url: str) -> Iterator[Check]:

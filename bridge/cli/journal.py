@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+from bridge.cli import storage
 from bridge.cli.command import (
     Call,
     CommandFailed,
@@ -16,9 +17,12 @@ from bridge.cli.command import (
     say_error,
 )
 from bridge.cli.export import Export
+from bridge.cli.running import add_folders, with_folders
+from bridge.contracts.registry import Registry
 from bridge.journal.rebuild import JournalBroken, rebuild
 from bridge.journal.redis import RedisJournal
 from bridge.message import JSON, Version
+from bridge.up.programs import contract_folders
 
 PAGE = 500
 LIMIT = 100
@@ -40,7 +44,7 @@ def add(commands: Commands) -> None:
     group = add_group(
         commands,
         "journal",
-        "list, show, export, trim and verify the journal; alone: list",
+        "list, show, export, trim, verify and mend the journal; alone: list",
         _list,
         key="",
         after="",
@@ -71,6 +75,16 @@ def add(commands: Commands) -> None:
         group, "verify", "rebuild every state from the journal and compare", _verify
     )
     add_subsystem(parser)
+    parser = add_command(
+        group,
+        "mend",
+        "end commits that ended half way; of a key that is named, and whose state is not the "
+        "journal's, write the journal's",
+        _mend,
+    )
+    add_subsystem(parser, required=True)
+    parser.add_argument("key", metavar="KEY", nargs="*", help="only these keys")
+    add_folders(parser)
 
 
 def _list(call: Call) -> int:
@@ -144,11 +158,13 @@ def _trim(call: Call) -> int:
 
 
 def _verify(call: Call) -> int:
-    async def verify() -> list[dict[str, JSON]]:
+    async def verify() -> tuple[list[dict[str, JSON]], list[str]]:
         async with call.journal() as journal:
-            return [await _verified(journal, name) for name in await call.subsystems(journal)]
+            names = await call.subsystems(journal)
+            rows = [await _verified(journal, name) for name in names]
+            return rows, storage.warnings(*await storage.look(journal))
 
-    rows = asyncio.run(verify())
+    rows, warnings = asyncio.run(verify())
     columns = {
         "subsystem": "subsystem",
         "keys": "keys",
@@ -162,7 +178,31 @@ def _verify(call: Call) -> int:
     for row in rows:
         for key, why in row["wrong"].items():
             say_error(f"{row['subsystem']}:{key}: {why}")
-    return int(any(row["wrong"] for row in rows))
+    for text in warnings:
+        say_error(text)
+    return int(bool(warnings) or any(row["wrong"] for row in rows))
+
+
+def _mend(call: Call) -> int:
+    registry = Registry.load(*contract_folders(with_folders(call)))
+
+    async def mend() -> list[dict[str, JSON]]:
+        async with call.journal() as journal:
+            (name,) = await call.subsystems(journal)
+
+            def idempotency(operation: str, request: JSON) -> JSON | None:
+                if name not in registry.names():
+                    return None
+                declared = registry.get(name).operations.get(operation)
+                return None if declared is None else declared.idempotency_value(request)
+
+            keys = call.args.key or await journal.unfinished(name)
+            return [
+                {"key": key, "done": await journal.mend(name, key, idempotency)} for key in keys
+            ]
+
+    call.show({"key": "key", "done": "what was done"}, asyncio.run(mend()))
+    return 0
 
 
 async def _verified(journal: RedisJournal, name: str) -> dict[str, JSON]:

@@ -24,6 +24,7 @@ from bridge.cli import (
     routes,
     running,
     status,
+    storage,
 )
 from bridge.cli.command import Call, CommandFailed, UsageError, say_error
 from bridge.client import NotReached
@@ -78,6 +79,7 @@ def parser() -> argparse.ArgumentParser:
         joelclaw,
         quarantine,
         reload,
+        storage,
         doctor,
     )
     for module in modules:

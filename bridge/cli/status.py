@@ -7,15 +7,20 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
-from bridge.cli.command import Call, Commands, add_command, say_error
+from bridge.cli import storage
+from bridge.cli.command import Call, Commands, add_command, say_error, when
 from bridge.cli.findings import COLUMNS, Finding, of_builds, of_intake, of_outlet, outlet_in
 from bridge.cli.joelclaw import joelclaw_redis
+from bridge.errors import BridgeError
 from bridge.joelclaw.intake.takeover import intake_status
 from bridge.joelclaw.quarantine import Quarantine
 from bridge.joelclaw.redis_client import Failures, connect
+from bridge.journal.redis import RedisJournal
+from bridge.journal.server import UnsafeServer, check_server
 from bridge.message import JSON, RUNTIMES
 from bridge.up.admin import fetch, served_by
 from bridge.up.place import RunFile
+from bridge.up.redis_server import disk_full, loss_of
 
 
 def add(commands: Commands) -> None:
@@ -27,6 +32,7 @@ def _run(call: Call) -> int:
     findings = [Finding("bridge", f"pid {run.pid} serves {run.url}")]
     findings += _worker(fetch(f"{run.url}/admin/status", call.settings.token))
     findings += of_builds(Path(call.settings.dir))
+    findings += asyncio.run(_storage(call, run))
     findings += asyncio.run(_stored(call, run))
     call.show(COLUMNS, [asdict(finding) for finding in findings])
     for finding in findings:
@@ -46,6 +52,25 @@ def _worker(status: JSON) -> Iterator[Finding]:
         yield Finding("routes", owners)
     if (outlet := outlet_in(status)) is not None:
         yield of_outlet(outlet)
+
+
+async def _storage(call: Call, run: RunFile) -> list[Finding]:
+    """Look at the bridge's Redis: what it is, whether it lost something, what it refuses."""
+    if (full := disk_full(Path(call.settings.dir))) is not None:
+        return [Finding("storage", "no room", full)]
+    journal = RedisJournal(run.redis_url)
+    try:
+        report = await check_server(run.redis_url, unsafe=True)
+        found, unfinished = await storage.look(journal)
+    except (BridgeError, UnsafeServer) as error:
+        return [Finding("storage", "does not serve", str(error))]
+    finally:
+        await journal.close()
+    worth = list(filter(None, [*report.problems, loss_of(report.appendfsync)]))
+    warnings = [*worth, *storage.warnings(found, unfinished)]
+    what = f"{found.id[:8]} since {when(found.made_ms)}" if found is not None else "empty"
+    text = f"{what}, Redis {report.version}, appendfsync {report.appendfsync}"
+    return [Finding("storage", text, "; ".join(warnings))]
 
 
 async def _stored(call: Call, run: RunFile) -> list[Finding]:

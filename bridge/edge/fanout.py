@@ -16,7 +16,7 @@ from bridge.channels.frames import V1, V2, Frame
 from bridge.channels.session import Channel
 from bridge.edge.backlog import Backlog
 from bridge.errors import BridgeError
-from bridge.journal.store import Event, Journal
+from bridge.journal.store import Event, Journal, PositionGone
 from bridge.message import JSON
 from bridge.telemetry import Telemetry
 
@@ -24,7 +24,7 @@ PAGE = 500
 RECENT = 256  # events a follower keeps for clients that come back soon
 CATCH_UPS = 16  # clients that read older events from the journal at once, per subsystem
 LEAST_KEPT = 100  # the least that setting events_keep takes
-WAIT_MS = 5_000
+WAIT_MS = 1_000  # how late a client is told that the storage is another one
 FIRST_RETRY_S = 0.05
 LONGEST_RETRY_S = 2.0
 
@@ -138,11 +138,15 @@ class Follower:
                 self._publish(events)
 
     async def _read(self, position: str, wait_ms: int = 0) -> list[Event] | None:
-        """Return one page of events, None if some after `position` were trimmed before it.
+        """Return one page of events, None if some after `position` were trimmed before it, or
+        are gone with the storage.
 
-        That can only be when as many were left as are always kept.
+        The former can only be when as many were left as are always kept.
         """
-        page = await self._journal.events_after(self._subsystem, position, PAGE, wait_ms)
+        try:
+            page = await self._journal.events_after(self._subsystem, position, PAGE, wait_ms)
+        except PositionGone:
+            return None
         if len(page) >= LEAST_KEPT and await self._journal.has_gap(self._subsystem, position):
             return None
         return page

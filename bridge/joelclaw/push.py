@@ -19,7 +19,7 @@ from bridge.joelclaw.outage import Outage
 from bridge.joelclaw.redis_client import Failures
 from bridge.joelclaw.sessions import INTAKE, OWNED, SESSIONS, doorbell_of, list_of
 from bridge.journal.connection import Rejected
-from bridge.journal.redis import UNAVAILABLE
+from bridge.journal.refusals import UNAVAILABLE
 from bridge.message import JSON, derived_id
 from bridge.telemetry import Telemetry
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import itertools
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,11 +19,22 @@ from bridge.journal.connection import (
     Unanswered,
     connect,
 )
+from bridge.journal.refusals import Refused, is_refusal, refused_of
 
 MAX_PENDING = 10_000
 MAX_IDLE = 4  # blocking connections kept for the next call
 FIRST_PAUSE_S = 0.02  # between attempts to connect; doubles up to ...
 LONGEST_PAUSE_S = 1.0
+TRY_AGAIN_S = 0.25  # before what was refused is tried again
+SCRATCH = "joelclaw:bridge:{probe}:"
+# Scripts that leave everything as it is, and those that have nothing to leave half done. All
+# others wait until every command was tried on the connection.
+UNTRIED = frozenset(
+    (
+        *("call", "dead", "deliveries", "has_gap", "look", "outbox", "read", "timers"),
+        *("probe", "storage"),
+    )
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,32 +60,74 @@ class Client:
     """Run scripts on one shared connection, made when it is needed and again when it broke.
 
     All callers wait for the same attempt to connect. After a failed one the next starts after a
-    pause; a call within the pause raises NotSent at once.
+    pause; a call within the pause raises NotSent at once. `greet` is given each new connection
+    before anybody else may use it. Scripts that write run on a connection only once every command
+    they use was tried there on scratch keys, and again after each refusal.
     """
 
-    def __init__(self, url: str, timeout_ms: int) -> None:
+    def __init__(
+        self,
+        url: str,
+        timeout_ms: int,
+        greet: Callable[[Connection], Awaitable[None]] | None = None,
+    ) -> None:
         self._address = Address.parse(url)
         self._timeout_s = timeout_ms / 1000
+        self._greet = greet
         self._scripts = load_scripts()
         self._tags = itertools.count(1)
         self._shared: Connection | None = None
         self._connecting: asyncio.Task[Connection] | None = None
+        self._allowed: Connection | None = None  # where every command was tried
+        self._trying: asyncio.Task[None] | None = None
+        self._try_not_before = 0.0
+        self._refused: Refused | None = None
         self._idle: list[Connection] = []
         self._lent: set[Connection] = set()
         self._pause_s = 0.0
         self._not_before = 0.0
         self._closed = False
 
+    @property
+    def refused(self) -> str:
+        """Say what Redis refused when it was tried last, '' if nothing."""
+        return str(self._refused or "")
+
     async def run(
         self, script: str, key: str, *arguments: Part, deadline: float | None = None
     ) -> list[Any]:
         """Run a script on KEYS[1] `key`; return its answer without the tag.
 
-        `deadline` is in the loop's time. Raises NotSent, Unanswered or Rejected.
+        `deadline` is in the loop's time. Raises NotSent, Unanswered or Rejected; of the latter
+        Refused means that nothing was written.
         """
         connection = self._shared
         if connection is None or connection.closed:
             connection = await self._connected(deadline)
+        if connection is not self._allowed and script not in UNTRIED:
+            await self._tried(connection, deadline)
+        try:
+            return await self.run_on(connection, script, key, *arguments, deadline=deadline)
+        except Rejected as error:
+            if script in UNTRIED or not is_refusal(error):
+                raise
+            self._allowed = None
+            if error.code in ("READONLY", "MASTERDOWN"):
+                # After a failover the address may lead to the new primary.
+                connection.close(str(error))
+            else:
+                await self._tried(connection, deadline)  # it tells what is refused
+            raise Refused(self._address, str(error)) from None
+
+    async def run_on(
+        self,
+        connection: Connection,
+        script: str,
+        key: str,
+        *arguments: Part,
+        deadline: float | None = None,
+    ) -> list[Any]:
+        """Run a script on this connection, tried or not."""
         tag = b"%d" % next(self._tags)
         source = self._scripts[script]
         try:
@@ -82,14 +136,11 @@ class Client:
             )
         except Rejected as error:
             if error.code != "NOSCRIPT":
-                raise self._seen(connection, error) from None
-            try:
-                answer = await _until(
-                    deadline,
-                    connection.send("EVAL", source.source, 1, key, tag, *arguments, tag=tag),
-                )
-            except Rejected as second:
-                raise self._seen(connection, second) from None
+                raise
+            answer = await _until(
+                deadline,
+                connection.send("EVAL", source.source, 1, key, tag, *arguments, tag=tag),
+            )
         del answer[0]
         return answer
 
@@ -126,12 +177,41 @@ class Client:
             if connection is not None:
                 connection.close("the journal was closed")
         self._idle.clear()
-        if self._connecting is not None:
-            await asyncio.wait([self._connecting])
+        under_way = [task for task in (self._connecting, self._trying) if task is not None]
+        if under_way:
+            await asyncio.wait(under_way)
+
+    async def _tried(self, connection: Connection, deadline: float | None) -> None:
+        """Wait until every command was tried; raises Refused."""
+        if self._trying is None:
+            loop = asyncio.get_running_loop()
+            if self._refused is not None and loop.time() < self._try_not_before:
+                raise self._refused
+            self._trying = loop.create_task(self._try(connection))
+            self._trying.add_done_callback(lambda task: task.cancelled() or task.exception())
+        try:
+            await _until(deadline, asyncio.shield(self._trying))
+        except Unanswered as error:
+            raise NotSent(f"{self._address}: {error}") from None
+
+    async def _try(self, connection: Connection) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            found = await self.run_on(connection, "probe", SCRATCH)
+            self._refused = refused_of(self._address, found)
+            if self._refused is None:
+                self._allowed = connection
+                return
+        except Rejected as error:  # EVAL itself
+            self._refused = Refused(self._address, str(error))
+        finally:
+            self._trying = None
+            self._try_not_before = loop.time() + TRY_AGAIN_S
+        raise self._refused
 
     async def _connected(self, deadline: float | None) -> Connection:
         if self._connecting is None:
-            self._connecting = asyncio.create_task(self._connect())
+            self._connecting = asyncio.create_task(self._connect(self._greet))
             self._connecting.add_done_callback(self._made)
         try:
             connection: Connection = await _until(deadline, asyncio.shield(self._connecting))
@@ -144,7 +224,9 @@ class Client:
         if not connecting.cancelled() and connecting.exception() is None:
             self._shared = connecting.result()
 
-    async def _connect(self) -> Connection:
+    async def _connect(
+        self, greet: Callable[[Connection], Awaitable[None]] | None = None
+    ) -> Connection:
         loop = asyncio.get_running_loop()
         if self._closed:
             raise NotSent("the journal is closed")
@@ -152,6 +234,8 @@ class Client:
             raise NotSent(f"{self._address} was not reachable, next attempt follows")
         try:
             connection = await connect(self._address, self._timeout_s, MAX_PENDING)
+            if greet is not None:
+                await _greeted(connection, greet, self._address)
         except NotSent:
             self._pause_s = min(LONGEST_PAUSE_S, max(FIRST_PAUSE_S, self._pause_s * 2))
             self._not_before = loop.time() + self._pause_s
@@ -162,11 +246,17 @@ class Client:
         self._pause_s = 0.0
         return connection
 
-    def _seen(self, connection: Connection, error: Rejected) -> Rejected:
-        # After a failover the address may lead to the new primary.
-        if error.code in ("READONLY", "MASTERDOWN"):
-            connection.close(str(error))
-        return error
+
+async def _greeted(
+    connection: Connection, greet: Callable[[Connection], Awaitable[None]], address: Address
+) -> None:
+    try:
+        await greet(connection)
+    except BaseException as error:
+        connection.close()
+        if isinstance(error, Unanswered | Rejected):
+            raise NotSent(f"{address}: {error}") from None
+        raise
 
 
 async def _until(deadline: float | None, answer: asyncio.Future[Any]) -> Any:

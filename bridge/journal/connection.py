@@ -20,7 +20,7 @@ import hiredis
 
 from bridge.errors import BridgeError
 
-_IN_SCRIPT = re.compile(r"ERR Error running script .*?: -([A-Z]+) ")
+_IN_SCRIPT = re.compile(r"(?:ERR Error running script .*?|@user_script: \d+): -([A-Z]+) ")
 
 Part = str | bytes | int
 

@@ -1,4 +1,7 @@
-"""Positions in a stream: `<milliseconds>-<number>`, as Redis writes them. No I/O here."""
+"""Positions in a stream: `<milliseconds>-<number>`, as Redis writes them. No I/O here.
+
+Those of events name the storage before a dot, so that one of another storage is seen.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ import re
 
 from bridge.errors import BridgeError
 
-_POSITION = re.compile(r"[0-9]{1,19}-[0-9]{1,19}", re.ASCII)
+_POSITION = re.compile(r"(?:[0-9a-z]{1,32}\.)?[0-9]{1,19}-[0-9]{1,19}", re.ASCII)
 
 
 def is_position(text: str) -> bool:
@@ -23,8 +26,19 @@ def order(position: str) -> tuple[int, int]:
             expected="<milliseconds>-<number>",
             actual=position[:64],
         )
-    ms, _, n = position.partition("-")
+    ms, _, n = in_stream(position)[1].partition("-")
     return int(ms), int(n)
+
+
+def named(storage: str, position: str) -> str:
+    """Return a position that names its storage, if that is known."""
+    return f"{storage}.{position}" if storage else position
+
+
+def in_stream(position: str) -> tuple[str, str]:
+    """Return the storage a position names, or '', and the position within its stream."""
+    storage, _, at = position.rpartition(".")
+    return storage, at
 
 
 def trim_refused(before: str, exported: str) -> BridgeError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import uuid
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, cast
@@ -13,9 +14,13 @@ from bridge.errors import BridgeError
 from bridge.journal import records
 from bridge.journal.client import Client
 from bridge.journal.connection import NotSent, Part, Rejected, Unanswered
-from bridge.journal.positions import is_position, order, trim_refused
+from bridge.journal.keys import SUBSYSTEMS, prefix_of
+from bridge.journal.mending import mend
+from bridge.journal.positions import in_stream, is_position, named, order, trim_refused
 from bridge.journal.reads import Raw, Reads, Wanted
 from bridge.journal.redis_deliveries import RedisDeliveries
+from bridge.journal.redis_storage import RedisStorage
+from bridge.journal.refusals import UNAVAILABLE, is_refusal
 from bridge.journal.store import (
     OUTBOX_KINDS,
     Commit,
@@ -24,8 +29,10 @@ from bridge.journal.store import (
     Deliveries,
     Event,
     OutboxEntry,
+    PositionGone,
     Route,
     Snapshot,
+    Storage,
     Timer,
 )
 from bridge.journal.wire import (
@@ -40,27 +47,10 @@ from bridge.message import JSON, RuntimeName, Version
 
 Verdict = Literal["retried", "dead", "lost"]
 
-NAMESPACE = "joelclaw:bridge:"
 FIRST_PAUSE_S = 0.01  # before a commit without answer is repeated; doubles up to ...
 LONGEST_PAUSE_S = 0.5
 SCAN_COUNT = 1000
-
-# Errors after which Redis did nothing and may do it later (redis/src/server.c, processCommand).
-UNAVAILABLE = frozenset(
-    (
-        "LOADING",
-        "READONLY",
-        "MASTERDOWN",
-        "BUSY",
-        "OOM",
-        "MISCONF",
-        "NOREPLICAS",
-        "CLUSTERDOWN",
-        "TRYAGAIN",
-        "UNBLOCKED",
-        "NOAUTH",
-    )
-)
+NO_GAP, GONE = 0, 2  # what has_gap.lua answers
 
 
 def new_token() -> str:
@@ -70,9 +60,10 @@ def new_token() -> str:
 class RedisJournal:
     """Keep the journal in one Redis primary.
 
-    `timeout_ms` bounds every wait for Redis; `new_token` makes the tokens of claims; what the
-    subsystems `delivering` emit is also kept for their outlet. Use it in one event loop, and
-    close it there.
+    `timeout_ms` bounds every wait for Redis; `new_token` makes the tokens of claims and the ids
+    of storages; what the subsystems `delivering` emit is also kept for their outlet. `replaced`
+    is called when the storage is another one than it was, or has lost what this journal was told
+    is kept; from then on it is that one's journal. Use it in one event loop, and close it there.
     """
 
     def __init__(
@@ -84,9 +75,13 @@ class RedisJournal:
         delivering: frozenset[str] = frozenset(),
         timeout_ms: int = 2000,
         new_token: Callable[[], str] = new_token,
+        replaced: Callable[[Storage], None] = lambda storage: None,
     ) -> None:
-        self._client = Client(url, timeout_ms)
-        self._reads = Reads(self._read, _snapshot)
+        self._client = Client(url, timeout_ms, lambda connection: self.storage.greet(connection))
+        self.storage = RedisStorage(
+            self._client, _unavailable, new_token, replaced, self._adopt_routes
+        )
+        self._reads = Reads(self._read, self._snapshot)
         self._done_ttl_ms = done_ttl_ms
         self._events_keep = events_keep
         self._delivering = delivering
@@ -108,12 +103,7 @@ class RedisJournal:
                 f"message {commit.message_id} has {timeout_ms} ms left, nothing was sent",
                 message_id=commit.message_id,
             )
-        arguments = commit_arguments(
-            commit,
-            self._done_ttl_ms,
-            self._events_keep,
-            delivering=commit.subsystem in self._delivering,
-        )
+        arguments = self.arguments_of(commit)
         loop = asyncio.get_running_loop()
         deadline = loop.time() + timeout_ms / 1000
         pause_s = FIRST_PAUSE_S
@@ -121,12 +111,20 @@ class RedisJournal:
         while True:
             try:
                 answer = await self._client.run(
-                    "commit", _prefix(commit.subsystem), *arguments, deadline=deadline
+                    "commit", prefix_of(commit.subsystem), *arguments, deadline=deadline
                 )
+                if answer[0] == b"unfinished":
+                    raise _unfinished(commit.subsystem, commit.key, answer[1].decode())
+                if answer[0] == b"committed":
+                    self.storage.acknowledged(commit.subsystem, answer[1].decode())
                 return read_committed(commit, answer)
             except Unanswered:
                 sent = True
-            except (NotSent, Rejected) as error:
+            except Rejected as error:
+                await self._look_at(commit, error)
+                if not sent:
+                    raise _unavailable(error) from None
+            except NotSent as error:
                 if not sent:
                     raise _unavailable(error) from None
             except BridgeError:  # overloaded
@@ -155,10 +153,10 @@ class RedisJournal:
         return await self._write_route(subsystem, owner, fallback, "set")
 
     async def routes(self) -> list[Route]:
-        (names,) = await self._run("register", f"{NAMESPACE}subsystems", "")
+        (names,) = await self._run("register", SUBSYSTEMS, "")
         subsystems = sorted(name.decode() for name in names)
         answers = await asyncio.gather(
-            *(self._run("read", _prefix(subsystem)) for subsystem in subsystems)
+            *(self._run("read", prefix_of(subsystem)) for subsystem in subsystems)
         )
         found = (
             read_route(name, answer[1]) for name, answer in zip(subsystems, answers, strict=True)
@@ -166,24 +164,25 @@ class RedisJournal:
         return [route for route in found if route is not None]
 
     async def route_log(self, subsystem: str) -> list[Route]:
-        log = await self._call(subsystem, "LRANGE", f"{_prefix(subsystem)}route:log", 0, -1)
+        log = await self._call(subsystem, "LRANGE", f"{prefix_of(subsystem)}route:log", 0, -1)
         routes = (read_route(subsystem, line.split(b",")) for line in log)
         return [route for route in routes if route is not None]
 
     # -- events ----------------------------------------------------------------------------
     async def last_position(self, subsystem: str) -> str:
         last = await self._call(
-            subsystem, "XREVRANGE", f"{_prefix(subsystem)}events", "+", "-", "COUNT", 1
+            subsystem, "XREVRANGE", f"{prefix_of(subsystem)}events", "+", "-", "COUNT", 1
         )
-        return last[0][0].decode() if last else records.START
+        return named(self.storage.id, last[0][0].decode() if last else records.START)
 
     async def events_after(
         self, subsystem: str, position: str, count: int = 500, wait_ms: int = 0
     ) -> list[Event]:
         order(position)
-        stream = f"{_prefix(subsystem)}events"
+        storage, after = in_stream(position)
+        stream = f"{prefix_of(subsystem)}events"
         if wait_ms > 0:
-            command = ("XREAD", "COUNT", count, "BLOCK", wait_ms, "STREAMS", stream, position)
+            command = ("XREAD", "COUNT", count, "BLOCK", wait_ms, "STREAMS", stream, after)
             try:
                 answer = await self._client.block(wait_ms, *command)
             except (NotSent, Unanswered, Rejected) as error:
@@ -191,21 +190,34 @@ class RedisJournal:
             found = answer[0][1] if answer else []
         else:
             found = await self._call(
-                subsystem, "XRANGE", stream, f"({position}", "+", "COUNT", count
+                subsystem, "XRANGE", stream, f"({after}", "+", "COUNT", count
             )
-        return [records.read_event(at.decode(), subsystem, fields[1]) for at, fields in found]
+        # Looked at afterwards: what was read is of this storage if it still is the same.
+        if await self._gap(subsystem, storage, after) == GONE:
+            raise PositionGone(f"{subsystem}: {position}")
+        return [
+            records.read_event(named(self.storage.id, at.decode()), subsystem, fields[1])
+            for at, fields in found
+        ]
 
     async def has_gap(self, subsystem: str, position: str) -> bool:
-        if not is_position(position):
-            return True
-        return bool((await self._run("has_gap", _prefix(subsystem), position))[0])
+        return (
+            not is_position(position)
+            or await self._gap(subsystem, *in_stream(position)) != NO_GAP
+        )
+
+    async def _gap(self, subsystem: str, storage: str, after: str) -> int:
+        seen, gap = await self._run("has_gap", prefix_of(subsystem), after)
+        if not self.storage.is_known(seen) or storage not in ("", self.storage.id):
+            return GONE
+        return int(gap)
 
     # -- outbox ----------------------------------------------------------------------------
     async def claim(
         self, subsystem: str, kinds: Sequence[str], count: int, lease_ms: int
     ) -> list[OutboxEntry]:
         token = self._new_token()
-        answer = await self._run("claim", _prefix(subsystem), token, count, lease_ms, *kinds)
+        answer = await self._run("claim", prefix_of(subsystem), token, count, lease_ms, *kinds)
         return [
             records.read_outbox(
                 subsystem,
@@ -220,7 +232,7 @@ class RedisJournal:
         ]
 
     async def complete(self, entry: OutboxEntry) -> bool:
-        prefix = _prefix(entry.subsystem)
+        prefix = prefix_of(entry.subsystem)
         return bool((await self._run("complete", prefix, entry.lane, entry.token))[0])
 
     async def fail(
@@ -228,13 +240,13 @@ class RedisJournal:
     ) -> Verdict:
         answer = await self._run(
             "fail",
-            _prefix(entry.subsystem),
+            prefix_of(entry.subsystem),
             *(entry.lane, entry.token, entry.id, error, retry_after_ms, max_attempts),
         )
         return cast(Verdict, answer[0].decode())
 
     async def outbox(self, subsystem: str, limit: int = 100) -> list[OutboxEntry]:
-        answer = await self._run("outbox", _prefix(subsystem), limit, *OUTBOX_KINDS)
+        answer = await self._run("outbox", prefix_of(subsystem), limit, *OUTBOX_KINDS)
         return [
             records.read_outbox(
                 subsystem,
@@ -250,12 +262,12 @@ class RedisJournal:
 
     # -- deliveries ------------------------------------------------------------------------
     def deliveries(self, subsystem: str) -> Deliveries:
-        return RedisDeliveries(self._client, _prefix(subsystem), subsystem, _unavailable)
+        return RedisDeliveries(self._client, prefix_of(subsystem), subsystem, _unavailable)
 
     # -- timers ----------------------------------------------------------------------------
     async def due_timers(self, subsystem: str, count: int, lease_ms: int) -> list[Timer]:
         return read_timers(
-            subsystem, await self._run("due_timers", _prefix(subsystem), count, lease_ms)
+            subsystem, await self._run("due_timers", prefix_of(subsystem), count, lease_ms)
         )
 
     async def fail_timer(
@@ -264,21 +276,21 @@ class RedisJournal:
         member = records.timer_member(timer.key, timer.id)
         answer = await self._run(
             "fail_timer",
-            _prefix(timer.subsystem),
+            prefix_of(timer.subsystem),
             *(member, timer.set_by, error, retry_after_ms, max_attempts),
         )
         return cast(Verdict, answer[0].decode())
 
     async def timers(self, subsystem: str, limit: int = 100) -> list[Timer]:
-        return read_timers(subsystem, await self._run("timers", _prefix(subsystem), limit))
+        return read_timers(subsystem, await self._run("timers", prefix_of(subsystem), limit))
 
     # -- dead letters ----------------------------------------------------------------------
     async def dead(self, subsystem: str, limit: int = 100) -> list[Dead]:
-        answer = await self._run("dead", _prefix(subsystem), limit)
+        answer = await self._run("dead", prefix_of(subsystem), limit)
         return [read_dead(subsystem, *letter) for letter in groups(answer, 7)]
 
     async def redrive(self, subsystem: str, dead_id: str) -> bool:
-        return bool((await self._run("redrive", _prefix(subsystem), dead_id))[0])
+        return bool((await self._run("redrive", prefix_of(subsystem), dead_id))[0])
 
     # -- journal ---------------------------------------------------------------------------
     async def entries(
@@ -291,7 +303,7 @@ class RedisJournal:
             together = SCAN_COUNT if key else min(SCAN_COUNT, count - len(entries))
             found = await self._call(
                 subsystem,
-                *("XRANGE", f"{_prefix(subsystem)}journal", f"({position}", "+"),
+                *("XRANGE", f"{prefix_of(subsystem)}journal", f"({position}", "+"),
                 *("COUNT", together),
             )
             for at, (_, text, _, entry_key, *_) in found:
@@ -304,30 +316,63 @@ class RedisJournal:
 
     async def trim(self, subsystem: str, before: str) -> int:
         order(before)
-        exported, count = await self._run("trim", _prefix(subsystem), "trim", before)
+        exported, count = await self._run("trim", prefix_of(subsystem), "trim", before)
         if count < 0:
             raise trim_refused(before, exported.decode())
         return int(count)
 
     async def mark_exported(self, subsystem: str, position: str) -> None:
         order(position)
-        await self._run("trim", _prefix(subsystem), "mark", position)
+        await self._run("trim", prefix_of(subsystem), "mark", position)
 
     async def keys(self, subsystem: str) -> list[str]:
         keys: set[str] = set()
         cursor = b"0"
         while True:
             cursor, found = await self._call(
-                subsystem, "SSCAN", f"{_prefix(subsystem)}keys", cursor, "COUNT", SCAN_COUNT
+                subsystem, "SSCAN", f"{prefix_of(subsystem)}keys", cursor, "COUNT", SCAN_COUNT
             )
             keys.update(key.decode() for key in found)
             if cursor == b"0":
                 return sorted(keys)
 
+    async def unfinished(self, subsystem: str) -> list[str]:
+        """Return the keys that were set aside: a commit of theirs ended half way."""
+        _, keys = await self._run("unfinished", prefix_of(subsystem))
+        return sorted(key.decode() for key in keys)
+
+    async def mend(
+        self, subsystem: str, key: str, idempotency: Callable[[str, JSON], JSON | None]
+    ) -> str:
+        """End a commit that ended half way; return what was done.
+
+        `idempotency` is the contract's: the value of an operation's request, None without one.
+        """
+        try:
+            return await mend(self._client, self.arguments_of, subsystem, key, idempotency)
+        except (NotSent, Unanswered, Rejected) as error:
+            raise _unavailable(error) from None
+
     async def close(self) -> None:
+        self.storage.close()
         await self._client.close()
 
     # -- inside ----------------------------------------------------------------------------
+    def arguments_of(self, commit: Commit, mended: str = "") -> list[Part]:
+        return commit_arguments(
+            commit,
+            self._done_ttl_ms,
+            self._events_keep,
+            delivering=commit.subsystem in self._delivering,
+            storage=self.storage.id,
+            mended=mended,
+        )
+
+    async def _adopt_routes(self) -> None:
+        """Tell each subsystem which storage it is in."""
+        for route in await self.routes():
+            await self.ensure_route(route.subsystem, route.owner, route.fallback)
+
     async def _run(self, script: str, key: str, *arguments: Part) -> list[Any]:
         try:
             return await self._client.run(script, key, *arguments)
@@ -335,43 +380,64 @@ class RedisJournal:
             raise _unavailable(error) from None
 
     async def _call(self, subsystem: str, *command: Part) -> Any:
-        return (await self._run("call", _prefix(subsystem), *command))[0]
+        return (await self._run("call", prefix_of(subsystem), *command))[0]
 
     async def _read(self, subsystem: str, wanted: list[Wanted]) -> list[Any]:
         arguments = [part for read in wanted for part in read]
-        return await self._client.run("read", _prefix(subsystem), *arguments)
+        return await self._client.run("read", prefix_of(subsystem), *arguments)
+
+    def _snapshot(self, subsystem: str, raw: Raw) -> Snapshot:
+        route = read_route(subsystem, raw.route)
+        if not self.storage.is_known(raw.route[4]) or route is None:
+            raise BridgeError(
+                "storage_unavailable",
+                f"the storage is another one than before, or subsystem {subsystem} has no route "
+                "there: this worker looks at it first",
+                subsystem=subsystem,
+            )
+        done = records.read_done(raw.done_id, raw.done) if raw.done_id and raw.done else None
+        seq, message, at_ms, state = raw.state
+        if seq is None or message is None or at_ms is None or state is None:
+            return Snapshot(Version(), None, 0, raw.now_ms, route, done)
+        version = Version(int(seq), message.decode())
+        return Snapshot(version, orjson.loads(state), int(at_ms), raw.now_ms, route, done)
+
+    async def _look_at(self, commit: Commit, error: Rejected) -> None:
+        """After an error that stands for nothing else: see whether its commit ended half way."""
+        if error.code in UNAVAILABLE:
+            return
+        with contextlib.suppress(NotSent, Unanswered, Rejected):
+            answer = await self._client.run(
+                "unfinished", prefix_of(commit.subsystem), commit.key, ""
+            )
+            if answer[0]:
+                raise _unfinished(commit.subsystem, commit.key, answer[0].decode()) from None
 
     async def _write_route(
         self, subsystem: str, owner: RuntimeName, fallback: RuntimeName | None, how: str
     ) -> Route:
-        await self._run("register", f"{NAMESPACE}subsystems", subsystem)
-        answer = await self._run("route", _prefix(subsystem), owner, fallback or "", how)
+        storage = await self.storage.recognise()
+        await self._run("register", SUBSYSTEMS, subsystem)
+        answer = await self._run(
+            "route", prefix_of(subsystem), owner, fallback or "", how, storage.id
+        )
         route = read_route(subsystem, answer[0])
         assert route is not None
         return route
 
 
-def _prefix(subsystem: str) -> str:
-    return f"{NAMESPACE}{{{subsystem}}}:"
-
-
-def _snapshot(subsystem: str, raw: Raw) -> Snapshot:
-    route = read_route(subsystem, raw.route)
-    if route is None:
-        raise BridgeError(
-            "storage_unavailable",
-            f"subsystem {subsystem} has no route, expected one since the start",
-            subsystem=subsystem,
-        )
-    done = records.read_done(raw.done_id, raw.done) if raw.done_id and raw.done else None
-    seq, message, at_ms, state = raw.state
-    if seq is None or message is None or at_ms is None or state is None:
-        return Snapshot(Version(), None, 0, raw.now_ms, route, done)
-    version = Version(int(seq), message.decode())
-    return Snapshot(version, orjson.loads(state), int(at_ms), raw.now_ms, route, done)
+def _unfinished(subsystem: str, key: str, message_id: str) -> BridgeError:
+    return BridgeError(
+        "storage_unavailable",
+        f"{subsystem}:{key} is set aside: the commit of {message_id} ended half way; "
+        f"`bridge journal mend {subsystem}` ends it",
+        subsystem=subsystem,
+        key=key,
+        message_id=message_id,
+    )
 
 
 def _unavailable(error: Exception) -> BridgeError:
-    if isinstance(error, Rejected) and error.code not in UNAVAILABLE:
+    if isinstance(error, Rejected) and not is_refusal(error):
         return BridgeError("internal", f"Redis refused: {error}")
     return BridgeError("storage_unavailable", f"Redis: {error}")

@@ -1,11 +1,20 @@
-"""Look at a Redis before trusting it: version, append-only file, eviction."""
+"""Look at a Redis before trusting it: version, append-only file, eviction, what it allows."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 from bridge.errors import BridgeError
-from bridge.journal.connection import Address, NotSent, Rejected, Unanswered, connect
+from bridge.journal.client import SCRATCH, load_scripts
+from bridge.journal.connection import (
+    Address,
+    Connection,
+    NotSent,
+    Rejected,
+    Unanswered,
+    connect,
+)
+from bridge.journal.refusals import Refused, is_not_allowed, refused_of
 
 LEAST_VERSION = (6, 2)
 
@@ -33,8 +42,9 @@ class UnsafeServer(Exception):
 async def check_server(url: str, *, unsafe: bool = False, timeout_ms: int = 2000) -> ServerReport:
     """Report what the Redis at `url` is; raises UnsafeServer unless `unsafe`.
 
-    A version that is too old and a replica are refused in any case. Raises BridgeError
-    `storage_unavailable` if it cannot be reached, ValueError if the URL is none.
+    A version that is too old, a replica, and an ACL that lacks a command are refused in any
+    case. Raises BridgeError `storage_unavailable` if it cannot be reached or refuses to write for
+    now, ValueError if the URL is none.
     """
     address = Address.parse(url)
     try:
@@ -45,6 +55,7 @@ async def check_server(url: str, *, unsafe: bool = False, timeout_ms: int = 2000
                 _, appendfsync = await connection.send("CONFIG", "GET", "appendfsync")
             except (Rejected, ValueError):
                 appendfsync = b"unknown"
+            refused = await _refused(connection, address)
         finally:
             connection.close()
     except (NotSent, Unanswered, Rejected) as error:
@@ -58,6 +69,10 @@ async def check_server(url: str, *, unsafe: bool = False, timeout_ms: int = 2000
         fatal.append(f"version {version}, expected 6.2 or newer")
     if info.get("role") == "slave":
         fatal.append("it is a replica, expected the primary")
+    elif refused is not None and not refused.commands:
+        raise BridgeError("storage_unavailable", f"Redis: {refused}")
+    elif refused is not None:
+        fatal.append(str(refused))
     if not appendonly:
         doubtful.append(
             "it keeps no append-only file: put `appendonly yes` into redis.conf, "
@@ -71,6 +86,15 @@ async def check_server(url: str, *, unsafe: bool = False, timeout_ms: int = 2000
     if fatal or (doubtful and not unsafe):
         raise UnsafeServer(str(address), (*fatal, *doubtful))
     return ServerReport(version, appendonly, appendfsync.decode(), policy, tuple(doubtful))
+
+
+async def _refused(connection: Connection, address: Address) -> Refused | None:
+    probe = load_scripts()["probe"]
+    try:
+        _, *found = await connection.send("EVAL", probe.source, 1, SCRATCH, "probe")
+    except Rejected as error:
+        return Refused(address, str(error), ("EVAL",) if is_not_allowed(str(error)) else ())
+    return refused_of(address, found)
 
 
 def _fields(info: bytes) -> dict[str, str]:

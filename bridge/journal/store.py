@@ -27,6 +27,24 @@ class Route:
 
 
 @dataclass(frozen=True, slots=True)
+class Storage:
+    """Which storage this is. Another `id` means that what was known of the former may be gone.
+
+    `why` says how it came to replace `before`, until somebody has accepted it.
+    """
+
+    id: str
+    made_ms: int
+    before: str = ""
+    why: str = ""
+    changed_ms: int = 0
+
+
+class PositionGone(Exception):
+    """A position of another storage, or of a stream that went back."""
+
+
+@dataclass(frozen=True, slots=True)
 class Done:
     """The done-record of a committed message: what to answer when it comes again."""
 
@@ -273,11 +291,14 @@ class Journal(Protocol):
     async def events_after(
         self, subsystem: str, position: str, count: int = 500, wait_ms: int = 0
     ) -> list[Event]:
-        """Return up to `count` events after `position`, waiting up to `wait_ms` for the first."""
+        """Return up to `count` events after `position`, waiting up to `wait_ms` for the first.
+
+        Events that were trimmed are left out. Raises PositionGone.
+        """
         ...
 
     async def has_gap(self, subsystem: str, position: str) -> bool:
-        """Say whether events after `position` were trimmed, or the position is of no stream."""
+        """Say whether events after `position` are gone, or the position is of no stream here."""
         ...
 
     # -- outbox ----------------------------------------------------------------------------

@@ -8,14 +8,24 @@ from typing import Any
 from bridge.canonical import canonical
 from bridge.journal import records
 from bridge.journal.connection import Part
-from bridge.journal.store import Commit, Committed, Dead, Route, Timer
+from bridge.journal.store import Commit, Committed, Dead, Route, Storage, Timer
 from bridge.message import Version
 
 
 def commit_arguments(
-    commit: Commit, done_ttl_ms: int, events_keep: int, *, delivering: bool
+    commit: Commit,
+    done_ttl_ms: int,
+    events_keep: int,
+    *,
+    delivering: bool,
+    storage: str,
+    mended: str = "",
 ) -> list[Part]:
-    """Return what `commit.lua` is given, but for the tag."""
+    """Return what `commit.lua` is given, but for the tag.
+
+    `storage` is what the caller takes the storage to be, '' for any; `mended` is the entry of
+    this very commit, if it ended half way.
+    """
     emit = "deliver" if delivering else "emit"
     arguments: list[Part] = [
         commit.message_id,
@@ -36,6 +46,8 @@ def commit_arguments(
         commit.timer,
         commit.set_by,
         events_keep,
+        storage,
+        mended,
     ]
     for kind, effect_id, effect in records.sorted_effects(commit):
         if kind == "emit":
@@ -53,12 +65,17 @@ def commit_arguments(
 
 
 def read_route(subsystem: str, fields: Sequence[Any]) -> Route | None:
-    owner, fallback, epoch, changed_ms = fields
+    owner, fallback, epoch, changed_ms = fields[:4]
     if owner is None:
         return None
     return Route(
         subsystem, owner.decode(), fallback.decode() or None, int(epoch), int(changed_ms)
     )
+
+
+def read_storage(answer: Sequence[bytes]) -> Storage | None:
+    id, made_ms, before, why, changed_ms = (part.decode() for part in answer)
+    return Storage(id, int(made_ms), before, why, int(changed_ms or 0)) if id else None
 
 
 def read_committed(commit: Commit, answer: list[Any]) -> Committed:

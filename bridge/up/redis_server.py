@@ -20,7 +20,7 @@ from typing import cast
 import redis.asyncio
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
+from redis.exceptions import BusyLoadingError, RedisError, TimeoutError
 
 from bridge.errors import BridgeError
 from bridge.journal.server import UnsafeServer, check_server
@@ -30,7 +30,13 @@ from bridge.up.supervisor import Child, Program
 
 LEAST_VERSION = (6, 2)  # XAUTOCLAIM
 FOLDER_VERSION = (7, 0)  # keeps its append-only files in a folder
-START_TIMEOUT_S = 30.0  # it may have a long append-only file to load
+START_TIMEOUT_S = 30.0  # until its first answer, be it that it loads its data
+TELL_LOADING_S = 5.0
+LEAST_FREE_BYTES = 64 * 1024 * 1024
+# What Redis logs when its file ends too early (redis/src/aof.c, loadSingleAppendOnlyFile).
+_CUT = re.compile(r"AOF \S* ?loaded anyway because aof-load-truncated is enabled")
+# A warning of Redis's: its last words, when it ends by itself.
+_WARNING = re.compile(r"^\S+ .*? # (.*)$", re.MULTILINE)
 STOP_TIMEOUT_S = 10.0
 CONFIGURED_TIMEOUT_S = 5.0
 HOW_TO_GET = (
@@ -79,8 +85,10 @@ class RedisServer:
         binary: Binary,
         appendfsync: str,
         changed: Callable[[], None] = lambda: None,
+        say: Callable[[str], None] = lambda text: None,
     ) -> None:
         self.adopted_pid: int | None = None
+        self.cut = False  # it found its append-only file without its end, and loaded the rest
         self.port = 0
         self._data = data
         self._realpath = os.path.realpath(data)
@@ -88,6 +96,7 @@ class RedisServer:
         self._binary = binary
         self._appendfsync = appendfsync
         self._changed = changed
+        self._say = say
         self._lock = -1
         self._child: Child | None = None
         self._watch: asyncio.Task[None] | None = None
@@ -137,18 +146,27 @@ class RedisServer:
                 f" {version}: `apt-get install redis-server` or `brew install redis`"
             )
 
+    def last_words(self) -> str:
+        """Return why it ended, as far as it said so: the disk that is full, a broken file."""
+        if (full := disk_full(self._data)) is not None:
+            return full
+        warnings = _WARNING.findall(_tail(self._log))
+        return str(warnings[-1]) if warnings else f"see {self._log}"
+
     async def _start_child(self) -> None:
         last_end = ""
+        logged = self._log.stat().st_size if self._log.exists() else 0
         for wanted in (self._kept_port(), 0, 0):  # somebody may take a free port before it does
             self.port = _free_port(wanted)
             self._child = child = Child(self._program(), changed=self._changed)
             child.start()
             if await self._answers(child):
                 (self._data / "port").write_text(f"{self.port}\n")
+                self.cut = _CUT.search(_tail(self._log, logged)) is not None
                 return
             await child.stop(STOP_TIMEOUT_S)
             last_end = child.last_end
-        raise StartFailed(f"redis-server {last_end}: see {self._log}")
+        raise StartFailed(f"redis-server {last_end}: {self.last_words()} (log: {self._log})")
 
     def _program(self) -> Program:
         os.set_inheritable(self._lock, True)
@@ -181,8 +199,12 @@ class RedisServer:
         )
 
     async def _answers(self, child: Child | None) -> bool:
-        """Wait until the server answers; False if `child` ends first or time is up."""
+        """Wait until the server answers; False if `child` ends first or time is up.
+
+        While it loads its data it is waited for without an end: it would begin anew.
+        """
         deadline = time.monotonic() + START_TIMEOUT_S
+        loading = Loading(self._say)
         client = redis.asyncio.Redis(
             port=self.port, socket_timeout=2, retry=Retry(NoBackoff(), 0)
         )
@@ -191,9 +213,11 @@ class RedisServer:
                 try:
                     where = (await client.config_get("dir"))["dir"]
                     return where == self._realpath  # Redis answers its getcwd()
-                except (RedisError, OSError):
+                except (RedisError, OSError) as error:
                     if child is not None and child.failures:
                         return False
+                    if await loading.goes_on(client, error):
+                        deadline = time.monotonic() + START_TIMEOUT_S
                     await asyncio.sleep(0.05)
             return False
         finally:
@@ -248,12 +272,44 @@ class RedisServer:
         return _number(self._data / "server.pid")
 
 
-async def check_configured(settings: Settings) -> str:
+class Loading:
+    """A Redis that loads its data: said, with how far it is, every few seconds."""
+
+    def __init__(self, say: Callable[[str], None]) -> None:
+        self._say = say
+        self._seen = False
+        self._say_at = 0.0
+
+    async def goes_on(self, client: redis.asyncio.Redis, error: Exception) -> bool:
+        """Say whether an error means that it loads; once it does, so do time-outs."""
+        if isinstance(error, BusyLoadingError) or "LOADING" in str(error):
+            self._seen = True
+        elif not (self._seen and isinstance(error, TimeoutError)):
+            return False
+        if time.monotonic() >= self._say_at:
+            self._say_at = time.monotonic() + TELL_LOADING_S
+            self._say(f"redis: loads its data{await _loaded(client)}")
+        return True
+
+
+async def _loaded(client: redis.asyncio.Redis) -> str:
+    try:
+        found = await client.info("persistence")
+        return f", {found['loading_loaded_perc']} %, {found['loading_eta_seconds']} s to go"
+    except (RedisError, OSError, KeyError):
+        return ""
+
+
+async def check_configured(
+    settings: Settings, say: Callable[[str], None] = lambda text: None
+) -> str:
     """Hold the Redis of BRIDGE_REDIS_URL to what the journal needs; return a warning or ''.
 
-    Raises StartFailed: it does not answer, keeps no append-only file, or evicts keys.
+    Raises StartFailed: it does not answer, keeps no append-only file, evicts keys, or does not
+    allow what the bridge has to do. One that loads its data is waited for without an end.
     """
     deadline = time.monotonic() + CONFIGURED_TIMEOUT_S
+    loading = Loading(say)
     while True:
         try:
             report = await check_server(settings.redis_url, unsafe=settings.redis_unsafe)
@@ -261,9 +317,24 @@ async def check_configured(settings: Settings) -> str:
         except (UnsafeServer, ValueError) as error:
             raise StartFailed(f"BRIDGE_REDIS_URL: {error}") from None
         except BridgeError as error:
+            async with client_of(settings.redis_url) as client:
+                if await loading.goes_on(client, error):
+                    deadline = time.monotonic() + CONFIGURED_TIMEOUT_S
             if time.monotonic() > deadline:
                 raise StartFailed(f"BRIDGE_REDIS_URL: no answer ({error})") from None
             await asyncio.sleep(0.2)
+
+
+def client_of(url: str) -> redis.asyncio.Redis:
+    return redis.asyncio.Redis.from_url(url, socket_timeout=2, retry=Retry(NoBackoff(), 0))
+
+
+def disk_full(directory: Path) -> str | None:
+    """Say that the disk of a directory has too little room, None if it has enough."""
+    free = shutil.disk_usage(directory).free
+    if free >= LEAST_FREE_BYTES:
+        return None
+    return f"the disk of {directory} is full ({free // 1024} kB free): Redis cannot write there"
 
 
 def loss_of(appendfsync: str) -> str:
@@ -271,6 +342,17 @@ def loss_of(appendfsync: str) -> str:
     loss = {"always": "", "everysec": "up to the last second", "unknown": "an unknown stretch"}
     lost = loss.get(appendfsync, "up to half a minute")
     return lost and f"appendfsync {appendfsync}: a crash of the machine may lose {lost}"
+
+
+def _tail(log: Path, start: int = 0) -> str:
+    """Return the end of a log file, from `start` on at most."""
+    try:
+        with log.open("rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(max(start if start <= size else 0, size - 65_536))
+            return file.read().decode(errors="replace")
+    except OSError:
+        return ""
 
 
 def _number(path: Path) -> int:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from bridge.access import check_exposure
 from bridge.contracts.registry import Registry
+from bridge.errors import BridgeError
 from bridge.joelclaw.terminal.terminal import port_taken
 from bridge.joelclaw.wanted import check_joelclaw
 from bridge.message import RUNTIMES, RuntimeName
@@ -34,6 +35,7 @@ from bridge.up.probe import Finding, probe
 from bridge.up.programs import Command, Missing
 from bridge.up.redis_server import HOW_TO_GET, RedisServer, check_configured, find_binary
 from bridge.up.reload import reload
+from bridge.up.storage import StorageWatch
 from bridge.up.supervisor import Child, Program, reap_strangers
 from bridge.up.workers import Workers
 
@@ -102,6 +104,7 @@ class _Run:
             env = environment.shared(os.environ, self._settings)
             await yours.check_implementations(self._settings, registry, env)
             await self._start_redis(stack)
+            await self._look_at_storage(stack)
             listener = self._listen(stack)
             reaper = asyncio.create_task(reap_strangers(self._pids))
             stack.callback(reaper.cancel)
@@ -142,7 +145,7 @@ class _Run:
 
     async def _start_redis(self, stack: AsyncExitStack) -> None:
         if self._settings.redis_url:
-            warning = await check_configured(self._settings)
+            warning = await check_configured(self._settings, self._say)
         else:
             binary = find_binary()
             if binary is None:
@@ -153,6 +156,7 @@ class _Run:
                 binary=binary,
                 appendfsync=self._settings.appendfsync,
                 changed=self._tell,
+                say=self._say,
             )
             stack.push_async_callback(server.stop)
             await server.start()
@@ -168,6 +172,14 @@ class _Run:
         there: dict[RuntimeName, Child | None] = {"typescript": self._typescript, "elixir": node}
         children = {name: child for name, child in there.items() if child is not None}
         return reload(subsystem, self._given, self._settings, children, self._url())
+
+    async def _look_at_storage(self, stack: AsyncExitStack) -> None:
+        watch = StorageWatch(self._directory, self._settings.redis_url, self._say)
+        stack.push_async_callback(watch.close)
+        try:
+            await watch.start(cut=self._redis is not None and self._redis.cut)
+        except BridgeError as error:
+            raise StartFailed(error.message) from None
 
     def _listen(self, stack: AsyncExitStack) -> Listener:
         wanted = self._settings.port
@@ -321,5 +333,10 @@ class _Run:
         for child in self._children():
             name = child.program.name
             if child.restarts > self._restarts.get(name, 0):
-                self._say(f"{name} {child.last_end}, started again (log: {child.program.log})")
+                why = ""
+                if self._redis is not None and child is self._redis.child:
+                    why = f": {self._redis.last_words()}"
+                self._say(
+                    f"{name} {child.last_end}{why}, started again (log: {child.program.log})"
+                )
             self._restarts[name] = child.restarts

@@ -277,7 +277,8 @@ class TestRedisFailures(JournalCase):
             self.control.config_set("maxmemory", "0")
         assert caught.value.code == "storage_unavailable"
         assert await self.journal.entries(SUBSYSTEM) == []
-        assert (await self.journal.commit(commit, 5000)).status == "committed"
+        settled = await self.until_it_answers(lambda: self.journal.commit(commit, 5000))
+        assert settled.status == "committed"
 
     async def test_a_primary_that_became_a_replica_is_left_for_the_new_one(self) -> None:
         commit = await self.prepare("m1")

@@ -24,6 +24,7 @@ from websockets.http11 import Request, Response
 from bridge.access import AccessRefused, Caller, Gate
 from bridge.errors import BridgeError
 from bridge.joelclaw.outage import Outage
+from bridge.journal.store import PositionGone
 from bridge.message import JSON, Message
 from bridge.pause import pause
 from bridge.settings import Settings
@@ -290,6 +291,9 @@ class Terminal:
                 events = await self._journal.events_after(subsystem, position, PAGE, wait_ms)
                 # Trimmed before it was read: that can only be when a page is full.
                 missed = len(events) == PAGE and await self._journal.has_gap(subsystem, position)
+            except PositionGone:
+                events, missed = [], True
+                position = await self._last_position(position)
             except BridgeError as error:
                 await asyncio.sleep(self._outage.failed(error))
                 continue
@@ -302,6 +306,13 @@ class Terminal:
                 kind = event.type.removeprefix("terminal.")
                 if event.key == key and event.type != kind and kind in FRAMES:
                     self._show({**event.payload, "type": kind})
+
+    async def _last_position(self, position: str) -> str:
+        try:
+            return await self._journal.last_position(self._topic[0])
+        except BridgeError as error:
+            await asyncio.sleep(self._outage.failed(error))
+            return position
 
     def _show(self, frame: JSON) -> None:
         try:

@@ -6,8 +6,9 @@ local executable = {}
 for i = 5, #ARGV do
   local held = P .. 'held:' .. ARGV[i]
   executable[ARGV[i]] = true
-  for _, lane in ipairs(redis.call('SPOP', held, count)) do
+  for _, lane in ipairs(redis.call('SRANDMEMBER', held, count)) do
     redis.call('ZADD', P .. 'ready', now, lane)
+    redis.call('SREM', held, lane)
   end
 end
 
@@ -33,8 +34,8 @@ while count > 0 and examined < 1000 do
       out[n + 4], out[n + 5] = failures[2] or '', record
       count = count - 1
     else
-      redis.call('ZREM', P .. 'ready', lane)
       redis.call('SADD', P .. 'held:' .. kind, lane)
+      redis.call('ZREM', P .. 'ready', lane)
     end
   end
 end

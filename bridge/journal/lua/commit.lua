@@ -2,12 +2,17 @@
 -- ARGV: tag, then as named here, then the effects, each an operation with its arguments:
 --   emit EVENT | deliver EVENT | schedule ID AT_MS BODY SET_BY | cancel ID | queue LANE RECORD
 --   (deliver: emit, and keep it for the outlet until that has delivered it)
--- answer: status, then for duplicate the id and the done-record, for stale the version that stands
+-- `mended` is '' or the entry of a commit that ended half way: what it did not write is written.
+-- answer: status, then for committed the entry's position, for duplicate the id and the
+-- done-record, for stale the version that stands, for unfinished the message that did not end
 local message_id, fingerprint, idempotency, key = ARGV[2], ARGV[3], ARGV[4], ARGV[5]
 local expected_seq, expected_id, epoch = ARGV[6], ARGV[7], ARGV[8]
 local runtime, reason, at_ms = ARGV[9], ARGV[10], ARGV[11]
 local seq, state, entry, done, done_ttl_ms = ARGV[12], ARGV[13], ARGV[14], ARGV[15], ARGV[16]
 local timer, set_by, events_keep = ARGV[17], ARGV[18], ARGV[19]
+local storage, mended = ARGV[20], ARGV[21]
+local EFFECTS = 22
+local ARGUMENTS = {emit = 1, deliver = 1, schedule = 4, cancel = 1, queue = 2}
 
 local function settled(id)
   local record = redis.call('GET', P .. 'done:' .. id)
@@ -17,69 +22,140 @@ local function settled(id)
   return record and answer('conflict')
 end
 
-local before = settled(message_id)
-if not before and idempotency ~= '' then
-  local first = redis.call('GET', P .. 'idem:' .. idempotency)
-  before = first and settled(first)
-end
-if before then
-  return before
-end
-
+local standing = redis.call('HMGET', P .. 'state:' .. key, 'seq', 'id', 'open')
+local current_seq, current_id, open = standing[1] or '0', standing[2] or '', standing[3] or ''
 local fired = key .. '\n' .. timer
-if timer ~= '' and redis.call('HGET', P .. 'timer:' .. fired, 'set_by') ~= set_by then
-  return answer('timer_gone')
-end
-
-local route = redis.call('HMGET', P .. 'route', 'owner', 'fallback', 'epoch')
-local version = redis.call('HMGET', P .. 'state:' .. key, 'seq', 'id')
-local current_seq, current_id = version[1] or '0', version[2] or ''
-local assigned = route[1]
-if reason == 'fallback' then
-  assigned = route[2]
-end
-if route[3] ~= epoch or assigned ~= runtime
-  or current_seq ~= expected_seq or current_id ~= expected_id then
+if mended == '' then
+  local before = settled(message_id)
+  if not before and idempotency ~= '' then
+    local first = redis.call('GET', P .. 'idem:' .. idempotency)
+    before = first and settled(first)
+  end
+  if before and before[3] ~= open then
+    return before
+  end
+  if open ~= '' then
+    redis.call('SADD', P .. 'unfinished', key)
+    return answer('unfinished', open)
+  end
+  if timer ~= '' and redis.call('HGET', P .. 'timer:' .. fired, 'set_by') ~= set_by then
+    return answer('timer_gone')
+  end
+  local route = redis.call('HMGET', P .. 'route', 'owner', 'fallback', 'epoch', 'storage')
+  local assigned = route[1]
+  if reason == 'fallback' then
+    assigned = route[2]
+  end
+  if route[3] ~= epoch or assigned ~= runtime or (storage ~= '' and route[4] ~= storage)
+    or current_seq ~= expected_seq or current_id ~= expected_id then
+    return answer('stale', current_seq, current_id)
+  end
+elseif open ~= message_id then
   return answer('stale', current_seq, current_id)
 end
 
-redis.call('HSET', P .. 'state:' .. key, 'seq', seq, 'id', message_id, 'at_ms', at_ms,
-  'state', state)
-redis.call('XADD', P .. 'journal', '*', 'entry', entry, 'key', key, 'seq', seq)
-redis.call('SET', P .. 'done:' .. message_id, done, 'PX', done_ttl_ms)
-if idempotency ~= '' then
-  redis.call('SET', P .. 'idem:' .. idempotency, message_id, 'PX', done_ttl_ms)
+-- Ask for all that is written below, in forms that change nothing: first of all that no key is of
+-- another type. HSET has no such form, and is the first to write.
+local now, used = now_ms(), {}
+local i = EFFECTS
+while i <= #ARGV do
+  local operation = ARGV[i]
+  used[operation] = true
+  if operation == 'queue' then
+    redis.call('LLEN', P .. 'lane:' .. ARGV[i + 1])
+  end
+  i = i + 1 + ARGUMENTS[operation]
 end
+local nothing = P .. 'nothing'
+redis.call('XLEN', P .. 'journal')
+redis.call('XADD', nothing, 'NOMKSTREAM', '*', '', '')
+redis.call('SET', nothing, '', 'XX')
+local emitted = 0
+if used.emit or used.deliver then
+  redis.call('XLEN', P .. 'events')
+  redis.call('XLEN', P .. 'deliveries')
+  emitted = tonumber(redis.call('GET', P .. 'events:count') or 0)
+end
+if timer ~= '' or used.schedule or used.cancel then
+  redis.call('ZADD', P .. 'timers', 'XX', 0, '')
+  redis.call('ZREM', P .. 'timers', '')
+  redis.call('DEL', nothing)
+end
+if used.queue then
+  redis.call('ZADD', P .. 'ready', 'XX', 0, '')
+  redis.call('RPUSH', nothing, '')
+  redis.call('DEL', nothing)
+end
+
+-- What was written to a stream by the script that did not end.
+local function is_there(stream, text)
+  if mended == '' then
+    return false
+  end
+  local from = string.match(mended, '^%d+')
+  local found = redis.call('XRANGE', stream, from, string.format('%.0f', from + 1000))
+  for _, each in ipairs(found) do
+    if each[2][2] == text then
+      return true
+    end
+  end
+  return false
+end
+
+local function queued(lane, record)
+  if mended ~= '' then
+    for _, each in ipairs(redis.call('LRANGE', P .. 'lane:' .. lane, 0, -1)) do
+      if each == record then
+        return true
+      end
+    end
+  end
+  return false
+end
+
+-- The mark is there until the state is written, last: if ever this ends half way, nobody goes on
+-- with the key, and the entry has all that is needed to end it.
 if current_seq == '0' then
   redis.call('SADD', P .. 'keys', key)
+end
+redis.call('HSET', P .. 'state:' .. key, 'open', message_id)
+local position = mended
+if mended == '' then
+  position = redis.call('XADD', P .. 'journal', '*', 'entry', entry, 'key', key, 'seq', seq)
 end
 if timer ~= '' then
   drop_timer(fired)
 end
-
-local i = 20
+i = EFFECTS
 while i <= #ARGV do
-  local operation = ARGV[i]
+  local operation, first = ARGV[i], ARGV[i + 1]
   if operation == 'emit' or operation == 'deliver' then
-    if operation == 'deliver' then
-      redis.call('XADD', P .. 'deliveries', '*', 'event', ARGV[i + 1])
+    if operation == 'deliver' and not is_there(P .. 'deliveries', first) then
+      redis.call('XADD', P .. 'deliveries', '*', 'event', first)
     end
-    redis.call('XADD', P .. 'events', 'MAXLEN', '~', events_keep, '*', 'event', ARGV[i + 1])
-    redis.call('INCR', P .. 'events:count')
-    i = i + 2
+    if not is_there(P .. 'events', first) then
+      redis.call('XADD', P .. 'events', 'MAXLEN', '~', events_keep, '*', 'event', first)
+      emitted = emitted + 1
+      redis.call('SET', P .. 'events:count', string.format('%.0f', emitted))
+    end
   elseif operation == 'queue' then
-    append(ARGV[i + 1], ARGV[i + 2])
-    i = i + 3
+    if not queued(first, ARGV[i + 2]) then
+      append(first, ARGV[i + 2], now)
+    end
   else
-    local member = key .. '\n' .. ARGV[i + 1]
+    local member = key .. '\n' .. first
     drop_timer(member)
     if operation == 'schedule' then
       redis.call('ZADD', P .. 'timers', ARGV[i + 2], member)
       redis.call('HSET', P .. 'timer:' .. member, 'body', ARGV[i + 3], 'set_by', ARGV[i + 4])
-      i = i + 5
-    else
-      i = i + 2
     end
   end
+  i = i + 1 + ARGUMENTS[operation]
 end
-return answer('committed')
+if idempotency ~= '' then
+  redis.call('SET', P .. 'idem:' .. idempotency, message_id, 'PX', done_ttl_ms)
+end
+redis.call('SET', P .. 'done:' .. message_id, done, 'PX', done_ttl_ms)
+redis.call('HSET', P .. 'state:' .. key, 'seq', seq, 'id', message_id, 'at_ms', at_ms,
+  'state', state, 'open', '')
+return answer('committed', position)

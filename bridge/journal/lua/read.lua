@@ -1,6 +1,7 @@
 -- ARGV: tag, then for each read: key, message id or '', idempotency digest or ''
 -- answer: now_ms, route, then for each read: state fields, id of the done message, its done-record
-local out = answer(now_ms(), redis.call('HMGET', P .. 'route', 'owner', 'fallback', 'epoch', 'changed_ms'))
+local out = answer(now_ms(), redis.call('HMGET', P .. 'route', 'owner', 'fallback', 'epoch',
+  'changed_ms', 'storage'))
 for i = 2, #ARGV, 3 do
   local id, record = ARGV[i + 1], false
   if id ~= '' then
@@ -11,7 +12,12 @@ for i = 2, #ARGV, 3 do
     record = id and redis.call('GET', P .. 'done:' .. id)
   end
   local n = #out
-  out[n + 1] = redis.call('HMGET', P .. 'state:' .. ARGV[i], 'seq', 'id', 'at_ms', 'state')
+  local state = redis.call('HMGET', P .. 'state:' .. ARGV[i], 'seq', 'id', 'at_ms', 'state',
+    'open')
+  if table.remove(state) == id then
+    record = false -- its commit has not ended
+  end
+  out[n + 1] = state
   out[n + 2] = id
   out[n + 3] = record
 end

@@ -6,12 +6,12 @@ if not what then
   return answer(0)
 end
 if what == 'effect' then
-  append(lane, record)
+  append(lane, record, now_ms())
 elseif redis.call('EXISTS', P .. 'timer:' .. lane) == 1 then
   return answer(0) -- set again since: the dead one would replace its own successor
 else
-  redis.call('ZADD', P .. 'timers', now_ms(), lane)
   redis.call('HSET', P .. 'timer:' .. lane, 'body', record, 'set_by', set_by)
+  redis.call('ZADD', P .. 'timers', now_ms(), lane)
 end
 redis.call('ZREM', P .. 'dead', id)
 redis.call('DEL', P .. 'dead:' .. id)

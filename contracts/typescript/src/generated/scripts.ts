@@ -4,6 +4,8 @@ const prelude = `-- Stands before every script. KEYS[1] is the subsystem's prefi
 -- script touches begins with it, so Redis Cluster has them all in one slot. ARGV[1] is the call's
 -- tag and comes back as the first member of every answer, so that an answer out of step is seen.
 -- JSON passes through as text: cjson would turn [] into {} and round integers.
+-- Redis undoes nothing of a script that fails half way, be it that an ACL changed. So \`commit\`
+-- asks for everything before it writes, and elsewhere what adds stands before what removes.
 local P = KEYS[1]
 
 local function now_ms()
@@ -16,18 +18,20 @@ local function answer(...)
 end
 
 -- Put an effect at the end of its lane. A lane that was not empty is in \`ready\` or held already.
-local function append(lane, record)
-  if redis.call('RPUSH', P .. 'lane:' .. lane, record) == 1 then
-    redis.call('ZADD', P .. 'ready', now_ms(), lane)
+local function append(lane, record, now)
+  if redis.call('LLEN', P .. 'lane:' .. lane) == 0 then
+    redis.call('ZADD', P .. 'ready', now, lane)
   end
+  redis.call('RPUSH', P .. 'lane:' .. lane, record)
 end
 
 -- Take the head off a lane and make the next one due.
 local function release(lane)
+  local now = now_ms()
   redis.call('LPOP', P .. 'lane:' .. lane)
   redis.call('DEL', P .. 'claim:' .. lane)
   if redis.call('EXISTS', P .. 'lane:' .. lane) == 1 then
-    redis.call('ZADD', P .. 'ready', now_ms(), lane)
+    redis.call('ZADD', P .. 'ready', now, lane)
   else
     redis.call('ZREM', P .. 'ready', lane)
   end
@@ -41,15 +45,27 @@ end
 -- \`fields\` are the pairs that differ between an effect and a timer.
 local function bury(id, failures, error, fields)
   local now = now_ms()
-  redis.call('ZADD', P .. 'dead', now, id)
   redis.call('HSET', P .. 'dead:' .. id, 'attempts', failures, 'error', error, 'died_ms', now,
     unpack(fields))
+  redis.call('ZADD', P .. 'dead', now, id)
 end
 
 local function list_timer(out, member)
   local timer = redis.call('HMGET', P .. 'timer:' .. member, 'body', 'attempts', 'error')
   local n = #out
   out[n + 1], out[n + 2], out[n + 3], out[n + 4] = member, timer[1], timer[2] or 0, timer[3] or ''
+end
+
+-- Compare positions of entries.
+local function parts(position)
+  local ms, n = string.match(position, '^(%d+)-(%d+)\$')
+  return tonumber(ms), tonumber(n)
+end
+
+local function later(a, b)
+  local a_ms, a_n = parts(a)
+  local b_ms, b_n = parts(b)
+  return a_ms > b_ms or (a_ms == b_ms and a_n > b_n)
 end
 `;
 

@@ -1,0 +1,90 @@
+"""Ending a commit that a script left half way: from its entry, or by forgetting it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import orjson
+
+from bridge.canonical import digest
+from bridge.journal.client import Client
+from bridge.journal.connection import Part
+from bridge.journal.keys import prefix_of
+from bridge.journal.store import Commit
+from bridge.message import JSON, Version
+
+PAGE = 100
+ArgumentsOf = Callable[[Commit, str], list[Part]]
+
+
+async def mend(
+    client: Client,
+    arguments_of: ArgumentsOf,
+    subsystem: str,
+    key: str,
+    idempotency: Callable[[str, JSON], JSON | None],
+) -> str:
+    """Write what is missing of the key's commit, and release the key; return what was done.
+
+    The entry is what the script writes first. Effects that are not in their lane are queued
+    again: they may have been executed, and come at least once. Raises NotSent, Unanswered or
+    Rejected.
+    """
+    prefix = prefix_of(subsystem)
+    open_id = (await client.run("unfinished", prefix, key, ""))[0].decode()
+    if not open_id:
+        return "nothing to mend"
+    position, entry = await _entry_of(client, prefix, key, open_id)
+    if entry is None:
+        await client.run("unfinished", prefix, key, "forget")
+        return f"{open_id} had written nothing: forgotten"
+    commit = _commit_of(subsystem, entry, idempotency)
+    answer = await client.run("commit", prefix, *arguments_of(commit, position))
+    if answer[0] != b"committed":
+        return f"{open_id} was ended by somebody else"
+    await client.run("unfinished", prefix, key, "")
+    return f"{open_id} is committed as seq {entry['seq']}"
+
+
+async def _entry_of(
+    client: Client, prefix: str, key: str, message_id: str
+) -> tuple[str, dict[str, JSON] | None]:
+    """Find the message's entry from the journal's end; of this key none is newer."""
+    end = "+"
+    while True:
+        page: list[Any] = await client.call(
+            prefix, "XREVRANGE", f"{prefix}journal", end, "-", "COUNT", PAGE
+        )
+        for position, fields in page:
+            if fields[3] == key.encode():
+                entry = orjson.loads(fields[1])
+                found = entry["message_id"] == message_id
+                return position.decode(), entry if found else None
+        if len(page) < PAGE:
+            return "", None
+        end = f"({page[-1][0].decode()}"
+
+
+def _commit_of(
+    subsystem: str, entry: dict[str, JSON], idempotency: Callable[[str, JSON], JSON | None]
+) -> Commit:
+    key, operation, request = entry["key"], entry["operation"], entry["request"]
+    value = idempotency(operation, request)
+    return Commit(
+        message_id=entry["message_id"],
+        fingerprint=digest([key, operation, request]),
+        idempotency=digest([key, operation, value]) if value is not None else "",
+        subsystem=subsystem,
+        key=key,
+        expected=Version(entry["seq"] - 1, ""),
+        epoch=entry["epoch"],
+        runtime=entry["runtime"],
+        reason=entry["reason"],
+        now_ms=entry["at_ms"],
+        reply=entry["reply"],
+        state=entry["state"],
+        effects=entry["effects"],
+        entry=entry,
+        timer=entry.get("timer", ""),
+    )
