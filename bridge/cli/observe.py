@@ -101,12 +101,12 @@ async def _observe(call: Call, address: Address, path: Path) -> int:
     observer = Observer(address, telemetry, recording, limits)
     for line in WARNING.format(commands=limits.commands_per_s, path=path).splitlines():
         say_error(line)
+    stop = _stopping(call.args.seconds)  # before anybody can see that it watches
     try:
         await observer.open()
     except CannotObserve as error:
         recording.discard()
         raise CommandFailed(f"{error}: nothing was observed") from None
-    stop = _stopping(call.args.seconds)
     display = _Display(call, observer, str(address))
     showing = asyncio.create_task(display.run(stop))
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import fcntl
 import importlib.util
 import os
@@ -20,7 +21,7 @@ from typing import cast
 import redis.asyncio
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import BusyLoadingError, RedisError, TimeoutError
+from redis.exceptions import RedisError
 
 from bridge.errors import BridgeError
 from bridge.journal.server import UnsafeServer, check_server
@@ -205,20 +206,20 @@ class RedisServer:
         """
         deadline = time.monotonic() + START_TIMEOUT_S
         loading = Loading(self._say)
-        client = redis.asyncio.Redis(
-            port=self.port, socket_timeout=2, retry=Retry(NoBackoff(), 0)
-        )
+        client = client_of(f"redis://127.0.0.1:{self.port}/0")
         try:
             while time.monotonic() < deadline:
                 try:
                     where = (await client.config_get("dir"))["dir"]
-                    return where == self._realpath  # Redis answers its getcwd()
-                except (RedisError, OSError) as error:
+                    if where != self._realpath:  # Redis answers its getcwd()
+                        return False
+                    if not await loading.goes_on(client):
+                        return True
+                    deadline = time.monotonic() + START_TIMEOUT_S
+                except (RedisError, OSError):
                     if child is not None and child.failures:
                         return False
-                    if await loading.goes_on(client, error):
-                        deadline = time.monotonic() + START_TIMEOUT_S
-                    await asyncio.sleep(0.05)
+                await asyncio.sleep(0.05)
             return False
         finally:
             await client.aclose()
@@ -277,27 +278,18 @@ class Loading:
 
     def __init__(self, say: Callable[[str], None]) -> None:
         self._say = say
-        self._seen = False
         self._say_at = 0.0
 
-    async def goes_on(self, client: redis.asyncio.Redis, error: Exception) -> bool:
-        """Say whether an error means that it loads; once it does, so do time-outs."""
-        if isinstance(error, BusyLoadingError) or "LOADING" in str(error):
-            self._seen = True
-        elif not (self._seen and isinstance(error, TimeoutError)):
+    async def goes_on(self, client: redis.asyncio.Redis) -> bool:
+        """Say whether it loads; raises RedisError and OSError."""
+        found = await client.info("persistence")
+        if not found["loading"]:
             return False
         if time.monotonic() >= self._say_at:
             self._say_at = time.monotonic() + TELL_LOADING_S
-            self._say(f"redis: loads its data{await _loaded(client)}")
+            left = f"{found['loading_loaded_perc']} %, {found['loading_eta_seconds']} s to go"
+            self._say(f"redis: loads its data, {left}")
         return True
-
-
-async def _loaded(client: redis.asyncio.Redis) -> str:
-    try:
-        found = await client.info("persistence")
-        return f", {found['loading_loaded_perc']} %, {found['loading_eta_seconds']} s to go"
-    except (RedisError, OSError, KeyError):
-        return ""
 
 
 async def check_configured(
@@ -317,9 +309,10 @@ async def check_configured(
         except (UnsafeServer, ValueError) as error:
             raise StartFailed(f"BRIDGE_REDIS_URL: {error}") from None
         except BridgeError as error:
-            async with client_of(settings.redis_url) as client:
-                if await loading.goes_on(client, error):
-                    deadline = time.monotonic() + CONFIGURED_TIMEOUT_S
+            with contextlib.suppress(RedisError, OSError):
+                async with client_of(settings.redis_url) as client:
+                    if await loading.goes_on(client):
+                        deadline = time.monotonic() + CONFIGURED_TIMEOUT_S
             if time.monotonic() > deadline:
                 raise StartFailed(f"BRIDGE_REDIS_URL: no answer ({error})") from None
             await asyncio.sleep(0.2)
@@ -331,6 +324,8 @@ def client_of(url: str) -> redis.asyncio.Redis:
 
 def disk_full(directory: Path) -> str | None:
     """Say that the disk of a directory has too little room, None if it has enough."""
+    while not directory.exists():
+        directory = directory.parent
     free = shutil.disk_usage(directory).free
     if free >= LEAST_FREE_BYTES:
         return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import signal
 import socket
 from pathlib import Path
@@ -17,7 +18,13 @@ from redis.retry import Retry
 
 from bridge.settings import Settings
 from bridge.up.place import StartFailed
-from bridge.up.redis_server import Binary, RedisServer, check_configured, find_binary
+from bridge.up.redis_server import (
+    Binary,
+    RedisServer,
+    check_configured,
+    disk_full,
+    find_binary,
+)
 from tests.deadline import until
 from tests.redis_server import RedisServer as OtherRedis
 from tests.running import lives
@@ -218,3 +225,74 @@ def test_a_configured_server_that_is_not_there_is_told(monkeypatch: pytest.Monke
 def test_a_configured_address_that_is_none_is_told() -> None:
     with pytest.raises(StartFailed, match="BRIDGE_REDIS_URL"):
         asyncio.run(check_configured(Settings(redis_url="http://127.0.0.1")))
+
+
+def slow(folder: Path) -> Binary:
+    """Write a program that is Redis, but takes its time with each command."""
+    found = find_binary()
+    assert found is not None
+    path = folder / "slow-redis"
+    options = "--key-load-delay 150 --loading-process-events-interval-bytes 1024"
+    path.write_text(f'#!/bin/sh\nexec {found.path} "$@" {options}\n')
+    path.chmod(0o755)
+    return Binary(str(path), found.version)
+
+
+def test_a_server_that_loads_its_data_is_waited_for_and_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scenario() -> None:
+        first = server(tmp_path)
+        await first.start()
+        pipeline = client(first.port).pipeline(transaction=False)
+        for n in range(20_000):
+            pipeline.set(f"key-{n}", "x" * 100)
+        pipeline.execute()
+        await first.stop()
+        said: list[str] = []
+        monkeypatch.setattr("bridge.up.redis_server.START_TIMEOUT_S", 1.0)
+        second = RedisServer(
+            tmp_path / "redis",
+            tmp_path / "redis.log",
+            binary=slow(tmp_path),
+            appendfsync="always",
+            say=said.append,
+        )
+        starting = asyncio.create_task(second.start())
+        await until(lambda: second.port != 0 and bool(said), "it says that it loads")
+        settings = Settings(redis_url=f"redis://127.0.0.1:{second.port}/0")
+        monkeypatch.setattr("bridge.up.redis_server.CONFIGURED_TIMEOUT_S", 0.1)
+        assert await check_configured(settings, said.append) == ""
+        await starting
+        assert second.child is not None
+        assert second.child.restarts == 0
+        assert client(second.port).get("key-19999") == "x" * 100
+        assert len(said) >= 2
+        for text in said:
+            assert re.fullmatch(r"redis: loads its data, \d+\.\d+ %, \d+ s to go", text)
+        await second.stop()
+
+    asyncio.run(scenario())
+
+
+def test_why_a_server_ended_is_told_in_its_own_words(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        first = server(tmp_path)
+        await first.start()
+        client(first.port).set("kept", "1")
+        await first.stop()
+        [written] = (tmp_path / "redis" / "appendonlydir").glob("*.incr.aof")
+        written.write_bytes(b"nonsense" + written.read_bytes())
+        with pytest.raises(StartFailed, match="Bad file format reading the append only file"):
+            await server(tmp_path).start()
+
+    asyncio.run(scenario())
+
+
+def test_a_full_disk_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert disk_full(tmp_path) is None
+    monkeypatch.setattr("bridge.up.redis_server.LEAST_FREE_BYTES", 2**63)
+    full = disk_full(tmp_path)
+    assert full is not None
+    assert full.startswith(f"the disk of {tmp_path} is full (")
+    assert server(tmp_path).last_words().startswith("the disk of ")

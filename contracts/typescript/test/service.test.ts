@@ -8,7 +8,7 @@ import { forgetDead, keysOf } from "../src/presence.ts";
 import { eventually } from "./deadline.ts";
 import { Gateway, requestsOf, type Question } from "./gateway.ts";
 import { readJson, TEST_SUBSYSTEMS } from "./paths.ts";
-import { RedisServer } from "./redis_server.ts";
+import { RedisServer, redisServers } from "./redis_server.ts";
 import { COMMANDS, ServiceProcess } from "./service_process.ts";
 
 const COUNTER = digest(readJson<Json>(TEST_SUBSYSTEMS, "counter", "subsystem.json"));
@@ -22,8 +22,14 @@ function counter(operation: string, request = {}, more: Partial<Question> = {}):
   return { subsystem: "counter", operation, request, state: EMPTY, digest: COUNTER, ...more };
 }
 
-for (const runtime of Object.keys(COMMANDS)) {
-  describe(`the service under ${runtime}`, () => {
+const runtimes = Object.keys(COMMANDS);
+const [newest = "", ...others] = redisServers();
+const here = [
+  ...runtimes.map((runtime) => [runtime, newest] as const),
+  ...others.map((program) => [runtimes[0] as string, program] as const),
+];
+for (const [runtime, program] of here) {
+  describe(`the service under ${runtime} with ${program}`, () => {
     let redis: RedisServer;
     let gateway: Gateway;
     let started: ServiceProcess[] = [];
@@ -35,7 +41,7 @@ for (const runtime of Object.keys(COMMANDS)) {
     };
 
     before(async () => {
-      redis = await RedisServer.start();
+      redis = await RedisServer.start(program);
       gateway = new Gateway(redis.url);
     });
     afterEach(async () => {
@@ -172,6 +178,25 @@ for (const runtime of Object.keys(COMMANDS)) {
         (await gateway.answers(dead)).map((answer) => "ok" in answer),
         [true],
       );
+    });
+
+    test("takes over what is left, also when some of it was deleted", async () => {
+      const ids = [];
+      for (let n = 0; n < 100; n++) ids.push(await gateway.send(counter("total")));
+      await readBy("dead", ids);
+      const stream = requestsOf("counter");
+      const sent = (await gateway.redis.xrange(stream, "-", "+")).map(([id]) => id);
+      await gateway.redis.xdel(stream, ...sent.slice(0, 70));
+      start();
+      const answers = await gateway.answers(ids.slice(70));
+      assert.deepEqual(
+        answers.filter((answer) => "ok" in answer).length,
+        30,
+      );
+      await eventually("nothing pending", async () => {
+        const [pending] = (await gateway.redis.xpending(stream, GROUP)) as [number];
+        return pending === 0;
+      });
     });
 
     test("forgets dead consumers that have nothing pending, and no others", async () => {
