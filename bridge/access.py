@@ -14,16 +14,20 @@ from bridge.errors import BridgeError
 from bridge.settings import BadSetting, Settings
 
 SUBPROTOCOL = "phoenix"
+MAX_PARAMETERS = 100
 TOKEN_SUBPROTOCOL = "base64url.bearer.phx."  # phoenix.js, AUTH_TOKEN_PREFIX
 
 
 class AccessRefused(Exception):
     """A connection or call that is turned away before it begins."""
 
-    def __init__(self, status: int, error: BridgeError) -> None:
+    def __init__(
+        self, status: int, error: BridgeError, headers: Iterable[tuple[bytes, bytes]] = ()
+    ) -> None:
         super().__init__(error.message)
         self.status = status
         self.error = error
+        self.headers = headers
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +47,7 @@ class Caller:
         query: bytes,
         subprotocols: Iterable[str] = (),
     ) -> Caller:
+        """Read what came; raises AccessRefused for a query that is none."""
         found = {name: value.decode("latin-1") for name, value in headers}
         return cls(
             found.get(b"host", ""),
@@ -141,7 +146,20 @@ def is_loopback(host: str) -> bool:
 
 def params_of(query: bytes) -> dict[str, str]:
     """Return the parameters of a query string; of one given twice, the last."""
-    pairs = parse_qs(query.decode("latin-1"), keep_blank_values=True, max_num_fields=100)
+    try:
+        pairs = parse_qs(
+            query.decode("latin-1"), keep_blank_values=True, max_num_fields=MAX_PARAMETERS
+        )
+    except ValueError:
+        raise AccessRefused(
+            400,
+            BridgeError(
+                "limit_exceeded",
+                f"a query has up to {MAX_PARAMETERS} parameters",
+                limit=MAX_PARAMETERS,
+                actual=query.count(b"&") + 1,
+            ),
+        ) from None
     return {name: values[-1] for name, values in pairs.items()}
 
 

@@ -20,6 +20,7 @@ MAX_DEPTH = 64
 MAX_VALUES = 131_072
 MAX_TEXT = 4_194_304
 SHORT = 64  # characters that are not counted: there are at most as many as values
+MAX_SENT_VALUES = 10_000  # in one message of a peer: reading more would hold up everyone else
 
 
 def parse(text: str | bytes, *, what: str = "text") -> Any:
@@ -77,6 +78,24 @@ def normalise(value: Any, pointer: str = "") -> Any:
         return _normalise(value, 0, [MAX_VALUES, MAX_TEXT])
     except _Odd as odd:
         raise odd.error(pointer) from None
+
+
+def check_values(text: str, most: int = MAX_SENT_VALUES) -> None:
+    """Refuse a JSON text of many values before it is read. Raises BridgeError `limit_exceeded`.
+
+    It counts the marks that begin a value or stand between two: those outside of strings, if
+    all together are too many. In text that is no JSON it may count wrongly.
+    """
+    if len(text) <= most or _marks(text) <= most:
+        return
+    plain = text.replace("\\\\", "").replace('\\"', "")
+    # A member of an object has two strings, of which one is a value.
+    if plain.count('"') > 4 * most or _marks("".join(plain.split('"')[::2])) > most:
+        raise BridgeError("limit_exceeded", f"more than {most} values", limit="values", max=most)
+
+
+def _marks(text: str) -> int:
+    return sum(map(text.count, ",[{"))
 
 
 class _Odd(Exception):

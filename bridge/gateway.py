@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import json
 import logging
 import os
@@ -74,6 +75,7 @@ from bridge.runtimes.runtime import Runtime
 from bridge.runtimes.typescript import TypeScriptRuntime
 from bridge.settings import BadSetting, Settings, parse
 from bridge.telemetry import Telemetry, log_to
+from bridge.turns import Turns
 
 REDIS_RETRY_S = 0.5
 ALIVE_S = 1.0
@@ -286,6 +288,9 @@ class Worker:
         except OSError as error:  # whoever gives it out is stopping, or the port is taken
             raise NoListener(f"no socket to listen on: {error.strerror or error}") from error
         self._serves = not self._leaving.is_set()
+        # What is there now stays: each full collection would look at all of it, for 20 ms.
+        gc.collect()
+        gc.freeze()
         started = asyncio.Event()
         work = asyncio.create_task(effects.run())
         beside = [asyncio.create_task(adapter.run()) for adapter in adapters]
@@ -460,6 +465,7 @@ class _Joelclaw:
             # Connections of its own: senders of events must not keep effects waiting.
             self._event_api(),
             self._telemetry,
+            Turns(),
             event_key=settings.inngest_event_key,
             exposed=not is_loopback(settings.host),
             timeout_ms=settings.timeout_ms,

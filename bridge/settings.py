@@ -119,6 +119,11 @@ class Settings:
     idle_timeout_ms: int = _setting(
         60_000, "close a socket that sends nothing, not even heartbeats, for so long", least=1000
     )
+    request_timeout_ms: int = _setting(
+        10_000,
+        "time for the head of an HTTP request, and for its body, before it is refused with 408",
+        least=1,
+    )
     timeout_ms: int = _setting(
         10_000, "time a client's message may take from arrival to answer", least=1
     )

@@ -16,10 +16,10 @@ class Telemetry:
         self._counts: Counter[tuple[str, tuple[tuple[str, str], ...]]] = Counter()
         self._listeners: list[Listener] = []
 
-    def emit(self, name: str, **labels: str) -> None:
-        """Count one event. `text` is passed on to listeners but is no label of the count."""
+    def emit(self, name: str, *, times: int = 1, **labels: str) -> None:
+        """Count an event. `text` is passed on to listeners but is no label of the count."""
         counted = tuple(sorted((k, v) for k, v in labels.items() if k != "text"))
-        self._counts[name, counted] += 1
+        self._counts[name, counted] += times
         for listener in self._listeners:
             listener(name, labels)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import os
+import time
 from collections.abc import Callable
 
 DEADLINE_S = 15 * float(os.environ.get("TEST_DEADLINE_SCALE", "1"))
@@ -26,3 +27,8 @@ async def until(condition: Callable[[], object], what: str = "it") -> None:
                 await asyncio.sleep(0.005)
     except TimeoutError:
         raise AssertionError(f"waited {DEADLINE_S:g} s in vain until {what}") from None
+
+
+def held_up(seconds: float) -> None:
+    """Stop this process, as a long computation would: nothing is read meanwhile."""
+    time.sleep(seconds)

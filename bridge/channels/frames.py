@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import orjson
 
-from bridge.canonical import decode, json_type, normalise
+from bridge.canonical import check_values, decode, json_type, normalise
 from bridge.errors import BridgeError
 from bridge.message import JSON
 
@@ -65,7 +65,7 @@ class V1:
 
     def decode_text(self, text: str) -> Frame:
         try:
-            value = decode(text, what="the frame")
+            value = _decode(text)
         except BridgeError as error:
             raise UnreadableFrame(error, *_lenient_v1_head(text)) from None
         if type(value) is not dict:
@@ -111,7 +111,7 @@ class V2:
 
     def decode_text(self, text: str) -> Frame:
         try:
-            value = decode(text, what="the frame")
+            value = _decode(text)
         except BridgeError as error:
             raise UnreadableFrame(error, *_v2_head(text)) from None
         if type(value) is not list:
@@ -180,6 +180,11 @@ def codec_for(vsn: str) -> V1 | V2:
             actual=vsn[:20],
         )
     return codec
+
+
+def _decode(text: str) -> JSON:
+    check_values(text)
+    return decode(text, what="the frame")
 
 
 def _frame(

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import asdict
 
 from bridge.canonical import json_type, parse
-from bridge.edge.body import Receive, read_body
+from bridge.edge.body import Body
 from bridge.errors import BridgeError
 from bridge.journal.store import Journal, Route
 from bridge.message import JSON, RUNTIMES
@@ -30,7 +30,7 @@ class Admin:
         self._edge_status = edge_status
         self._worker_status = worker_status
 
-    async def answer(self, method: str, path: str, receive: Receive) -> tuple[int, JSON]:
+    async def answer(self, method: str, path: str, body: Body) -> tuple[int, JSON]:
         """Return an HTTP status and the JSON body."""
         try:
             if path == "/admin/status":
@@ -40,8 +40,10 @@ class Admin:
             if path.startswith(ROUTES):
                 if method != "PUT":
                     return _not_allowed(method, "PUT")
-                body = parse(await read_body(receive, MAX_BODY_BYTES), what="the body")
-                return 200, await self._set_route(path.removeprefix(ROUTES), body)
+                route = parse(await body.read(MAX_BODY_BYTES), what="the body")
+                return 200, await self._set_route(path.removeprefix(ROUTES), route)
+        except TimeoutError as late:
+            return 408, BridgeError("deadline_exceeded", str(late)).response()
         except BridgeError as error:
             return STATUSES.get(error.code, 503 if error.retryable else 400), error.response()
         return 404, BridgeError(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 
 class Writer(Protocol):
@@ -14,6 +14,13 @@ class Writer(Protocol):
     def can_write(self) -> bool: ...
 
     def write(self, frame: bytes) -> None: ...
+
+
+class Batch(NamedTuple):
+    """Frames in a row, and the same as one piece: made once, for however many clients."""
+
+    frames: tuple[bytes, ...]
+    together: bytes
 
 
 class Backlog:
@@ -66,6 +73,14 @@ class Backlog:
             return
         self._frames.append(frame)
         self._bytes += len(frame)
+
+    def send_all(self, batch: Batch) -> None:
+        """Send frames in a row: in one piece to a client that keeps up."""
+        if self._frames is None and not self._closed and self._writer.can_write():
+            self._writer.write(batch.together)
+            return
+        for frame in batch.frames:
+            self.send(frame)
 
     def flush(self) -> None:
         """Write what waits; the socket calls it when the client reads again."""

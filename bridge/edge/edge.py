@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-import functools
 import random
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, MutableMapping
 from typing import Any, Protocol
 
+import orjson
+
+from bridge import patience
 from bridge.access import SUBPROTOCOL, AccessRefused, Caller, Gate
 from bridge.channels.frames import V1, V2, codec_for
 from bridge.channels.session import CLOSE_DRAINED, CLOSE_IDLE, Push
 from bridge.edge.admin import Admin
-from bridge.edge.body import read_body
+from bridge.edge.body import Body
 from bridge.edge.connection import EXTENSION, Connection
 from bridge.edge.contract import Contract, Operation
 from bridge.edge.fanout import Fanout
 from bridge.edge.feed import Feed, FeedFollower
+from bridge.edge.handshake import incomplete, missing_headers
 from bridge.edge.queries import Queries
-from bridge.edge.respond import Headers, respond, respond_to_handshake, respond_with
+from bridge.edge.respond import JSON_TYPE, Headers, respond, respond_to_handshake
 from bridge.edge.socket import Socket
 from bridge.errors import BridgeError
 from bridge.journal.store import Journal
@@ -31,6 +34,7 @@ Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 SOCKET_PATHS = ("/socket/websocket", "/socket/websocket/")
+UPGRADE = (b"upgrade", b"websocket")
 ANSWER_ON_MS = 300  # below the second after which phoenix.js joins again
 
 
@@ -59,7 +63,10 @@ class Ingress(Protocol):
     async def answer(
         self, scope: Scope, read_body: Callable[[int], Awaitable[bytes]]
     ) -> tuple[int, Headers, bytes]:
-        """Answer a request; `read_body` returns its body, up to so many bytes."""
+        """Answer a request; `read_body` returns its body, up to so many bytes.
+
+        It raises TimeoutError for one that does not come, BridgeError for one that is too large.
+        """
         ...
 
     def refuse(self, error: BridgeError) -> tuple[int, Headers, bytes]: ...
@@ -86,7 +93,7 @@ class Edge:
         self.fanout = Fanout(journal, telemetry)
         self._feeds = feeds or {}
         for name, feed in self._feeds.items():
-            self.fanout.put(name, FeedFollower(journal, telemetry, name, feed))
+            self.fanout.put(name, FeedFollower(journal, telemetry, self.fanout.turns, name, feed))
         self.new_id = new_id
         self.sockets: set[Socket] = set()
         self.draining = False
@@ -122,8 +129,8 @@ class Edge:
 
     async def _handshake(self, scope: Scope, receive: Receive, send: Send) -> Socket | None:
         await receive()  # websocket.connect
-        caller = Caller.of(scope["headers"], scope["query_string"], scope["subprotocols"])
         try:
+            caller = Caller.of(scope["headers"], scope["query_string"], scope["subprotocols"])
             codec = self._check(scope["path"], caller)
         except AccessRefused as refused:
             self.telemetry.emit("connection_refused", status=str(refused.status))
@@ -136,7 +143,7 @@ class Edge:
         await send(accept)
         connection.trim()
         scope.clear()
-        return Socket(self, connection, codec, self._admit, asyncio.get_running_loop().time())
+        return Socket(self, connection, codec, self._admit)
 
     def _check(self, path: str, caller: Caller) -> V1 | V2:
         """Return the codec of a socket that may open, or raise AccessRefused."""
@@ -215,7 +222,7 @@ class Edge:
         loop = asyncio.get_running_loop()
         idle_s = self.settings.idle_timeout_ms / 1000
         while True:
-            await asyncio.sleep(min(idle_s / 4, 5.0))
+            await patience.sleep(min(idle_s / 4, 5.0))
             before = loop.time() - idle_s
             for socket in [s for s in self.sockets if s.heard_at < before]:
                 socket.hang_up(CLOSE_IDLE, f"nothing heard for {idle_s:g} s")
@@ -262,36 +269,45 @@ class Edge:
 
     # -- HTTP ------------------------------------------------------------------------------
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
-        caller = Caller.of(scope["headers"], scope["query_string"])
-        path, method = scope["path"], scope["method"]
+        body = Body(scope["headers"], receive, self.settings.request_timeout_ms / 1000)
         try:
-            self._gate.check_page(caller)
-            if path == "/health":
-                status, body = (503, "draining") if self.draining else (200, "ok")
-                answer: tuple[int, JSON] = (status, {"status": body})
-            elif path.startswith("/admin/"):
-                self._gate.check_token(caller)
-                answer = await self._admin.answer(method, path, receive)
-            elif self._ingress is not None and self._ingress.takes(path):
-                await self._call(self._ingress, scope, receive, send)
-                return
-            else:
-                answer = (404, _nothing_at(path).response())
+            status, headers, answer = await self._answer(scope, body)
         except AccessRefused as refused:
-            answer = (refused.status, refused.error.response())
-        await respond(send, method, *answer)
+            headers = [JSON_TYPE, *refused.headers]
+            status, answer = refused.status, orjson.dumps(refused.error.response())
+        if body.left:  # its rest would be taken for the next request
+            headers = [*headers, (b"connection", b"close")]
+        await respond(send, scope["method"], status, headers, answer)
 
-    async def _call(self, ingress: Ingress, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _answer(self, scope: Scope, body: Body) -> tuple[int, Headers, bytes]:
+        """Return status, headers and body of the answer, or raise AccessRefused."""
+        caller = Caller.of(scope["headers"], scope["query_string"])
+        path = scope["path"]
+        self._gate.check_page(caller)
+        if path == "/health":
+            status, text = (503, "draining") if self.draining else (200, "ok")
+            answer: JSON = {"status": text}
+        elif path.startswith("/admin/"):
+            self._gate.check_token(caller)
+            status, answer = await self._admin.answer(scope["method"], path, body)
+        elif self._ingress is not None and self._ingress.takes(path):
+            return await self._call(self._ingress, scope, body)
+        elif path in SOCKET_PATHS:
+            raise AccessRefused(426, incomplete(missing_headers(scope["headers"])), [UPGRADE])
+        else:
+            raise AccessRefused(404, _nothing_at(path))
+        return status, [JSON_TYPE], orjson.dumps(answer)
+
+    async def _call(
+        self, ingress: Ingress, scope: Scope, body: Body
+    ) -> tuple[int, Headers, bytes]:
         if self.draining:
-            answer = ingress.refuse(BridgeError("draining", "this worker is stopping"))
-            await respond_with(send, scope["method"], *answer)
-            return
+            return ingress.refuse(BridgeError("draining", "this worker is stopping"))
         task = asyncio.current_task()
         assert task is not None
         self._calls.add(task)
         try:
-            answer = await ingress.answer(scope, functools.partial(read_body, receive))
-            await respond_with(send, scope["method"], *answer)
+            return await ingress.answer(scope, body.read)
         finally:
             self._calls.discard(task)
 

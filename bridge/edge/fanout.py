@@ -10,17 +10,21 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 from bridge.channels.frames import V1, V2, Frame
 from bridge.channels.session import Channel
-from bridge.edge.backlog import Backlog
+from bridge.edge.backlog import Backlog, Batch
+from bridge.edge.connection import text_frame
 from bridge.errors import BridgeError
 from bridge.journal.store import Event, Journal, PositionGone
 from bridge.message import JSON
 from bridge.telemetry import Telemetry
+from bridge.turns import Turns
 
 PAGE = 500
+TURN_DELIVERIES = 64  # handed out before others have their turn
+BATCH_BYTES = 65_536  # pushed in one piece; a client's backlog is looked at before each
 RECENT = 256  # events a follower keeps for clients that come back soon
 CATCH_UPS = 16  # clients that read older events from the journal at once, per subsystem
 LEAST_KEPT = 100  # the least that setting events_keep takes
@@ -47,7 +51,12 @@ class Follower:
     """Reads one subsystem's events and pushes them to the subscriptions of their key."""
 
     def __init__(
-        self, journal: Journal, telemetry: Telemetry, subsystem: str, position: str
+        self,
+        journal: Journal,
+        telemetry: Telemetry,
+        turns: Turns,
+        subsystem: str,
+        position: str,
     ) -> None:
         self.position = position
         self._journal = journal
@@ -58,6 +67,7 @@ class Follower:
         self._attached: dict[str, set[Subscription]] = {}
         self._places = asyncio.Semaphore(CATCH_UPS)
         self._advanced = asyncio.Event()
+        self._turns = turns
 
     def __len__(self) -> int:
         return sum(map(len, self._attached.values()))
@@ -98,7 +108,7 @@ class Follower:
                     waited = True
                 if channel.state != "joined":
                     return
-                self._push(event, [subscription])
+                self._push(event, subscription)
             if not waited:
                 self.attach(subscription)
                 return
@@ -135,7 +145,7 @@ class Follower:
                 continue
             retry_s = FIRST_RETRY_S
             if events:
-                self._publish(events)
+                await self._publish(events)
 
     async def _read(self, position: str, wait_ms: int = 0) -> list[Event] | None:
         """Return one page of events, None if some after `position` were trimmed before it, or
@@ -156,33 +166,43 @@ class Follower:
         await asyncio.sleep(retry_s)
         return min(retry_s * 2, LONGEST_RETRY_S)
 
-    def _publish(self, events: list[Event]) -> None:
-        """Push a batch to everyone and advance, in one step: nothing attaches in between."""
+    async def _publish(self, events: list[Event]) -> None:
+        """Advance, then push to everyone who was attached before, a bounded number in a turn.
+
+        Who attaches meanwhile does so at the new position, and has what was before from there.
+        """
+        of_key: dict[str, list[Event]] = {}
         for event in events:
-            attached = self._attached.get(event.key)
-            if attached:
-                self._push(event, list(attached))
+            if event.key in self._attached:
+                of_key.setdefault(event.key, []).append(event)
+        receivers = {key: list(self._attached[key]) for key in of_key}
         self._recent.extend(events)
         while len(self._recent) > RECENT:
             self._oldest = self._recent.popleft().position
         self.position = events[-1].position
         self._wake()
+        done = 0
+        for key, theirs in of_key.items():
+            encoded: dict[str, list[Batch]] = {}
+            for subscription in receivers[key]:
+                version = subscription.codec.version
+                if version not in encoded:
+                    encoded[version] = _batches(theirs, subscription)
+                    done += len(theirs)
+                for batch in encoded[version]:
+                    if done >= TURN_DELIVERIES:
+                        await self._turns.next()
+                        done = 0
+                    if subscription.channel.state == "joined":
+                        subscription.backlog.send_all(batch)
+                        done += 1
 
     def _wake(self) -> None:
         advanced, self._advanced = self._advanced, asyncio.Event()
         advanced.set()
 
-    def _push(self, event: Event, subscriptions: Iterable[Subscription]) -> None:
-        frames: dict[str, bytes] = {}
-        for subscription in subscriptions:
-            codec = subscription.codec
-            frame = frames.get(codec.version)
-            if frame is None:
-                # No join_ref, as in Phoenix's broadcasts: one frame fits every channel.
-                topic = subscription.channel.topic
-                frame = codec.encode(Frame(None, None, topic, event.type, _body(event)))
-                frames[codec.version] = frame
-            subscription.backlog.send(frame)
+    def _push(self, event: Event, subscription: Subscription) -> None:
+        subscription.backlog.send(_encoded(event, subscription))
 
     def _after(self, position: str) -> list[Event] | None:
         """Return the recent events after a position; None if they do not reach back to it."""
@@ -211,6 +231,7 @@ class Fanout:
     def __init__(self, journal: Journal, telemetry: Telemetry) -> None:
         self._journal = journal
         self._telemetry = telemetry
+        self.turns = Turns()
         self._followers: dict[str, Follower] = {}
         self._starting: dict[str, asyncio.Task[Follower]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -244,7 +265,7 @@ class Fanout:
 
     async def _start(self, subsystem: str) -> Follower:
         position = await self._journal.last_position(subsystem)
-        follower = Follower(self._journal, self._telemetry, subsystem, position)
+        follower = Follower(self._journal, self._telemetry, self.turns, subsystem, position)
         self._followers[subsystem] = follower
         self._tasks.add(asyncio.create_task(self._run(follower)))
         return follower
@@ -256,6 +277,27 @@ class Fanout:
             except Exception as error:  # a defect must not silence a subsystem: count, go on
                 self._telemetry.emit("defect", where="follower", text=repr(error))
                 await asyncio.sleep(LONGEST_RETRY_S)
+
+
+def _batches(events: list[Event], one: Subscription) -> list[Batch]:
+    """Encode events for every subscription like this one, in pieces."""
+    batches: list[Batch] = []
+    frames: list[bytes] = []
+    size = 0
+    for event in events:
+        frame = _encoded(event, one)
+        if frames and size + len(frame) > BATCH_BYTES:
+            batches.append(Batch(tuple(frames), b"".join(frames)))
+            frames, size = [], 0
+        frames.append(frame)
+        size += len(frame)
+    return [*batches, Batch(tuple(frames), b"".join(frames))]
+
+
+def _encoded(event: Event, one: Subscription) -> bytes:
+    # No join_ref, as in Phoenix's broadcasts: one frame fits every channel.
+    frame = Frame(None, None, one.channel.topic, event.type, _body(event))
+    return text_frame(one.codec.encode(frame))
 
 
 def _body(event: Event) -> JSON:

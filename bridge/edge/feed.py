@@ -10,6 +10,7 @@ from bridge.edge.fanout import Follower, Subscription
 from bridge.journal.store import Event, Journal
 from bridge.message import JSON
 from bridge.telemetry import Telemetry
+from bridge.turns import Turns
 
 
 class Feed(Protocol):
@@ -31,9 +32,9 @@ class FeedFollower(Follower):
     """In a follower's place: nothing is read, nothing is past, and so there is no gap."""
 
     def __init__(
-        self, journal: Journal, telemetry: Telemetry, subsystem: str, feed: Feed
+        self, journal: Journal, telemetry: Telemetry, turns: Turns, subsystem: str, feed: Feed
     ) -> None:
-        super().__init__(journal, telemetry, subsystem, "0-0")
+        super().__init__(journal, telemetry, turns, subsystem, "0-0")
         self._feed = feed
         self._clients: dict[Subscription, Callable[[Event], None]] = {}
 
@@ -41,7 +42,7 @@ class FeedFollower(Follower):
         super().attach(subscription)
 
         def client(event: Event) -> None:
-            self._push(event, [subscription])
+            self._push(event, subscription)
 
         self._clients[subscription] = client
         self._feed.joined(client)

@@ -15,14 +15,7 @@ Headers = list[tuple[bytes, bytes]]
 JSON_TYPE = (b"content-type", b"application/json")
 
 
-async def respond(send: Send, method: str, status: int, body: JSON) -> None:
-    """Answer an HTTP request with JSON; a HEAD request without the body."""
-    await respond_with(send, method, status, [JSON_TYPE], orjson.dumps(body))
-
-
-async def respond_with(
-    send: Send, method: str, status: int, headers: Headers, body: bytes
-) -> None:
+async def respond(send: Send, method: str, status: int, headers: Headers, body: bytes) -> None:
     """Answer an HTTP request with these headers and bytes; a HEAD request without the body."""
     await _respond(send, "http.response", status, headers, body, head=method == "HEAD")
 

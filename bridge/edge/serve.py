@@ -6,43 +6,19 @@ import asyncio
 import contextlib
 import socket
 from collections.abc import Callable, Generator
+from typing import Any
 
-import h11
 import uvicorn
-from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from bridge.edge.connection import Connection
 from bridge.edge.edge import Edge
+from bridge.edge.http import Http
 from bridge.edge.listener import BACKLOG
+from bridge.paced import Paced, Pacing
 from bridge.settings import Settings
+from bridge.turns import Turns
 
-REQUEST_S = 10.0  # for the whole head of a request
-
-
-class Http(H11Protocol):
-    """uvicorn's HTTP, but a connection whose next request does not come is not kept for ever."""
-
-    # uvicorn narrows the parameter in the same way.
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
-        self._patience = self.loop.call_later(REQUEST_S, self._give_up)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._patience.cancel()
-        super().connection_lost(exc)
-
-    def handle_websocket_upgrade(self, event: h11.Request) -> None:
-        self._patience.cancel()
-        super().handle_websocket_upgrade(event)
-
-    def on_response_complete(self) -> None:
-        self._patience.cancel()
-        self._patience = self.loop.call_later(REQUEST_S, self._give_up)
-        super().on_response_complete()
-
-    def _give_up(self) -> None:
-        if self.cycle is None or self.cycle.response_complete:
-            self.transport.close()
+KEEP_ALIVE_S = 5  # between an answer and the next request
 
 
 class _Server(uvicorn.Server):
@@ -70,11 +46,17 @@ async def serve(
     `sock` is closed by it, which is how it stops accepting: other holders of the same socket
     accept what waits in its queue.
     """
+    pacing = Pacing(Turns(), settings.idle_timeout_ms / 1000)
+    request_s = settings.request_timeout_ms / 1000
+
+    def http(**given: Any) -> Paced:
+        return Paced(pacing, Http(request_s, **given))
+
     config = uvicorn.Config(
         edge.app,
         interface="asgi3",
         proxy_headers=False,
-        http=Http,
+        http=http,  # type: ignore[arg-type] # a class, says uvicorn; it only calls it
         ws=Connection,
         lifespan="off",
         backlog=BACKLOG,
@@ -86,6 +68,7 @@ async def serve(
         access_log=False,
         server_header=False,
         date_header=False,
+        timeout_keep_alive=KEEP_ALIVE_S,
         timeout_graceful_shutdown=2,
     )
     server = _Server(config)

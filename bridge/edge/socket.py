@@ -23,7 +23,7 @@ from bridge.channels.session import (
     Session,
 )
 from bridge.edge.backlog import Backlog
-from bridge.edge.connection import Connection
+from bridge.edge.connection import Connection, text_frame
 from bridge.edge.contract import Operation
 from bridge.edge.fanout import Fanout, Follower, Subscription
 from bridge.errors import BridgeError
@@ -73,7 +73,6 @@ class Socket:
         "_services",
         "backlog",
         "closed",
-        "heard_at",
         "session",
     )
 
@@ -83,7 +82,6 @@ class Socket:
         connection: Connection,
         codec: V1 | V2,
         admit: Callable[[str, str], None],
-        now: float,
     ) -> None:
         settings = services.settings
         self._services = services
@@ -94,15 +92,20 @@ class Socket:
         )
         self._joins: dict[Channel, _Joined] = {}
         self._lanes: dict[str, deque[tuple[Push, float]]] | None = None
-        self.heard_at = now
         self.closed = False
         connection.resumed = self.backlog.flush
         connection.deliver(self.receive)
 
     def receive(self, data: str | bytes, now: float) -> None:
         """Take one WebSocket message and start what it asks for. Never waits."""
-        self.heard_at = now
         self._carry_out(self.session.receive(data), now)
+
+    @property
+    def heard_at(self) -> float:
+        """Say when a frame of any kind came last; one that waits for its turn comes now."""
+        connection = self._connection
+        busy = connection.transport.busy
+        return connection.loop.time() if busy else connection.heard_at
 
     def drain(self) -> None:
         """Send `phx_error` on each topic; pushes are still answered."""
@@ -134,7 +137,7 @@ class Socket:
                 case Dispatch(push):
                     self._dispatch(push, now)
                 case Send(frame):
-                    self.backlog.send(frame)
+                    self.backlog.send(text_frame(frame))
                 case Join(channel, since):
                     self._join(channel, since)
                 case Part(channel):
@@ -195,7 +198,7 @@ class Socket:
             internal = BridgeError("internal", "a defect of the bridge; it was counted")
             send = self.session.failed(push, internal)
         if not self.closed:
-            self.backlog.send(send.frame)
+            self.backlog.send(text_frame(send.frame))
 
     # -- joins -----------------------------------------------------------------------------
     def _join(self, channel: Channel, since: str | None) -> None:

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Literal, get_args
 
-from bridge.canonical import parse
+from bridge.canonical import check_values, parse
 from bridge.contracts.files import CONTRACTS, read_json
 from bridge.contracts.validation import CompiledSchema
-from bridge.errors import BridgeError, InvalidRequest
+from bridge.errors import BridgeError, InvalidRequest, Violation
 from bridge.joelclaw.shapes import way_out
 from bridge.message import JSON
 
@@ -48,8 +49,10 @@ class Envelopes:
         """Read and compile the contracts. Raises ContractBroken or BadSchema."""
         return cls(read_json(FILE))
 
-    def check(self, name: EnvelopeName, raw: bytes | str) -> JSON:
+    def check(self, name: EnvelopeName, raw: bytes | str, first: int = 0) -> JSON:
         """Return the value of one item, message, body or frame, normalised.
+
+        `first` is the place of a part's first item in the array that it was cut from.
 
         Raises InvalidRequest for what is off its contract, and BridgeError `invalid_frame`,
         `invalid_text`, `invalid_number` or `limit_exceeded` for what cannot be read as JSON
@@ -58,13 +61,21 @@ class Envelopes:
         """
         schema = self._schemas[name]
         try:
+            check_values(raw if isinstance(raw, str) else raw.decode("latin-1"))
             value = parse(raw, what="the text")
         except BridgeError as error:
             raise _unreadable(schema.contract, error, raw) from None
         violation = schema.violation(value)
         if violation is None:
             return value
-        raise InvalidRequest(violation, way_out(value, name, violation.pointer))
+        hint = way_out(value, name, violation.pointer)
+        raise InvalidRequest(_moved(violation, first) if first else violation, hint)
+
+
+def _moved(violation: Violation, first: int) -> Violation:
+    """Return a violation in an array with its place in the one that it was cut from."""
+    index, slash, rest = violation.pointer[1:].partition("/")
+    return replace(violation, pointer=f"/{int(index) + first}{slash}{rest}")
 
 
 def mended(raw: bytes) -> bytes | None:
@@ -93,7 +104,7 @@ def _unreadable(contract: str, error: BridgeError, raw: bytes | str) -> BridgeEr
         "contract": contract,
         "pointer": "",
         "rule": "json" if error.code == "invalid_frame" else error.code,
-        "expected": "at most 64 levels" if error.code == "limit_exceeded" else "JSON",
+        "expected": _bound(error) if error.code == "limit_exceeded" else "JSON",
         "actual": error.message,
         **error.detail,
     }
@@ -105,6 +116,11 @@ def _unreadable(contract: str, error: BridgeError, raw: bytes | str) -> BridgeEr
         detail["way_out"] = instead
         text = f"{text}. {instead}"
     return BridgeError(error.code, text, **detail)
+
+
+def _bound(error: BridgeError) -> str:
+    limit = error.detail["limit"]
+    return f"at most {error.detail['max']} {'levels' if limit == 'depth' else limit}"
 
 
 # What JavaScript and Python make of an object that nobody turned into JSON.

@@ -20,6 +20,7 @@ from bridge.journal.connection import (
     connect,
 )
 from bridge.journal.refusals import Refused, is_refusal, refused_of
+from bridge.patience import Timeout
 
 MAX_PENDING = 10_000
 MAX_IDLE = 4  # blocking connections kept for the next call
@@ -263,7 +264,7 @@ async def _until(deadline: float | None, answer: asyncio.Future[Any]) -> Any:
     if deadline is None:
         return await answer
     try:
-        async with asyncio.timeout_at(deadline):
+        async with Timeout(deadline):
             return await answer
     except TimeoutError:
         raise Unanswered("no answer before the deadline") from None

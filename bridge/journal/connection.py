@@ -19,6 +19,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 import hiredis
 
 from bridge.errors import BridgeError
+from bridge.patience import Due, timeout
 
 _IN_SCRIPT = re.compile(r"(?:ERR Error running script .*?|@user_script: \d+): -([A-Z]+) ")
 
@@ -111,7 +112,7 @@ class Connection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._pending: deque[_Pending] = deque()
         self._unwritten: list[bytes] = []
-        self._watch: asyncio.TimerHandle | None = None
+        self._watch: Due | None = None
 
     def send(
         self, *parts: Part, tag: bytes | None = None, timeout_s: float = 0
@@ -131,7 +132,7 @@ class Connection(asyncio.Protocol):
         deadline = self._loop.time() + (timeout_s or self._timeout_s)
         self._pending.append(_Pending(answer, tag, deadline))
         if self._watch is None:
-            self._watch = self._loop.call_at(deadline, self._check)
+            self._watch = Due(deadline, self._check)
         if not self._unwritten:
             self._loop.call_soon(self._flush)
         packed = hiredis.pack_command(parts)  # type: ignore[arg-type] # its stub wants one part
@@ -200,7 +201,7 @@ class Connection(asyncio.Protocol):
         if self._pending[0].deadline <= self._loop.time():
             self.close("Redis did not answer in time")
         else:
-            self._watch = self._loop.call_at(self._pending[0].deadline, self._check)
+            self._watch = Due(self._pending[0].deadline, self._check)
 
 
 async def connect(
@@ -214,7 +215,7 @@ async def connect(
 
     connection: Connection | None = None
     try:
-        async with asyncio.timeout(timeout_s):
+        async with timeout(timeout_s):
             connection = await _open(loop, address, make)
             for request in _greeting(address, name):
                 await connection.send(*request)

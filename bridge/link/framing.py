@@ -29,8 +29,8 @@ class FrameReader:
         else:
             self._buffer = data
 
-    def take(self) -> list[bytes]:
-        """Return every complete frame, without its length.
+    def take(self, most: int = 0) -> list[bytes]:
+        """Return every complete frame, or the first `most`, without its length.
 
         Raises BadFrame in place of the frame that is too large; those before it are returned
         first, so take until nothing comes.
@@ -50,6 +50,8 @@ class FrameReader:
                 break
             frames.append(bytes(view[at + packet : end]))
             at = end
+            if len(frames) == most:
+                break
         if isinstance(view, memoryview):
             view.release()
         if at == size:
@@ -59,6 +61,15 @@ class FrameReader:
         else:
             self._buffer = bytearray(buffer[at:])
         return frames
+
+    @property
+    def ready(self) -> bool:
+        """Say whether `take` has something to return, or to raise."""
+        size = len(self._buffer)
+        if size < self._packet:
+            return False
+        (announced,) = self._length(self._buffer)
+        return announced > self._max or bool(self._packet + announced <= size)
 
     @property
     def buffered_bytes(self) -> int:

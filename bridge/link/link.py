@@ -12,11 +12,14 @@ from bridge.link.errors import LinkClosed, LinkError, LinkTimeout
 from bridge.link.messages import Call
 from bridge.link.session import Counters, Session, SessionLimits, Settled
 from bridge.link.transport import Transport
+from bridge.patience import Due
+from bridge.turns import Turns
 
 # A plain function is answered in the same turn; one that waits is a coroutine function.
 Function = Callable[[list[Any]], Awaitable[Any] | Any]
 
 PING_MS = 1000
+TURN_FRAMES = 32
 # Pings without an answer before the peer counts as stalled: 3 s, as it is asked every second.
 STALLED_PINGS = 3
 
@@ -48,7 +51,8 @@ class Link:
         self._flush_due = False
         self._unwritten = 0
         self._drained: list[asyncio.Future[None]] = []
-        self._timer: asyncio.TimerHandle | None = None
+        self._turns = Turns()
+        self._timer: Due | None = None
         self._timer_ms = 0
         self._ping_unanswered = False
         self._missed_pings = 0
@@ -144,8 +148,22 @@ class Link:
     # -- what the transport reports -------------------------------------------------------------
 
     def received(self, data: bytes) -> None:
+        self._take(data)
+        if self.alive and self._session.more:
+            self._transport.pause()
+            self._turns.add(self._take_on)
+
+    def _take_on(self) -> bool:
+        self._take(b"")
+        more = self.alive and self._session.more
+        if not more:
+            self._transport.resume()
+        return more
+
+    def _take(self, data: bytes) -> None:
+        """Handle as many frames as one turn of the loop allows."""
         try:
-            for event in self._session.receive(data):
+            for event in self._session.receive(data, TURN_FRAMES):
                 if not self.alive:  # closed by what an earlier event led to
                     return
                 if isinstance(event, Settled):
@@ -259,7 +277,7 @@ class Link:
         if self._timer is not None:
             self._timer.cancel()
         self._timer_ms = deadline_ms
-        self._timer = self._loop.call_at(deadline_ms / 1000, self._expire)
+        self._timer = Due(deadline_ms / 1000, self._expire)
 
     def _expire(self) -> None:
         self._timer = None

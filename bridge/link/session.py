@@ -178,8 +178,10 @@ class Session:
 
     # -- what the peer sends -----------------------------------------------------------------
 
-    def receive(self, data: bytes) -> Iterator[Event]:
+    def receive(self, data: bytes, most: int = 0) -> Iterator[Event]:
         """Take bytes of the stream; yield what the caller must act on.
+
+        With `most` it stops after so many frames; while there are `more`, go on with no bytes.
 
         A yielded Call is to be run and ended by `answer` or `fail`. A frame that is bad by
         itself costs at most the call it names. Raises BadFrame or BadMessage when the stream is
@@ -187,7 +189,9 @@ class Session:
         """
         self._reader.feed(data)
         waiting = self._waiting
-        while frames := self._reader.take():
+        left = most
+        while frames := self._reader.take(left):
+            left -= len(frames)
             for frame in frames:
                 try:
                     message = decode_message(frame, self._terms)
@@ -211,6 +215,13 @@ class Session:
                     yield message
                 else:
                     yield from self._failed(message)
+            if left == 0:
+                return
+
+    @property
+    def more(self) -> bool:
+        """Say whether frames are here that were not taken yet."""
+        return self._reader.ready
 
     def _admit(self, call: Call) -> bool:
         name = call.function

@@ -21,6 +21,7 @@ from redis.exceptions import RedisError
 from bridge.cloud_event import envelope
 from bridge.errors import BridgeError, RuntimeUnavailable
 from bridge.message import Invocation, Judge, Outcome, RuntimeName
+from bridge.patience import Timeout
 from bridge.runtimes.remote import outcome_of, request_of
 from bridge.runtimes.runtime import unjudged
 
@@ -153,7 +154,7 @@ class TypeScriptRuntime:
         self._attempts[attempt.id] = attempt
         try:
             self._send(attempt)
-            async with asyncio.timeout_at(expires):
+            async with Timeout(expires):
                 answer = await attempt.answer
         except TimeoutError:
             # The service ends a handler at its budget and says so: silence is the service's.

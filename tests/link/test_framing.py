@@ -51,6 +51,27 @@ def test_what_was_framed_comes_back_in_any_chunks(
     assert reader.buffered_bytes == 0
 
 
+@given(st.lists(st.binary(max_size=30), max_size=20), st.integers(1, 5), st.binary(max_size=3))
+def test_frames_are_taken_a_few_at_a_time(bodies: list[bytes], most: int, rest: bytes) -> None:
+    reader, writer = FrameReader(300), FrameWriter(300)
+    reader.feed(b"".join(map(writer.frame, bodies)) + rest)
+    taken: list[bytes] = []
+    while reader.ready:
+        some = reader.take(most)
+        assert 1 <= len(some) <= most
+        taken += some
+    assert (taken, reader.take(), reader.buffered_bytes) == (bodies, [], len(rest))
+
+
+def test_a_frame_that_is_too_large_is_ready_to_be_refused() -> None:
+    reader = FrameReader(8)
+    reader.feed(b"\0\0\0\x01a\0\0\0\x09")
+    assert reader.take(1) == [b"a"]
+    assert reader.ready
+    with pytest.raises(BadFrame):
+        reader.take(1)
+
+
 @given(st.lists(st.binary(max_size=50), max_size=10))
 def test_random_bytes_are_frames_or_a_bad_frame(chunks: list[bytes]) -> None:
     reader = FrameReader(100)

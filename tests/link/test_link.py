@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
+import uvloop
 
 from bridge.link import link as module
 from bridge.link.errors import LinkBusy, LinkClosed, LinkFault, LinkTimeout
+from bridge.link.framing import FrameWriter
 from bridge.link.link import Link
+from bridge.link.messages import Call, encode_message
 from bridge.link.session import SessionLimits
 from bridge.link.terms import Atom
+from bridge.link.transports.descriptors import Descriptors
 from bridge.link.transports.memory import Memory, pair
-from tests.deadline import DEADLINE_S, until
+from tests.deadline import DEADLINE_S, held_up, until
 
 HOUR = 3_600_000
 
@@ -392,3 +397,77 @@ def test_the_hello_of_the_peer_is_kept_and_opens_the_link() -> None:
         assert await peer.call("echo", [1], HOUR) == 1
 
     run(test)
+
+
+def test_a_peers_frames_are_handled_a_bounded_number_in_each_turn() -> None:
+    async def test(link: Link, peer: Link, one: Memory, other: Memory) -> None:
+        in_turn: list[int] = []
+
+        def count(args: list[Any]) -> Any:
+            in_turn[-1] += 1
+            return len(in_turn)
+
+        async def turns() -> None:
+            while True:
+                in_turn.append(0)
+                await asyncio.sleep(0)
+
+        peer.register({"count": count})
+        turning = asyncio.create_task(turns())
+        calls = [link.call("count", [], HOUR) for _ in range(500)]
+        answers = await asyncio.gather(*calls)
+        turning.cancel()
+        assert answers == sorted(answers)
+        assert max(in_turn) == module.TURN_FRAMES
+
+    run(test)
+
+
+def test_a_flood_that_is_answered_by_the_link_itself_is_bounded_too() -> None:
+    async def main() -> None:
+        one, other = pair()
+        link = Link(one)
+        link.start()
+        writer = FrameWriter(1000)
+        ping = writer.frame(encode_message(Call(1, "bridge", "ping", [], "N")))
+        other.start(Deaf())
+        other.write(ping * 500)
+        turns = 0
+        async with asyncio.timeout(DEADLINE_S):
+            while link._session.more or not turns:
+                await asyncio.sleep(0)
+                turns += 1
+        assert turns >= 500 // module.TURN_FRAMES
+        link.close("the test ends")
+
+    asyncio.run(main())
+
+
+def test_an_answer_that_arrived_while_this_process_was_held_up_is_in_time() -> None:
+    """Over real descriptors and on uvloop, whose timers run before what it reads."""
+
+    async def main() -> None:
+        ends = [Descriptors.of_socket(end) for end in socket.socketpair()]
+        link, peer = map(Link, ends)
+
+        def slow(args: list[Any]) -> Any:
+            held_up(0.06)
+            return "in time"
+
+        peer.register({"slow": slow})
+        for end in (link, peer):
+            end.start()
+        async with asyncio.timeout(DEADLINE_S):
+            assert await link.call("slow", [], timeout_ms=20) == "in time"
+        for end in (link, peer):
+            end.close("the test ends")
+
+    uvloop.run(main())
+
+
+class Deaf:
+    def received(self, data: bytes) -> None: ...
+
+    def written(self) -> None: ...
+
+    def lost(self, reason: str) -> None: ...

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from bridge.canonical import digest
@@ -34,19 +34,69 @@ def _is_seed(seed: str) -> bool:
 
 def part_of(body: bytes, wanted: Sequence[int]) -> bytes:
     """Return the array with these items only, each as it was written."""
-    text, items = body.decode(), []
-    decoder, at = json.JSONDecoder(), text.index("[") + 1
+    items = list(_items(body.decode()))
+    return f"[{','.join(items[n] for n in wanted)}]".encode()
+
+
+def parts_of(body: str, most: int) -> Iterator[str]:
+    """Cut an array into arrays of up to so many items, to be read one by one.
+
+    What is no array comes whole; of one that is no JSON, its rest comes as the last part.
+    """
+    if body.lstrip(SPACE)[:1] != "[":
+        yield body
+        return
+    items = list[str]()
+    try:
+        for item in _items(body):
+            if len(items) == most:
+                yield f"[{','.join(items)}]"
+                items.clear()
+            items.append(item)
+    except _Broken as broken:
+        # Not ended, and begun as it was: `[1,]` must not become `[1]` and `[]`.
+        begun = [*items, broken.rest] if items or not broken.after else ["null", broken.rest]
+        yield f"[{','.join(begun)}"
+        return
+    yield f"[{','.join(items)}]"
+
+
+class _Broken(Exception):
+    def __init__(self, rest: str, after: bool) -> None:
+        super().__init__()
+        self.rest = rest
+        self.after = after  # an item and its comma
+
+
+def _items(text: str) -> Iterator[str]:
+    """Yield the items of an array as they were written. Raises _Broken where it is none."""
+    at = _past_space(text, text.index("[") + 1)
+    if text[at:].rstrip(SPACE) == "]":
+        return
+    after_one = False
     while True:
-        at = _past_space(text, at)
-        _, end = decoder.raw_decode(text, at)
-        items.append(text[at:end])
-        at = _past_space(text, end)
-        if text[at] == "]":
-            return f"[{','.join(items[n] for n in wanted)}]".encode()
-        at += 1
+        try:
+            _, end = _decoder.raw_decode(text, at)
+        except (ValueError, RecursionError):
+            raise _Broken(text[at:], after_one) from None
+        after = _past_space(text, end)
+        mark = text[after : after + 1]
+        if mark == "]" and not text[after + 1 :].strip(SPACE):
+            yield text[at:end]
+            return
+        if mark != ",":
+            raise _Broken(text[at:], after_one)
+        yield text[at:end]
+        after_one = True
+        at = _past_space(text, after + 1)
 
 
 def _past_space(text: str, at: int) -> int:
-    while text[at] in " \t\r\n":
+    while text[at : at + 1] in SPACES:
         at += 1
     return at
+
+
+SPACE = " \t\r\n"
+SPACES = frozenset(SPACE)
+_decoder = json.JSONDecoder()

@@ -11,7 +11,6 @@ the sender's seed) by which Inngest knows it.
 
 from __future__ import annotations
 
-import asyncio
 import hmac
 import json
 import time
@@ -22,6 +21,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
 
+from bridge.canonical import check_values
 from bridge.errors import BridgeError, RuntimeUnavailable
 from bridge.joelclaw.inngest.api import (
     DEFAULT_KEY,
@@ -31,7 +31,7 @@ from bridge.joelclaw.inngest.api import (
     NotAccepted,
     Unanswered,
 )
-from bridge.joelclaw.inngest.events import message_id, part_of
+from bridge.joelclaw.inngest.events import message_id, part_of, parts_of
 from bridge.message import JSON, Message
 
 if TYPE_CHECKING:
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from bridge.joelclaw.envelopes import Envelopes
     from bridge.joelclaw.inngest.routes import Target
     from bridge.telemetry import Telemetry
+    from bridge.turns import Turns
 
 EVENTS = "/e/"
 # What the SDK and joelclaw's CLI ask of the same base URL besides; passed on, unread.
@@ -52,7 +53,9 @@ RETURNED = frozenset({b"content-type", b"retry-after"})
 
 MAX_BODY_BYTES = 4_194_304  # Inngest takes 3 MiB an event
 MAX_BODIES_BYTES = 67_108_864  # of all requests under way together
-MAX_EVENTS = 5000  # in an array: reading them holds up everything else in the worker
+MAX_EVENTS = 5000  # in an array
+MAX_VALUES = 100_000  # in a body
+TURN_EVENTS = 50  # read before others have their turn
 MAX_PASSING = 64  # requests that wait for the real Inngest
 MAX_NAMES = 200  # of events, counted one by one
 OTHERS = "(other)"
@@ -90,6 +93,7 @@ class Ingress:
         envelopes: Envelopes,
         inngest: EventApi | None,
         telemetry: Telemetry,
+        turns: Turns,
         *,
         event_key: str,
         exposed: bool,
@@ -103,6 +107,7 @@ class Ingress:
         self._envelopes = envelopes
         self._inngest = inngest
         self._telemetry = telemetry
+        self._turns = turns
         self._event_key = event_key.encode()
         self._exposed = exposed
         self._timeout_ms = timeout_ms
@@ -142,7 +147,9 @@ class Ingress:
             self._check_key(scope["path"].removeprefix(EVENTS))
             headers = scope["headers"]
             with self._room(dict(headers)):
-                return await self._take(await self._body(read_body), headers)
+                return await self._take(await read_body(MAX_BODY_BYTES), headers)
+        except TimeoutError as late:
+            return self.refuse(BridgeError("deadline_exceeded", str(late)), 408)
         except BridgeError as error:
             return self.refuse(error)
         except Exception as error:  # a defect of ours: the sender still gets its answer
@@ -197,34 +204,35 @@ class Ingress:
         finally:
             self._bodies_bytes -= room
 
-    async def _body(self, read_body: ReadBody) -> bytes:
-        try:
-            async with asyncio.timeout(self._timeout_ms / 1000):
-                return await read_body(MAX_BODY_BYTES)
-        except TimeoutError:
-            raise BridgeError(
-                "deadline_exceeded",
-                f"not applied: the body was not there within {self._timeout_ms} ms",
-            ) from None
+    async def _read(self, body: bytes, seed: str) -> list[_Event]:
+        """Return the events of a body, held to their envelope's contract, a few in a turn."""
+        events: list[_Event] = []
+        text = body.decode("utf-8", "surrogateescape")  # what is no UTF-8 is refused in its part
+        check_values(text, MAX_VALUES)
+        for part in parts_of(text, TURN_EVENTS):
+            if len(events) >= MAX_EVENTS:
+                raise BridgeError(
+                    "limit_exceeded",
+                    f"more than {MAX_EVENTS} events in one array",
+                    limit=MAX_EVENTS,
+                )
+            if events:
+                await self._turns.next()
+            raw = part.encode("utf-8", "surrogateescape")
+            events += self._read_part(raw, len(events), seed)
+        return events
 
-    def _read(self, body: bytes, seed: str) -> list[_Event]:
-        """Return the events of a body, held to their envelope's contract."""
+    def _read_part(self, part: bytes, first: int, seed: str) -> list[_Event]:
         try:
-            value = self._envelopes.check("InngestEvents", body)
+            value = self._envelopes.check("InngestEvents", part, first)
         except BridgeError as error:
-            events = self._foreign(body) if error.code in OURS else None
+            events = self._foreign(part) if error.code in OURS else None
             if events is None:
                 raise
             return events
         many = isinstance(value, list)
-        if many and len(value) > MAX_EVENTS:
-            raise BridgeError(
-                "limit_exceeded",
-                f"{len(value)} events in one array, up to {MAX_EVENTS} are taken",
-                limit=MAX_EVENTS,
-            )
         events = []
-        for index, event in enumerate(value if many else [value]):
+        for index, event in enumerate(value if many else [value], first):
             name, data = event["name"], event.get("data") or {}
             id = message_id(event, seed, index) or self._new_id()
             pointer = f"/{index}/data" if many else "/data"
@@ -249,10 +257,10 @@ class Ingress:
     async def _take(self, body: bytes, headers: Headers) -> Answer:
         deadline = time.monotonic() + self._timeout_ms / 1000
         sent = dict(headers)
-        events = self._read(body, sent.get(SEED, b"").decode("latin-1"))
+        events = await self._read(body, sent.get(SEED, b"").decode("latin-1"))
         fates = ["refused"] * len(events)
         try:
-            self._check_requests(events)
+            await self._check_requests(events)
             for_inngest = next((event for event in events if event.target is None), None)
             if for_inngest is None:
                 await self._commit(events, fates, deadline)
@@ -261,12 +269,15 @@ class Ingress:
                 await self._commit(events, fates, deadline)
                 return await self._pass(inngest, events, fates, body, headers)
         finally:
-            for event, fate in zip(events, fates, strict=True):
-                self._count(event.name, fate)
+            names = (event.name for event in events)
+            for (name, fate), times in Counter(zip(names, fates, strict=True)).items():
+                self._count(name, fate, times)
 
-    def _check_requests(self, events: Sequence[_Event]) -> None:
+    async def _check_requests(self, events: Sequence[_Event]) -> None:
         """Hold what is routed to its operation's contract before anything is applied."""
-        for event in events:
+        for n, event in enumerate(events, 1):
+            if n % TURN_EVENTS == 0:
+                await self._turns.next()
             if event.target is not None:
                 contract = self._registry.get(event.target.subsystem)
                 operation = contract.operation(event.target.operation)
@@ -350,19 +361,19 @@ class Ingress:
     async def _pass_call(self, scope: Scope, read_body: ReadBody) -> Answer:
         """Pass on a call other than an event's, unread."""
         with self._place(scope["path"], dict(scope["headers"])) as inngest:
-            body = await self._body(read_body)
+            body = await read_body(MAX_BODY_BYTES)
             query = scope["query_string"].decode("latin-1")
             target = scope["raw_path"].decode("latin-1") + (f"?{query}" if query else "")
             headers = [*_chosen(scope["headers"], FORWARDED | {b"authorization"}), (HOP, b"1")]
             return _returned(await _asked(inngest.call(scope["method"], target, body, headers)))
 
-    def _count(self, name: str, fate: str) -> None:
+    def _count(self, name: str, fate: str, times: int) -> None:
         if name not in self._names and (
             len(self._names) >= MAX_NAMES or len(name) > 100 or not name.isprintable()
         ):
             name = OTHERS
-        self._names.setdefault(name, Counter())[fate] += 1
-        self._telemetry.emit("ingress", fate=fate)
+        self._names.setdefault(name, Counter())[fate] += times
+        self._telemetry.emit("ingress", times=times, fate=fate)
 
 
 async def _asked(call: Awaitable[Answer]) -> Answer:

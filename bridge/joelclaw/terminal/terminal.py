@@ -14,20 +14,23 @@ import socket
 import time
 import uuid
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import orjson
 from websockets.asyncio.server import Server, ServerConnection, broadcast, serve
 from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
+from websockets.protocol import Event
 
 from bridge.access import AccessRefused, Caller, Gate
 from bridge.errors import BridgeError
 from bridge.joelclaw.outage import Outage
 from bridge.journal.store import PositionGone
 from bridge.message import JSON, Message
+from bridge.paced import Paced, Pacing
 from bridge.pause import pause
 from bridge.settings import Settings
+from bridge.turns import Turns
 
 if TYPE_CHECKING:
     from bridge.dispatch import Dispatcher
@@ -59,6 +62,20 @@ def port_taken(settings: Settings) -> bool:
     return False
 
 
+class _Connection(ServerConnection):
+    """A client's connection, whose frames count, pings too."""
+
+    transport: Paced
+
+    def process_event(self, event: Event) -> None:
+        self.transport.charge(1)
+        super().process_event(event)
+
+    def stalled(self) -> None:
+        """Drop a client that reads nothing: no close frame would reach it."""
+        self.transport.abort()
+
+
 class Terminal:
     """The terminal's port, in one worker. A client is not told anything of before it came."""
 
@@ -88,6 +105,7 @@ class Terminal:
         self._address = (settings.host, settings.terminal_port)
         self._started = time.monotonic()
         self._closing = asyncio.Event()
+        self._pacing = Pacing(Turns(), settings.idle_timeout_ms / 1000)
         self._server: Server | None = None
         self._hanging_up: dict[ServerConnection, asyncio.Task[None]] = {}
         self._outage = Outage(telemetry, "terminal_events")
@@ -142,6 +160,7 @@ class Terminal:
                 server_header=None,
                 max_size=self._settings.max_frame_bytes,
                 max_queue=4,
+                create_connection=self._paced,  # type: ignore[arg-type] # it only calls it
                 close_timeout=CLOSE_S,
             ) as server,
             asyncio.TaskGroup() as tasks,
@@ -156,6 +175,9 @@ class Terminal:
                 following.cancel()
                 server.close(code=CLOSE_RESTART, reason="this worker is stopping")
 
+    def _paced(self, *args: Any, **given: Any) -> Paced:
+        return Paced(self._pacing, _Connection(*args, **given))
+
     def _admit(self, connection: ServerConnection, request: Request) -> Response | None:
         """Hold a request to the same rules as the edge; None lets it become a socket."""
         path, _, query = request.path.partition("?")
@@ -163,8 +185,8 @@ class Terminal:
             (name.lower().encode("latin-1"), value.encode("latin-1"))
             for name, value in request.headers.raw_items()
         ]
-        caller = Caller.of(headers, query.encode("latin-1"))
         try:
+            caller = Caller.of(headers, query.encode("latin-1"))
             self._gate.check_page(caller)
             if "upgrade" not in request.headers:
                 return self._answer_http(connection, request.method, path)

@@ -56,6 +56,14 @@ class Descriptors:
         self._loop.add_writer(self._write_fd, self._writable)
         return False
 
+    def pause(self) -> None:
+        if self._open:
+            self._loop.remove_reader(self._read_fd)
+
+    def resume(self) -> None:
+        if self._open:
+            self._loop.add_reader(self._read_fd, self._readable)
+
     def close(self) -> None:
         if not self._open:
             return

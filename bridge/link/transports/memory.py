@@ -38,6 +38,12 @@ class Memory:
         self._loop.call_soon(peer._deliver)
         return peer._reads
 
+    def pause(self) -> None:
+        self.reads = False
+
+    def resume(self) -> None:
+        self.reads = True
+
     def close(self) -> None:
         peer, self.peer, self._receiver = self.peer, None, None
         if peer is not None:

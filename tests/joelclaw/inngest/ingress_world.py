@@ -7,7 +7,7 @@ import itertools
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from bridge.contracts.registry import Registry
@@ -23,6 +23,7 @@ from bridge.journal.memory import MemoryJournal
 from bridge.runtimes.python import PythonRuntime
 from bridge.settings import Settings
 from bridge.telemetry import Telemetry
+from bridge.turns import Turns
 from tests.deadline import DEADLINE_S
 from tests.joelclaw.inngest.inngest_server import InngestServer
 from tests.running import SUBSYSTEMS
@@ -117,13 +118,16 @@ async def world(
         ENVELOPES,
         api,
         telemetry,
+        Turns(),
         event_key=event_key,
         exposed=exposed,
         timeout_ms=timeout_ms,
         new_id=lambda: f"new-{next(ids)}",
     )
     # The settings say whether the edge is exposed: a token is then asked of all but events.
-    settings = Settings(host="0.0.0.0", token="t0ken") if exposed else Settings()
+    settings = Settings(request_timeout_ms=timeout_ms)
+    if exposed:
+        settings = replace(settings, host="0.0.0.0", token="t0ken")
     edge = Edge(registry, dispatcher, journal, settings, telemetry, ingress=ingress)
     sock = bind("127.0.0.1", 0)
     port = sock.getsockname()[1]

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.joelclaw.inngest.events import message_id, part_of
+from bridge.joelclaw.inngest.events import message_id, part_of, parts_of
 
 SEED = "1795380404972,iVvyYVfEl1pWJg=="
 EVENT: dict[str, Any] = {"name": "a/b", "data": {}}
@@ -58,3 +58,36 @@ def test_a_part_of_an_array_has_its_items_as_they_were_written(
     body = f"{space}[{space}" + f"{space},{space}".join(items) + f"{space}]{space}"
     part = part_of(body.encode(), wanted)
     assert part.decode() == f"[{','.join(items[n] for n in wanted)}]"
+
+
+@given(
+    st.lists(st.recursive(st.none() | st.integers() | st.text(), st.lists, max_leaves=5)),
+    st.integers(1, 4),
+    st.sampled_from(["", " ", "\n\t "]),
+)
+def test_an_array_is_cut_into_arrays_of_its_items(
+    items: list[Any], most: int, space: str
+) -> None:
+    separator = f"{space},{space}"
+    text = f"{space}[{space}{separator.join(map(json.dumps, items))}{space}]{space}"
+    parts = [json.loads(part) for part in parts_of(text, most)]
+    assert [item for part in parts for item in part] == items
+    assert all(len(part) <= most for part in parts)
+
+
+@pytest.mark.parametrize(
+    "body",
+    ["[", "[1", "[1,", "[1,]", "[1 2]", "[1]]", "[1]x", "[,1]", "[}", "[1,2", "[" * 9000, "[]x"],
+)
+def test_an_array_that_is_no_json_has_a_part_that_is_none(body: str) -> None:
+    def read() -> None:
+        for part in parts_of(body, 1):
+            json.loads(part)
+
+    with pytest.raises((ValueError, RecursionError)):
+        read()
+
+
+def test_what_is_no_array_comes_whole() -> None:
+    assert list(parts_of(' {"name": "a"}', 5)) == [' {"name": "a"}']
+    assert list(parts_of("", 5)) == [""]
