@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
-import json
 import logging
 import os
 import random
@@ -26,12 +25,11 @@ from bridge.access import check_exposure, is_loopback
 from bridge.contracts import builds
 from bridge.contracts.files import BUILT_IN
 from bridge.contracts.implementations import (
-    FILE_NAME,
-    load_all,
+    LeftOut,
+    folder_of,
+    of_settings,
     python_handler,
     python_handlers,
-    require_contracts,
-    with_built_in,
 )
 from bridge.contracts.registry import Registry
 from bridge.dispatch import Dispatcher
@@ -99,29 +97,20 @@ def main() -> int:
     return 0
 
 
-def _load(settings: Settings) -> tuple[Registry, dict[str, Handler], dict[str, str]]:
+def _load(
+    settings: Settings, left_out: LeftOut
+) -> tuple[Registry, dict[str, Handler], dict[str, str]]:
     """Load the built-in contracts and implementations and the user's, the same way.
 
-    The last are the builds of the implementations, as far as `bridge up` kept them.
+    The last are the builds of the implementations, as far as `bridge up` kept them. What of the
+    user's cannot be loaded is left out.
     """
     folders = [Path(folder) for folder in settings.contracts.split(":") if folder]
-    files = [Path(settings.implementations)] if settings.implementations else []
-    registry = Registry.load(BUILT_IN, *folders)
-    entries = _entries(settings)
+    registry = Registry.load(BUILT_IN, *folders, left_out=left_out)
+    entries = of_settings(settings, registry.names(), left_out)
     kept = builds.read(Path(settings.builds), "python") if settings.builds else {}
-    if not settings.builds:
-        require_contracts(files, registry.names())
-    handlers = python_handlers(entries, *(file.resolve().parent for file in files), builds=kept)
+    handlers = python_handlers(entries, *folder_of(settings), builds=kept, left_out=left_out)
     return registry, handlers, {name: build.digest for name, build in kept.items()}
-
-
-def _entries(settings: Settings) -> dict[str, dict[str, str]]:
-    """Return where implementations are; under `bridge up` as the file said at its start."""
-    if not settings.implementations:
-        return load_all()
-    if settings.builds:
-        return with_built_in(json.loads(Path(settings.builds, FILE_NAME).read_text()))
-    return load_all(Path(settings.implementations))
 
 
 class Worker:
@@ -144,7 +133,10 @@ class Worker:
             asyncio.get_running_loop().add_signal_handler(number, self._leave, number.name)
         # The port first: frames must not meet a process that still prints elsewhere.
         transport = open_port(self._port) if self._port else None
-        registry, handlers, digests = _load(settings)
+        left_out: LeftOut = []
+        registry, handlers, digests = _load(settings, left_out)
+        for fault in left_out:
+            self._telemetry.emit("left_out", text=str(fault))
         elixir = ElixirRuntime()
         nodes = self._nodes(elixir, registry.digests(), transport)
         async with contextlib.AsyncExitStack() as stack:
@@ -182,6 +174,7 @@ class Worker:
                         name: {s: runtime.available(s) for s in registry.names()}
                         for name, runtime in runtimes.items()
                     },
+                    "left_out": list(map(str, left_out)),
                     "storage": await _status_of(journal.storage),
                     "link": nodes.counts(),
                     "nodes": elixir.nodes(),
@@ -251,7 +244,7 @@ class Worker:
         if build.digest == python.builds().get(subsystem):
             return
         try:
-            where = _entries(settings)[subsystem]["python"]
+            where = of_settings(settings, [subsystem])[subsystem]["python"]
             handler = python_handler(subsystem, where, build)
         except (ContractBroken, LookupError) as error:
             python.replace(subsystem, None, build.digest)

@@ -20,6 +20,7 @@ from bridge.cli import storage
 from bridge.cli.command import Call, Commands, add_command, when
 from bridge.cli.findings import Finding, of_builds, of_intake
 from bridge.client import NotReached
+from bridge.contracts.implementations import LeftOut, of_settings
 from bridge.contracts.registry import Registry
 from bridge.errors import BridgeError, ContractBroken
 from bridge.joelclaw.intake.takeover import IntakeStatus, intake_status
@@ -132,10 +133,14 @@ def _exposure(settings: Settings) -> Check:
 
 def _contracts(settings: Settings) -> Check:
     try:
-        registry = Registry.load(*contract_folders(settings))
+        left_out: LeftOut = []
+        registry = Registry.load(*contract_folders(settings), left_out=left_out)
+        of_settings(settings, registry.names(), left_out)
         check_joelclaw(settings, registry)
     except (ContractBroken, BadSetting) as error:
         return Check("contracts", "fail", str(error))
+    if left_out:
+        return Check("contracts", "fail", "; ".join(map(str, left_out)))
     digests = registry.digests()
     shown = ", ".join(f"{name} {digest[:12]}" for name, digest in digests.items())
     return Check("contracts", "ok", shown)

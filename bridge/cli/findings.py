@@ -70,10 +70,11 @@ def of_outlet(outlet: OutletStatus) -> Finding:
 
 
 def of_builds(directory: Path) -> list[Finding]:
-    """Return which versions of implementations are served, and what is no longer what runs."""
+    """Return which builds are served, what is no longer what runs, and what was left out."""
+    left_out = [Finding("left out", "", fault) for fault in builds.left_out(directory)]
     kept = list(builds.kept(directory))
     if not kept:
-        return []
+        return left_out
     shown = ", ".join(f"{name} {runtime} {build.digest}" for name, runtime, build in kept)
     stale = [
         Finding(
@@ -84,7 +85,7 @@ def of_builds(directory: Path) -> list[Finding]:
         for name, runtime, build in kept
         if (changed := build.changed())
     ]
-    return [Finding("builds", shown), *stale]
+    return [Finding("builds", shown), *stale, *left_out]
 
 
 def outlet_in(status: JSON) -> OutletStatus | None:

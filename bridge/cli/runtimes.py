@@ -12,7 +12,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from bridge.contracts.files import BUILT_IN
-from bridge.contracts.implementations import load_all, python_handlers, require_contracts
+from bridge.contracts.implementations import (
+    LeftOut,
+    folder_of,
+    of_settings,
+    python_handlers,
+)
 from bridge.contracts.registry import Registry
 from bridge.link.session import SessionLimits
 from bridge.message import RUNTIMES
@@ -54,11 +59,13 @@ async def present(
 
     Of `typescript` and `elixir` only what is `wanted`.
     """
-    files = [Path(settings.implementations)] if settings.implementations else []
-    implementations = load_all(*files)
-    require_contracts(files, registry.names())
-    handlers = python_handlers(implementations, *(file.resolve().parent for file in files))
+    left_out: LeftOut = []
+    implementations = of_settings(settings, registry.names(), left_out)
+    handlers = python_handlers(implementations, *folder_of(settings), left_out=left_out)
     found = Present({"python": PythonRuntime(handlers, settings.python_budget_ms)})
+    for fault in left_out:
+        subsystem, _, where = fault.pointer.removeprefix("/").partition("/")
+        found.unserved[where or "python", subsystem] = str(fault)
     async with AsyncExitStack() as stack:
         folder = sockets_directory()
         stack.callback(shutil.rmtree, folder, ignore_errors=True)

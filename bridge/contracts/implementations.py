@@ -1,13 +1,14 @@
 """Which runtime finds the implementation of which subsystem where: a JSON file, read strictly.
 
-`python -m bridge.contracts.implementations FILE [BUILDS]` says why a Python one cannot be
-imported, as it is or as it was when the builds in that directory were kept.
+`python -m bridge.contracts.implementations FILE BUILDS [SUBSYSTEM]` says why a Python one cannot
+be imported, as it was when the builds in that directory were kept; of one subsystem, or of all.
 """
 
 from __future__ import annotations
 
 import importlib
 import importlib.util
+import json
 import sys
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
@@ -22,18 +23,21 @@ from bridge.contracts.imports import Imports
 from bridge.contracts.loading import require_shape
 from bridge.errors import ContractBroken, text_of
 from bridge.message import JSON, Context
+from bridge.settings import Settings
 
 FILE_NAME = "implementations.json"
 # Python has one way of importing for the whole process, so this is the process's too.
 _BUILDS = Imports()
+LeftOut = list[ContractBroken]  # what of the user's could not be loaded, each named
 Handler = Callable[[Any, str, Any, Context], tuple[JSON, list[dict[str, JSON]], JSON]]
 
 
-def load(file: Path) -> dict[str, dict[str, str]]:
+def load(file: Path, left_out: LeftOut | None = None) -> dict[str, dict[str, str]]:
     """Return subsystem -> runtime -> where its implementation is, paths made absolute.
 
     Each is a file; a Python implementation may also be `package.module:function`, found from the
-    file's folder too. Raises ContractBroken for a file that is not this, or names what isn't.
+    file's folder too. Raises ContractBroken for a file that is not this, or names what isn't;
+    the latter is put into `left_out`, if given, and the others are returned.
     """
     document = read_json(file)
     require_shape(file, document, "implementations.schema.json")
@@ -41,27 +45,44 @@ def load(file: Path) -> dict[str, dict[str, str]]:
     for subsystem, entries in document.items():
         loaded[subsystem] = {}
         for runtime, where in entries.items():
-            if runtime != "python" or _is_file(where):
-                path = (file.parent / where).resolve()
-                if not path.is_file():
-                    raise ContractBroken(
-                        str(file),
-                        f"/{escape(subsystem)}/{runtime}",
-                        "file",
-                        f"expected a file at {path}, found none",
-                    )
-                where = str(path)
-            loaded[subsystem][runtime] = where
+            path = (file.parent / where).resolve()
+            if runtime == "python" and not _is_file(where):
+                loaded[subsystem][runtime] = where
+            elif path.is_file():
+                loaded[subsystem][runtime] = str(path)
+            else:
+                at, what = f"/{escape(subsystem)}/{runtime}", f"expected a file at {path}"
+                _leave_out(ContractBroken(str(file), at, "file", what + ", found none"), left_out)
     return loaded
+
+
+def _leave_out(fault: ContractBroken, left_out: LeftOut | None) -> None:
+    if left_out is None:
+        raise fault
+    left_out.append(fault)
 
 
 def load_all(*files: Path) -> dict[str, dict[str, str]]:
     """Return the built-in implementations, with those of the files added or in their place."""
-    return with_built_in(*(load(file) for file in files))
+    return _merged(*(load(file) for file in files))
 
 
-def with_built_in(*loaded: Mapping[str, Mapping[str, str]]) -> dict[str, dict[str, str]]:
-    """Return the built-in implementations, with what `load` returned added or in their place."""
+def of_settings(
+    settings: Settings, names: Collection[str], left_out: LeftOut | None = None
+) -> dict[str, dict[str, str]]:
+    """Return where the implementations of these subsystems are, ours and the settings' own.
+
+    Under `bridge up` as the file said when the builds were kept. Raises ContractBroken, or
+    leaves out, as `with_contracts` does.
+    """
+    if not settings.implementations:
+        return _merged()
+    if settings.builds:
+        return _merged(json.loads(Path(settings.builds, FILE_NAME).read_text()))
+    return _merged(with_contracts(Path(settings.implementations), names, left_out))
+
+
+def _merged(*loaded: Mapping[str, Mapping[str, str]]) -> dict[str, dict[str, str]]:
     merged = load(BUILT_IN_IMPLEMENTATIONS)
     for mine in loaded:
         for subsystem, entries in mine.items():
@@ -69,39 +90,58 @@ def with_built_in(*loaded: Mapping[str, Mapping[str, str]]) -> dict[str, dict[st
     return merged
 
 
-def require_contracts(files: Collection[Path], names: Collection[str]) -> None:
-    """Refuse implementations of what has no contract: nobody would ever ask them."""
-    for file in files:
-        for subsystem in load(file):
-            if subsystem not in names:
-                known = ", ".join(sorted(names))
-                raise ContractBroken(
-                    str(file),
-                    f"/{escape(subsystem)}",
-                    "contract",
-                    f"there is no contract of that name, expected one of {known}: the folder "
-                    f"that has {subsystem}/subsystem.json is missing",
-                )
+def with_contracts(
+    file: Path, names: Collection[str], left_out: LeftOut | None = None
+) -> dict[str, dict[str, str]]:
+    """Return what `load` does of the subsystems in `names`.
+
+    What has no contract is refused, or left out: nobody would ever ask for it. What was left out
+    with its own contract is not told of again.
+    """
+    loaded = load(file, left_out)
+    told = {Path(fault.file).parent.name for fault in left_out or ()}
+    known = ", ".join(sorted(names))
+    for subsystem in [name for name in loaded if name not in names]:
+        del loaded[subsystem]
+        if subsystem not in told:
+            what = (
+                f"there is no contract of that name, expected one of {known}: the folder "
+                f"that has {subsystem}/subsystem.json is missing"
+            )
+            fault = ContractBroken(str(file), f"/{escape(subsystem)}", "contract", what)
+            _leave_out(fault, left_out)
+    return loaded
+
+
+def folder_of(settings: Settings) -> tuple[Path, ...]:
+    """Return the folder beside which modules of the settings' implementations are looked for."""
+    file = settings.implementations
+    return (Path(file).resolve().parent,) if file else ()
 
 
 def python_handlers(
     implementations: Mapping[str, Mapping[str, str]],
     *folders: Path,
     builds: Mapping[str, Build] | None = None,
+    left_out: LeftOut | None = None,
 ) -> dict[str, Handler]:
     """Import the Python implementations; `folders` are looked through after the path.
 
     Those of `builds` are imported as they were then. Raises ContractBroken naming the subsystem
-    whose module or function cannot be had.
+    whose module or function cannot be had, or puts it into `left_out`, if given.
     """
     for folder in folders:
         if str(folder) not in sys.path:
             sys.path.append(str(folder))
-    return {
-        subsystem: python_handler(subsystem, entries["python"], (builds or {}).get(subsystem))
-        for subsystem, entries in implementations.items()
-        if "python" in entries
-    }
+    handlers: dict[str, Handler] = {}
+    for subsystem, entries in implementations.items():
+        if "python" in entries:
+            build = (builds or {}).get(subsystem)
+            try:
+                handlers[subsystem] = python_handler(subsystem, entries["python"], build)
+            except ContractBroken as fault:
+                _leave_out(fault, left_out)
+    return handlers
 
 
 def python_handler(subsystem: str, where: str, build: Build | None = None) -> Handler:
@@ -111,7 +151,7 @@ def python_handler(subsystem: str, where: str, build: Build | None = None) -> Ha
         _BUILDS.take(build)
     try:
         found = getattr(_imported(subsystem, module), function, None)
-    except Exception as error:  # whatever a user's module does when it is imported
+    except (Exception, SystemExit) as error:  # whatever a user's module does when imported
         text = text_of(error)
         if isinstance(error, ModuleNotFoundError):
             text += f"; it must be on PYTHONPATH, or `{sys.executable} -m pip install` it"
@@ -150,10 +190,12 @@ def _broken(subsystem: str, where: str, what: str) -> ContractBroken:
 
 def main() -> int:
     """Import what a file names, as a worker would."""
-    file = Path(sys.argv[1])
+    file, folder, *only = sys.argv[1:]
+    found = load(Path(file), [])
+    wanted = {name: found[name] for name in only or found}
     try:
-        builds = kept.read(Path(sys.argv[2]), "python") if len(sys.argv) > 2 else None
-        python_handlers(load(file), file.resolve().parent, builds=builds)
+        builds = kept.read(Path(folder), "python")
+        python_handlers(wanted, Path(file).resolve().parent, builds=builds)
     except ContractBroken as error:
         print(error, file=sys.stderr)
         return 1

@@ -21,23 +21,25 @@ class Registry:
         self._files = dict(sorted(files.items()))
 
     @classmethod
-    def load(cls, *folders: Path) -> Registry:
+    def load(cls, *folders: Path, left_out: list[ContractBroken] | None = None) -> Registry:
         """Load the subsystems of all folders: `<folder>/<name>/subsystem.json`.
 
-        A folder may also be one subsystem's own. Raises ContractBroken at the first fault.
+        A folder may also be one subsystem's own. Raises ContractBroken at the first fault; with
+        `left_out` that of a subsystem is put there, and the others are loaded.
         """
         contracts: dict[str, Contract] = {}
         files: dict[str, Path] = {}
         for folder in folders:
             for file in files_of(folder):
-                contract = load_contract(file)
-                if contract.name in contracts:
-                    raise ContractBroken(
-                        str(file),
-                        "/name",
-                        "unique",
-                        f"{contract.name} is declared in {files[contract.name]} too",
-                    )
+                try:
+                    contract = load_contract(file)
+                    if contract.name in contracts:
+                        raise _twice(contract.name, file, files[contract.name])
+                except ContractBroken as error:
+                    if left_out is None:
+                        raise
+                    left_out.append(error)
+                    continue
                 contracts[contract.name] = contract
                 files[contract.name] = file
         return cls(contracts, files)
@@ -63,6 +65,10 @@ class Registry:
     def file(self, name: str) -> Path:
         """Return the file a contract was read from; its scenarios are beside it."""
         return self._files[self.get(name).name]
+
+
+def _twice(name: str, file: Path, other: Path) -> ContractBroken:
+    return ContractBroken(str(file), "/name", "unique", f"{name} is declared in {other} too")
 
 
 def files_of(folder: Path) -> list[Path]:

@@ -4,50 +4,79 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
 from bridge.contracts import builds
 from bridge.contracts.builds import Build
-from bridge.contracts.implementations import FILE_NAME, load, load_all
-from bridge.contracts.registry import files_of
+from bridge.contracts.files import BUILT_IN
+from bridge.contracts.implementations import (
+    FILE_NAME,
+    LeftOut,
+    of_settings,
+    with_contracts,
+)
+from bridge.contracts.loading import FILE_NAME as CONTRACT
+from bridge.contracts.registry import Registry
 from bridge.message import RUNTIMES, RuntimeName
 from bridge.settings import Settings
 
 FOLDER = "builds"
+LEFT_OUT = "left_out.json"
 
 
-def keep(settings: Settings) -> Settings:
+def keep(settings: Settings, registry: Registry, left_out: LeftOut) -> Settings:
     """Keep contracts and implementations; return the settings by which children find them.
 
+    Contracts are those of the registry, and implementations of others are put into `left_out`.
     Raises ContractBroken for an implementations file that is none.
     """
     folder = Path(settings.dir) / FOLDER
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True, mode=0o700)
-    contracts = []
-    for n, given in enumerate(filter(None, settings.contracts.split(":"))):
-        for file in files_of(Path(given)):
-            copy = folder / "contracts" / str(n) / file.parent.name / file.name
-            copy.parent.mkdir(parents=True)
-            shutil.copyfile(file, copy)
-        contracts.append(str(folder / "contracts" / str(n)))
+    yours = folder / "contracts"
+    for name in registry.names():
+        if not registry.file(name).is_relative_to(BUILT_IN):
+            (yours / name).mkdir(parents=True)
+            shutil.copyfile(registry.file(name), yours / name / CONTRACT)
     if settings.implementations:
-        (folder / FILE_NAME).write_text(json.dumps(load(Path(settings.implementations))))
-    for subsystem in entries(settings):
-        for runtime, build in found(settings, subsystem):
+        file = Path(settings.implementations)
+        _write(folder, with_contracts(file, registry.names(), left_out))
+    kept = replace(settings, contracts=str(yours) if yours.is_dir() else "", builds=str(folder))
+    for subsystem, where in of_settings(kept, registry.names()).items():
+        for runtime, build in found(settings, where):
             builds.write(folder, runtime, subsystem, build)
-    return replace(settings, contracts=":".join(contracts), builds=str(folder))
+    return kept
 
 
-def found(settings: Settings, subsystem: str) -> Iterator[tuple[str, Build]]:
+def leave_out(settings: Settings, faults: LeftOut) -> None:
+    """Serve no longer what was kept and cannot be imported; keep what is to be said of it all."""
+    folder = Path(settings.builds)
+    served = json.loads((folder / FILE_NAME).read_text()) if settings.implementations else {}
+    for fault in faults:
+        _, subsystem, *runtime = fault.pointer.split("/")
+        if fault.rule == "import":
+            del served[subsystem][runtime[0]]
+            (folder / runtime[0] / f"{subsystem}.json").unlink(missing_ok=True)
+    if settings.implementations:
+        _write(folder, served)
+    (folder / LEFT_OUT).write_text(json.dumps([str(fault) for fault in faults]))
+
+
+def left_out(directory: Path) -> list[str]:
+    """Return what `bridge up` left out of its start, each with the reason."""
+    try:
+        return list(json.loads((directory / FOLDER / LEFT_OUT).read_text()))
+    except FileNotFoundError:
+        return []
+
+
+def found(settings: Settings, where: Mapping[str, str]) -> Iterator[tuple[str, Build]]:
     """Yield the builds of a subsystem's implementations as their files are now.
 
-    Of TypeScript the service keeps them itself, as it alone knows what is imported. Raises
-    ContractBroken.
+    Of TypeScript the service keeps them itself, as it alone knows what is imported.
     """
-    where = entries(settings).get(subsystem, {})
     if "python" in where:
         folder = Path(settings.implementations).resolve().parent
         yield "python", builds.python_sources(where["python"], folder)
@@ -55,17 +84,17 @@ def found(settings: Settings, subsystem: str) -> Iterator[tuple[str, Build]]:
         yield "elixir", builds.one_file(where["elixir"])
 
 
-def again(settings: Settings, subsystem: str) -> Path:
+def again(settings: Settings, subsystem: str, where: Mapping[str, str]) -> Path:
     """Return a copy of what is kept, with this subsystem's files as they are now.
 
-    `take` has it served. Raises ContractBroken.
+    `take` has it served.
     """
     folder, fresh = Path(settings.dir) / FOLDER, Path(settings.dir) / f"{FOLDER}.new"
     shutil.rmtree(fresh, ignore_errors=True)
     shutil.copytree(folder, fresh)
     if settings.implementations:
-        (fresh / FILE_NAME).write_text(json.dumps(load(Path(settings.implementations))))
-    for runtime, build in found(settings, subsystem):
+        _write(fresh, {**json.loads((fresh / FILE_NAME).read_text()), subsystem: where})
+    for runtime, build in found(settings, where):
         builds.write(fresh, runtime, subsystem, build)
     return fresh
 
@@ -81,10 +110,8 @@ def take(settings: Settings, fresh: Path, subsystem: str) -> None:
     shutil.rmtree(fresh)
 
 
-def entries(settings: Settings) -> dict[str, dict[str, str]]:
-    """Return where each implementation is, ours and the user's. Raises ContractBroken."""
-    file = settings.implementations
-    return load_all(*([Path(file)] if file else []))
+def _write(folder: Path, implementations: Mapping[str, Mapping[str, str]]) -> None:
+    (folder / FILE_NAME).write_text(json.dumps(implementations))
 
 
 def kept(directory: Path) -> Iterator[tuple[str, RuntimeName, Build]]:

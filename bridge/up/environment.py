@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from bridge.contracts.files import ROOT
-from bridge.contracts.implementations import load
+from bridge.contracts.implementations import of_settings
 from bridge.settings import PREFIX, Settings, environment
 
 
@@ -41,7 +41,8 @@ def of_node(settings: Settings, digests: Mapping[str, str]) -> dict[str, str]:
 
     It has no JSON parser, so the implementations file is read for it, here.
     """
-    files = elixir_implementations(settings)
+    served = of_settings(settings, digests, [])
+    files = {name: entries["elixir"] for name, entries in served.items() if "elixir" in entries}
     sources = {name: Path(settings.builds, "elixir", f"{name}.ex") for name in files}
     return {
         "BRIDGE_NODE_WORKERS": str(settings.workers),
@@ -52,16 +53,5 @@ def of_node(settings: Settings, digests: Mapping[str, str]) -> dict[str, str]:
         "BRIDGE_ELIXIR_SOURCES": "\n".join(
             f"{n}={p}" for n, p in sources.items() if settings.builds
         ),
-        "BRIDGE_ELIXIR_DIGESTS": "\n".join(f"{n}={digests[n]}" for n in files if n in digests),
+        "BRIDGE_ELIXIR_DIGESTS": "\n".join(f"{n}={digests[n]}" for n in files),
     }
-
-
-def elixir_implementations(settings: Settings) -> dict[str, str]:
-    """Return the Elixir file of each subsystem of the implementations file.
-
-    Raises ContractBroken for a file that is none.
-    """
-    if not settings.implementations:
-        return {}
-    loaded = load(Path(settings.implementations))
-    return {name: entries["elixir"] for name, entries in loaded.items() if "elixir" in entries}

@@ -9,6 +9,8 @@ from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 
 from bridge.client import NotReached
+from bridge.contracts.implementations import of_settings
+from bridge.contracts.registry import Registry
 from bridge.errors import BridgeError, ContractBroken
 from bridge.journal.redis import RedisJournal
 from bridge.message import RuntimeName
@@ -16,7 +18,7 @@ from bridge.settings import Settings
 from bridge.up import builds, environment, yours
 from bridge.up.admin import fetch, served_by
 from bridge.up.listener import ReloadFailed
-from bridge.up.place import StartFailed
+from bridge.up.programs import contract_folders
 from bridge.up.supervisor import Child
 
 BACK_S = 20.0
@@ -60,14 +62,17 @@ async def _checked(
     subsystem: str, given: Settings, served: Settings
 ) -> tuple[dict[str, str], Path]:
     try:
-        known = builds.entries(given)
+        names = Registry.load(*contract_folders(served)).names()
+        known = of_settings(given, names, [])
         if subsystem not in known:
             raise ReloadFailed(f"no implementation of {subsystem!r}, of {', '.join(known)}")
-        fresh = builds.again(given, subsystem)
+        fresh = builds.again(given, subsystem, known[subsystem])
         if "python" in known[subsystem] and given.implementations:
             env = environment.shared(os.environ, served)
-            await yours.import_python(Path(given.implementations), str(fresh), env)
-    except (ContractBroken, StartFailed, OSError) as error:
+            file = Path(given.implementations)
+            if why := await yours.import_python(file, str(fresh), env, subsystem):
+                raise ReloadFailed(f"{file}: /{subsystem}/python: {why}; all goes on as it was")
+    except (ContractBroken, OSError) as error:
         raise ReloadFailed(f"{error}; all goes on as it was") from error
     return known[subsystem], fresh
 

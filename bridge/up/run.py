@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from bridge.access import check_exposure
+from bridge.contracts.implementations import LeftOut, of_settings
 from bridge.contracts.registry import Registry
 from bridge.errors import BridgeError
 from bridge.joelclaw.terminal.terminal import port_taken
@@ -89,6 +90,7 @@ class _Run:
         self._logs = self._directory / "logs"
         self._restarts: dict[str, int] = {}
         self._missing: dict[RuntimeName, Missing] = {}
+        self._left_out: LeftOut = []
         self._redis: RedisServer | None = None
         self._typescript: Child | None = None
         self._workers: Workers | None = None
@@ -96,13 +98,13 @@ class _Run:
     async def serve(self, check: bool) -> int:
         check_exposure(self._settings)
         check_port(self._settings.port)
-        registry = Registry.load(*programs.contract_folders(self._settings))
+        left_out = self._left_out
+        registry = Registry.load(*programs.contract_folders(self._settings), left_out=left_out)
         check_joelclaw(self._settings, registry)
         async with AsyncExitStack() as stack:
             self._take_directory(stack)
-            self._settings = builds.keep(self._given)
-            env = environment.shared(os.environ, self._settings)
-            await yours.check_implementations(self._settings, registry, env)
+            self._settings = builds.keep(self._given, registry, left_out)
+            await self._leave_out(registry)
             await self._start_redis(stack)
             await self._look_at_storage(stack)
             listener = self._listen(stack)
@@ -115,9 +117,16 @@ class _Run:
             findings = await self._probe(registry)
             self._show(findings)
             if check:
-                return int(any(finding.error for finding in findings))
+                return int(bool(left_out) or any(finding.error for finding in findings))
             await asyncio.Event().wait()  # until cancelled
         return 0
+
+    async def _leave_out(self, registry: Registry) -> None:
+        """Leave out what cannot be served, and nothing else."""
+        env = environment.shared(os.environ, self._settings)
+        served = of_settings(self._settings, registry.names())
+        self._left_out += await yours.not_importable(self._settings, served, env)
+        builds.leave_out(self._settings, self._left_out)
 
     def tell_that_it_stops(self) -> None:
         self._say("stopping when every message in flight is answered; Ctrl-C again: at once")
@@ -302,7 +311,7 @@ class _Run:
         ]
 
     def _show(self, findings: list[Finding]) -> None:
-        rows = [
+        rows: list[tuple[str, str, str | float | None, str]] = [
             (
                 f.runtime,
                 f.subsystem,
@@ -312,6 +321,7 @@ class _Run:
             for f in findings
         ]
         rows += [(name, "", None, why.reason) for name, why in self._missing.items()]
+        rows += [("-", "", None, f"left out: {fault}") for fault in self._left_out]
         self._say(table(("runtime", "subsystem", "round trip", "state"), rows))
         if self._settings.terminal_port:
             self._say(f"terminal {self._terminal_url()} ({self._settings.terminal})")

@@ -1,4 +1,4 @@
-"""Subsystems of the user: refused before the start if need be, looked for after it."""
+"""Subsystems of the user: left out of the start if need be, looked for after it."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from pathlib import Path
 
 from bridge.client import NotReached
 from bridge.contracts.files import BUILT_IN
-from bridge.contracts.implementations import load, require_contracts
+from bridge.contracts.implementations import LeftOut, load
 from bridge.contracts.registry import Registry
+from bridge.errors import ContractBroken
 from bridge.message import RuntimeName
 from bridge.settings import Settings
 from bridge.up.admin import fetch, served_by
-from bridge.up.place import StartFailed
 from bridge.up.probe import Finding
 
 _Files = Mapping[str, Mapping[str, str]]
@@ -27,27 +27,34 @@ SERVED_TIMEOUT_S = 5.0
 AGAIN_S = 0.2
 
 
-async def check_implementations(
-    settings: Settings, registry: Registry, env: Mapping[str, str]
-) -> None:
-    """Refuse at once what no worker could start with: a Python file that cannot be imported.
+async def not_importable(
+    settings: Settings, implementations: _Files, env: Mapping[str, str]
+) -> LeftOut:
+    """Return the Python implementations that no worker could start with.
 
-    In a process of its own: what a user's module does when it is imported stays there. Raises
-    StartFailed and ContractBroken.
+    They are imported in a process of its own: what a user's module does then stays there. One
+    process for all; if that fails, one for each.
     """
-    if not settings.implementations:
-        return
     file = Path(settings.implementations)
-    require_contracts([file], registry.names())
-    if not any("python" in entries for entries in load(file).values()):
-        return
-    await import_python(file, settings.builds, env)
+    own = [] if not settings.implementations else load(file, [])
+    names = [name for name in own if "python" in implementations.get(name, {})]
+    if not names or not await import_python(file, settings.builds, env):
+        return []
+    told = [await import_python(file, settings.builds, env, name) for name in names]
+    return [
+        ContractBroken(implementations[name]["python"], f"/{name}/python", "import", why)
+        for name, why in zip(names, told, strict=True)
+        if why
+    ]
 
 
-async def import_python(file: Path, builds: str, env: Mapping[str, str]) -> None:
-    """Import what a file names, as it was when the builds were kept. Raises StartFailed."""
+async def import_python(
+    file: Path, builds: str, env: Mapping[str, str], subsystem: str = ""
+) -> str:
+    """Import what a file names, as it was when the builds were kept; return why that fails."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "bridge.contracts.implementations", str(file), builds),
+        *([subsystem] if subsystem else []),
         env=env,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
@@ -59,18 +66,19 @@ async def import_python(file: Path, builds: str, env: Mapping[str, str]) -> None
     except TimeoutError:
         process.kill()
         await process.wait()
-        raise StartFailed(
-            f"{file}: importing its Python implementations takes more than {IMPORT_TIMEOUT_S:g} s"
-        ) from None
-    if process.returncode:
-        raise StartFailed((said.decode(errors="replace").splitlines() or [str(file)])[-1])
+        return f"importing it takes more than {IMPORT_TIMEOUT_S:g} s"
+    if not process.returncode:
+        return ""
+    last = said.decode(errors="replace").splitlines()[-1:]
+    why = last[0] if last else f"the process that imports it ended with {process.returncode}"
+    return why.rpartition(": import: ")[2]
 
 
 async def look(
     settings: Settings, registry: Registry, url: str, there: Collection[RuntimeName]
 ) -> list[Finding]:
     """Ask a worker whether it can reach what the user's contracts and implementations name."""
-    files = load(Path(settings.implementations)) if settings.implementations else {}
+    files = load(Path(settings.implementations), []) if settings.implementations else {}
     wanted = list(_wanted(registry, files, there))
     deadline = time.monotonic() + SERVED_TIMEOUT_S
     absent = wanted

@@ -12,7 +12,7 @@ from bridge.contracts.implementations import (
     load_all,
     main,
     python_handlers,
-    require_contracts,
+    with_contracts,
 )
 from bridge.contracts.registry import Registry
 from bridge.errors import ContractBroken
@@ -78,11 +78,40 @@ def test_a_python_file_may_be_called_what_it_likes_and_has_its_own_neighbours(
 
 
 def test_implementations_of_what_has_no_contract_are_refused(tmp_path: Path) -> None:
-    file = written(tmp_path, {"tally": {"python": "tally:handle"}})
-    require_contracts([file], ["tally"])
+    tally = {"tally": {"python": "tally:handle"}}
+    file = written(tmp_path, tally)
+    assert with_contracts(file, ["tally"]) == tally
     with pytest.raises(ContractBroken, match="expected one of tale") as caught:
-        require_contracts([file], ["tale"])
+        with_contracts(file, ["tale"])
     assert (caught.value.pointer, caught.value.rule) == ("/tally", "contract")
+
+
+def test_what_cannot_be_had_is_left_out_and_named_and_nothing_else(tmp_path: Path) -> None:
+    good = {"python": "json:loads"}
+    documents = {
+        "good": good,
+        "fileless": {"python": "json:loads", "elixir": "./none.ex"},
+        "crashing": {"python": "./crashing.py"},
+        "exiting": {"python": "./exiting.py"},
+        "unknown": good,
+        "broken": good,
+    }
+    (tmp_path / "crashing.py").write_text("1 / 0\n")
+    (tmp_path / "exiting.py").write_text("raise SystemExit(3)\n")
+    file = written(tmp_path, documents)
+    left_out = [
+        ContractBroken(str(tmp_path / "broken" / "subsystem.json"), "", "json", "not JSON")
+    ]
+    names = ["good", "fileless", "crashing", "exiting"]
+    found = with_contracts(file, names, left_out)
+    handlers = python_handlers(found, tmp_path, left_out=left_out)
+    assert sorted(handlers) == ["fileless", "good"]
+    assert [(fault.pointer, fault.rule) for fault in left_out[1:]] == [
+        ("/fileless/elixir", "file"),
+        ("/unknown", "contract"),
+        ("/crashing/python", "import"),
+        ("/exiting/python", "import"),
+    ]
 
 
 def test_the_module_says_what_cannot_be_imported(
@@ -91,7 +120,7 @@ def test_the_module_says_what_cannot_be_imported(
     path = tmp_path / "tally.py"
     path.write_text("def handle(:")
     file = written(tmp_path, {"tally": {"python": "tally.py"}})
-    monkeypatch.setattr("sys.argv", ["", str(file)])
+    monkeypatch.setattr("sys.argv", ["", str(file), str(tmp_path / "builds")])
     assert main() == 1
     said = "import: SyntaxError: invalid syntax (tally.py, line 1)"
     assert capsys.readouterr().err == f"{path}: /tally/python: {said}\n"

@@ -193,13 +193,13 @@ def test_a_scenario_off_its_contract_is_refused(
     assert caught.value.rule == rule
 
 
-def test_checking_the_contracts_gives_a_row_for_each_and_for_each_broken_folder(
+def test_checking_the_contracts_gives_a_row_for_each_whether_sound_or_broken(
     tmp_path: Path,
 ) -> None:
     sound(tmp_path / "good", [scenario(step("set", {}, SET))])
     written(tmp_path / "bad", "{")
     rows = check_contracts([tmp_path / "good", tmp_path / "bad"])
-    assert [(row.subsystem, row.ok) for row in rows] == [("sound", True), ("", False)]
+    assert [(row.subsystem, row.ok) for row in rows] == [("sound", True), ("sound", False)]
     assert "subsystem.json: (whole file): json: " in rows[1].problem
 
 

@@ -65,18 +65,23 @@ export async function loadHandlers(
 /**
  * Read the contracts of these subsystems; the first folder that has one wins.
  *
- * A folder may also be one subsystem's own.
+ * A folder may also be one subsystem's own. A file that cannot be read is given to `refused`.
  */
 export async function loadContracts(
   folders: readonly string[],
   subsystems: readonly string[],
+  refused: (error: LoadError) => void,
 ): Promise<Record<string, Contract>> {
   const contracts: Record<string, Contract> = {};
   for (const folder of [...folders].reverse()) {
     for (const subsystem of subsystems) {
       for (const path of [join(folder, FILE), join(folder, subsystem, FILE)]) {
-        const file = await readJson<{ name?: unknown }>(path, true);
-        if (file?.name === subsystem) contracts[subsystem] = contractOf(file);
+        try {
+          const file = await readJson<{ name?: unknown }>(path, true);
+          if (file?.name === subsystem) contracts[subsystem] = contractOf(file);
+        } catch (error) {
+          refused(error as LoadError);
+        }
       }
     }
   }

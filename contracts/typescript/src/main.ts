@@ -35,12 +35,18 @@ async function main(env: NodeJS.ProcessEnv): Promise<void> {
     terminal: terminal.handle,
     triage: triage.handle,
   };
+  const contracts = await loadContracts(folders, Object.keys(yours), ({ message }) => log(message));
+  for (const name of Object.keys(yours)) {
+    if (contracts[name] || name in builtIn) continue;
+    log(`${name}: left out, there is no contract of it in ${folders.join(":") || "BRIDGE_CONTRACTS"}`);
+    delete yours[name];
+  }
   const service = serve(
     { ...builtIn, ...mapped(yours, ({ handle }) => handle) },
     {
       redisUrl: env["BRIDGE_REDIS_URL"] || "redis://127.0.0.1:6379",
       builds: mapped(yours, ({ build }) => build ?? ""),
-      contracts: await loadContracts(folders, Object.keys(yours)),
+      contracts,
       log,
     },
   );

@@ -120,6 +120,7 @@ for (const [name, text, fault] of [
 }
 
 test("a contract is found in a folder of subsystems, and in its own", async () => {
+  const fail = (error: LoadError): void => assert.fail(error.message);
   const own = join(folder, "mine", "nothing");
   await mkdir(own, { recursive: true });
   await writeFile(
@@ -127,7 +128,20 @@ test("a contract is found in a folder of subsystems, and in its own", async () =
     JSON.stringify({ name: "nothing", state: {}, operations: {} }),
   );
   for (const place of [join(folder, "mine"), own]) {
-    assert.deepEqual(Object.keys(await loadContracts([place], ["nothing"])), ["nothing"]);
-    assert.deepEqual(await loadContracts([place], ["something"]), {});
+    assert.deepEqual(Object.keys(await loadContracts([place], ["nothing"], fail)), ["nothing"]);
+    assert.deepEqual(await loadContracts([place], ["something"], fail), {});
   }
+});
+
+test("a contract that cannot be read is named, and the others are there", async () => {
+  await mkdir(join(folder, "two", "bad"), { recursive: true });
+  await mkdir(join(folder, "two", "good"));
+  await writeFile(join(folder, "two", "bad", "subsystem.json"), "{");
+  await writeFile(join(folder, "two", "good", "subsystem.json"), '{"name": "good"}');
+  const refused: string[] = [];
+  const found = await loadContracts([join(folder, "two")], ["bad", "good"], ({ message }) => {
+    refused.push(message);
+  });
+  assert.deepEqual(Object.keys(found), ["good"]);
+  assert.match(refused.join("\n"), /bad\/subsystem\.json: not JSON/);
 });
