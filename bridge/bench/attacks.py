@@ -1,27 +1,18 @@
-"""What a hostile peer may send, without end: the attacks of `bridge bench hostile`.
-
-`python -m bridge.bench.attacks NAME PORT SECONDS`: a few connections do the same at once, and
-connect again when they are closed.
-"""
+"""What a hostile peer may send, without end: the attacks of `bridge bench hostile`."""
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import json
 import os
 import struct
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Literal, cast
+from typing import Literal
 
-import uvloop
-
-from bridge.bench.load import masked
+from bridge.bench.frames import masked
 
 CONNECTIONS = 4
-AGAIN_S = 0.01
 TOPIC = "bench:attacked"
 Where = Literal["http", "socket", "terminal", "link"]
 
@@ -140,70 +131,3 @@ ATTACKS: dict[str, Attack] = {
     "pings of the terminal": Attack("terminal", lambda: handshake("/"), for_ever(PING * 10_000)),
     "calls on the link": Attack("link", nothing, for_ever(CALL * 1_000)),
 }
-
-
-class Attacker(asyncio.Protocol):
-    """Write as fast as the peer takes it."""
-
-    def __init__(self, attack: Attack) -> None:
-        self.closed = asyncio.get_running_loop().create_future()
-        self._attack = attack
-        self._pieces = attack.pieces()
-        self._paused = False
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(asyncio.Transport, transport)  # uvloop's is no subclass
-        if not self._attack.reads:
-            self._transport.pause_reading()
-        self._transport.write(self._attack.opening())
-        self._write()
-
-    def pause_writing(self) -> None:
-        self._paused = True
-
-    def resume_writing(self) -> None:
-        self._paused = False
-        self._write()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        if not self.closed.done():
-            self.closed.set_result(None)
-
-    def _write(self) -> None:
-        for piece in self._pieces:
-            self._transport.write(piece)
-            if self._paused:
-                break
-
-
-async def keep_attacking(attack: Attack, address: str | int) -> None:
-    loop = asyncio.get_running_loop()
-
-    def attacker() -> Attacker:
-        return Attacker(attack)
-
-    while True:
-        try:
-            if isinstance(address, int):
-                _, made = await loop.create_connection(attacker, "127.0.0.1", address)
-            else:
-                _, made = await loop.create_unix_connection(attacker, address)
-            await made.closed
-        except OSError:
-            pass
-        await asyncio.sleep(AGAIN_S)
-
-
-async def main(name: str, where: str, seconds: str) -> None:
-    attack = ATTACKS[name]
-    address = int(where) if where.isdecimal() else where
-    attackers = [
-        asyncio.create_task(keep_attacking(attack, address)) for _ in range(attack.connections)
-    ]
-    await asyncio.sleep(float(seconds))
-    for attacker in attackers:
-        attacker.cancel()
-
-
-if __name__ == "__main__":
-    uvloop.run(main(*sys.argv[1:]))

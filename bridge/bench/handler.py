@@ -11,6 +11,9 @@ def handle(
     if operation == "read":
         return {"n": state["n"]}, [], state
     count = {"n": state["n"] + 1}
+    if operation == "burst":
+        emit = {"effect": "emit", "type": "bench.written", "payload": count}
+        return count, [emit] * request["events"], {**state, **count}
     effects = [
         {"effect": "emit", "type": "bench.written", "payload": count},
         {"effect": "inngest", "name": "bench/written", "data": count, "id": context.message_id},

@@ -3,16 +3,18 @@
 It writes frames made beforehand and counts what comes back without reading it. Commands on
 standard input, one JSON object a line; each is answered by one line on standard output:
 `{"open": {"url", "count", "hello": [texts], "frames": [texts], "window": n}}`, `{"run": seconds}`
-(answers `{"rate": per second}`), `{"close": true}`.
+(answers `{"rate": per second}`), `{"time": seconds, "every": seconds}` (one frame each at a time;
+answers `{"p99", "longest", "lost": whether a connection was}`), `{"expect": frames, "within":
+seconds}` (answers `{"all": whether they came}`), `{"close": true}`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import base64
+import itertools
 import json
 import os
-import struct
 import sys
 import time
 from functools import partial
@@ -21,16 +23,10 @@ from urllib.parse import urlsplit
 
 import uvloop
 
+from bridge.bench.frames import masked
+
 OPEN_AT_ONCE = 50
 READY_TIMEOUT_S = 30
-
-
-def masked(text: str) -> bytes:
-    """Return a client's text frame; masked with zeros, its payload stays as it is."""
-    data = text.encode()
-    if len(data) < 126:
-        return struct.pack("!BB4x", 0x81, 0x80 | len(data)) + data
-    return struct.pack("!BBH4x", 0x81, 0x80 | 126, len(data)) + data
 
 
 class Caller(asyncio.Protocol):
@@ -41,6 +37,8 @@ class Caller(asyncio.Protocol):
     ) -> None:
         self.answers = 0
         self.running = False
+        self.lost = False
+        self.answered: asyncio.Future[None] | None = None
         self.ready = asyncio.get_running_loop().create_future()
         self._request = (
             f"GET {path} HTTP/1.1\r\nHost: {host}\r\nUpgrade: websocket\r\n"
@@ -60,6 +58,9 @@ class Caller(asyncio.Protocol):
         self.transport.write(self._request)
 
     def connection_lost(self, error: Exception | None) -> None:
+        self.lost = True
+        if self.answered is not None and not self.answered.done():
+            self.answered.set_result(None)
         if not self.ready.done():
             self.ready.set_exception(ConnectionError(f"closed before it was ready: {error}"))
 
@@ -75,6 +76,19 @@ class Caller(asyncio.Protocol):
         self._unanswered -= count
         if self.running:
             self.fill()
+        if self.answered is not None and count and not self.answered.done():
+            self.answered.set_result(None)
+
+    async def time(self, seconds: float, every_s: float) -> list[float]:
+        """Ask one after the other and return how long each answer took."""
+        took, over = list[float](), time.perf_counter() + seconds
+        while not self.lost and (started := time.perf_counter()) < over:
+            self.answered = asyncio.get_running_loop().create_future()
+            self.transport.write(self._frames[0])
+            await self.answered
+            took.append(time.perf_counter() - started)
+            await asyncio.sleep(every_s)
+        return took
 
     def fill(self) -> None:
         if missing := self._window - self._unanswered:
@@ -127,6 +141,10 @@ async def main() -> None:
             callers += await _open(**command["open"])
         elif "run" in command:
             answer["rate"] = await _run(callers, command["run"])
+        elif "time" in command:
+            answer = await _time(callers, command["time"], command["every"])
+        elif "expect" in command:
+            answer["all"] = await _expect(callers, command["expect"], command["within"])
         else:
             for caller in callers:
                 caller.transport.abort()
@@ -172,6 +190,26 @@ async def _run(callers: list[Caller], seconds: float) -> float:
     for caller in callers:
         caller.running = False
     return (sum(caller.answers for caller in callers) - before) / (time.perf_counter() - started)
+
+
+async def _time(callers: list[Caller], seconds: float, every_s: float) -> dict[str, Any]:
+    each = await asyncio.gather(*(caller.time(seconds, every_s) for caller in callers))
+    took = sorted(itertools.chain(*each))
+    return {
+        "p99": took[len(took) * 99 // 100],
+        "longest": took[-1],
+        "lost": any(caller.lost for caller in callers),
+    }
+
+
+async def _expect(callers: list[Caller], frames: int, within: float) -> bool:
+    wanted = sum(caller.answers for caller in callers) + frames
+    over = time.perf_counter() + within
+    while time.perf_counter() < over:
+        if sum(caller.answers for caller in callers) >= wanted:
+            return True
+        await asyncio.sleep(0.02)
+    return False
 
 
 if __name__ == "__main__":

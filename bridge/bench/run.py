@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Awaitable, Callable
+from functools import partial
 
 from bridge.bench.commits import commit
 from bridge.bench.figures import HEADINGS, Figure
+from bridge.bench.hostile import SECONDS, fanout, hostile
 from bridge.bench.intake import intake
 from bridge.bench.link import link
 from bridge.bench.observe import observe
@@ -14,36 +16,41 @@ from bridge.bench.processes import CannotMeasure
 from bridge.bench.sockets import connections, query
 from bridge.table import table
 
-BENCHES: dict[str, Callable[[], Awaitable[list[Figure]]]] = {
+Bench = Callable[[], Awaitable[list[Figure]]]
+BENCHES: dict[str, Bench] = {
     "query": query,
     "commit": commit,
     "connections": connections,
     "link": link,
     "intake": intake,
     "observe": observe,
+    "fanout": fanout,
 }
-HELP = f"""usage: bridge bench [{" | ".join(BENCHES)} | all] ...
+HELP = f"""usage: bridge bench [{" | ".join(BENCHES)} | all | hostile] ... [--seconds N]
 
+`hostile` attacks a worker in each way there is, {SECONDS:g} s each or N; it is not part of `all`.
 Each figure is measured in turns with its peer, in the same run; the ratio is the median of the
 turns'. `link` compares with ErlPort 0.11 if ERLPORT_EBIN names the folder of its beams."""
 
 
-async def main(args: list[str]) -> int:
-    """Measure what is named, by default all; exit code 2 for a name that is none."""
+async def main(args: list[str], seconds: float | None = None) -> int:
+    """Measure what is named, by default all; exit code 2 for a name that is none.
+
+    `seconds`: how long each attack of `hostile` is kept up.
+    """
     if "--help" in args or "-h" in args:
         print(HELP)
         return 0
     wanted = args or ["all"]
-    if unknown := [name for name in wanted if name not in BENCHES and name != "all"]:
-        print(
-            f"bench: no such figure: {', '.join(unknown)}; there are {', '.join(BENCHES)}, all",
-            file=sys.stderr,
-        )
+    benches: dict[str, Bench] = {**BENCHES, "hostile": partial(hostile, seconds or SECONDS)}
+    if unknown := [name for name in wanted if name not in benches and name != "all"]:
+        there = ", ".join([*BENCHES, "all", "hostile"])
+        print(f"bench: no such figure: {', '.join(unknown)}; there are {there}", file=sys.stderr)
         return 2
     figures: list[Figure] = []
     failed = 0
-    for name, bench in BENCHES.items():
-        if name not in wanted and "all" not in wanted:
+    for name, bench in benches.items():
+        if name not in wanted and ("all" not in wanted or name not in BENCHES):
             continue
         print(f"measuring {name} …", file=sys.stderr, flush=True)
         try:

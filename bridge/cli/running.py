@@ -37,7 +37,11 @@ def add(commands: Commands) -> None:
         "figures",
         metavar="FIGURE",
         nargs="*",
-        help="query, commit, connections, link, intake, observe or all; default all",
+        help="query, commit, connections, link, intake, observe, fanout or all; default all. "
+        "hostile: others' p99 while a worker is attacked, by itself",
+    )
+    bench.add_argument(
+        "--seconds", metavar="N", type=float, help="of each attack of hostile; default 60"
     )
 
 
@@ -93,4 +97,4 @@ def _shown(name: str, value: Any) -> Any:
 
 def _bench(call: Call) -> int:
     bench = importlib.import_module("bridge.bench")  # heavy, and needed by nothing else
-    return int(asyncio.run(bench.main(call.args.figures)) or 0)
+    return int(asyncio.run(bench.main(call.args.figures, call.args.seconds)) or 0)

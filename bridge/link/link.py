@@ -19,7 +19,7 @@ from bridge.turns import Turns
 Function = Callable[[list[Any]], Awaitable[Any] | Any]
 
 PING_MS = 1000
-TURN_FRAMES = 32
+TURN_FRAMES = 16
 # Pings without an answer before the peer counts as stalled: 3 s, as it is asked every second.
 STALLED_PINGS = 3
 

@@ -8,7 +8,7 @@ import pytest
 
 from bridge.bench import handler, main
 from bridge.bench.figures import Figure, compare
-from bridge.bench.load import masked
+from bridge.bench.frames import masked
 from bridge.bench.processes import SUBSYSTEMS, CannotMeasure, echo, load
 from bridge.contracts.registry import Registry
 from bridge.message import Outcome, context_for
@@ -29,13 +29,13 @@ def test_a_figure_that_does_not_exist_is_a_usage_error(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     assert asyncio.run(main(["query", "speed"])) == 2
-    there = "query, commit, connections, link, intake, observe, all"
+    there = "query, commit, connections, link, intake, observe, fanout, all, hostile"
     assert f"no such figure: speed; there are {there}" in capsys.readouterr().err
 
 
 def test_help_names_every_figure(capsys: pytest.CaptureFixture[str]) -> None:
     assert asyncio.run(main(["--help"])) == 0
-    names = "[query | commit | connections | link | intake | observe | all]"
+    names = "[query | commit | connections | link | intake | observe | fanout | all | hostile]"
     assert names in capsys.readouterr().out
 
 

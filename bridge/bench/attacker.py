@@ -1,0 +1,81 @@
+"""The hostile client of `bridge bench hostile`, in a process of its own.
+
+`python -m bridge.bench.attacker NAME WHERE` (a port, or a socket's path): a few connections do
+the same at once, and connect again when they are closed, until the process is killed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from typing import cast
+
+import uvloop
+
+from bridge.bench.attacks import ATTACKS, Attack
+
+AGAIN_S = 0.01
+
+
+class Attacker(asyncio.Protocol):
+    """Write as fast as the peer takes it."""
+
+    def __init__(self, attack: Attack) -> None:
+        self.closed = asyncio.get_running_loop().create_future()
+        self._attack = attack
+        self._pieces = attack.pieces()
+        self._paused = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's is no subclass
+        if not self._attack.reads:
+            self._transport.pause_reading()
+        self._transport.write(self._attack.opening())
+        self._write()
+
+    def pause_writing(self) -> None:
+        self._paused = True
+
+    def resume_writing(self) -> None:
+        self._paused = False
+        self._write()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if not self.closed.done():
+            self.closed.set_result(None)
+
+    def _write(self) -> None:
+        for piece in self._pieces:
+            self._transport.write(piece)
+            if self._paused:
+                break
+
+
+async def keep_attacking(attack: Attack, address: str | int) -> None:
+    loop = asyncio.get_running_loop()
+
+    def attacker() -> Attacker:
+        return Attacker(attack)
+
+    while True:
+        try:
+            if isinstance(address, int):
+                _, made = await loop.create_connection(attacker, "127.0.0.1", address)
+            else:
+                _, made = await loop.create_unix_connection(attacker, address)
+            await made.closed
+        except OSError:
+            pass
+        await asyncio.sleep(AGAIN_S)
+
+
+async def main(name: str, where: str) -> None:
+    os.nice(19)  # on a machine of its own it would take no processor from those it measures
+    attack = ATTACKS[name]
+    address = int(where) if where.isdecimal() else where
+    await asyncio.gather(*(keep_attacking(attack, address) for _ in range(attack.connections)))
+
+
+if __name__ == "__main__":
+    uvloop.run(main(*sys.argv[1:]))
