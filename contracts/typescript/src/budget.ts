@@ -8,6 +8,8 @@
 
 import vm from "node:vm";
 
+import { endScope } from "./unheard.ts";
+
 export interface Job<T> {
   /** May be started again from its beginning: keep nothing between runs. Must not throw. */
   run: () => T;
@@ -59,6 +61,8 @@ function runSlice<T>(jobs: ReadonlyArray<Job<T>>, budgetMs: number): [Ran<T>[], 
   } catch (error) {
     if ((error as { code?: unknown }).code !== "ERR_SCRIPT_EXECUTION_TIMEOUT") throw error;
     return [results, true];
+  } finally {
+    endScope();
   }
 }
 

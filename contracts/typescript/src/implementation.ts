@@ -46,16 +46,36 @@ export type Operations<S extends Shape> = {
   ) => Outcome<S["operations"][O]["reply"], S["state"]>;
 };
 
-/** Make a handler of one function per operation; the compiler asks for each of them. */
+/**
+ * Make a handler of one function per operation; the compiler asks for each of them.
+ *
+ * Throws a TypeError for one that is async or a generator: it would run on after its answer.
+ */
 export function operations<S extends Shape>(table: Operations<S>): Handler {
   const functions = new Map<string, (state: any, request: any, context: Context) => Outcome>(
     Object.entries(table),
   );
+  for (const [name, answer] of functions) requireFunction(name, answer);
   return (state, operation, request, context) => {
     const answer = functions.get(operation);
     if (!answer) throw new Error(`operation ${operation} is not implemented`);
     return answer(state, request, context);
   };
+}
+
+const TAGS: Record<string, string> = {
+  "[object AsyncFunction]": "async",
+  "[object GeneratorFunction]": "a generator",
+  "[object AsyncGeneratorFunction]": "an async generator",
+};
+
+/** Throw a TypeError for what is no function, or one whose work does not end with its call. */
+export function requireFunction(name: string, handle: unknown): void {
+  if (typeof handle !== "function") {
+    throw new TypeError(`${name}: expected a function, got ${typeof handle}`);
+  }
+  const kind = TAGS[Object.prototype.toString.call(handle)];
+  if (kind) throw new TypeError(`${name}: expected a plain function, this one is ${kind}`);
 }
 
 /**

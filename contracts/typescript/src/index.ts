@@ -4,8 +4,11 @@ export { contractOf, type Contract } from "./contract.ts";
 export {
   deliver,
   Deliverer,
+  type DelivererEvents,
   type DeliverOptions,
   type Delivery,
+  type Digest,
+  type Prompt,
   type Receiver,
 } from "./deliver.ts";
 export {
@@ -29,4 +32,11 @@ export {
   type Shape,
 } from "./implementation.ts";
 export type { Json } from "./json.ts";
-export { serve, Service, type ServeOptions } from "./serve.ts";
+export type { Logger } from "./logger.ts";
+export {
+  serve,
+  Service,
+  type Fault,
+  type ServeOptions,
+  type ServiceEvents,
+} from "./serve.ts";

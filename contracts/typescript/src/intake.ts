@@ -7,14 +7,18 @@ import type { Contract } from "./contract.ts";
 import type { Handler } from "./implementation.ts";
 import {
   answer,
+  causes,
   fault,
   readInvocation,
   writeOutcome,
   type Answer,
   type Invocation,
 } from "./invocation.ts";
+import { whole, type Logger } from "./logger.ts";
 import { forget, forgetDead, keysOf, leave, renew, type Keys } from "./presence.ts";
-import { isDisconnect, usable, type Log } from "./redis.ts";
+import { isDisconnect, usable } from "./redis.ts";
+import type { Fault, ServiceEvents } from "./serve.ts";
+import { beginScope } from "./unheard.ts";
 
 const GROUP = "typescript";
 const BATCH = 64;
@@ -30,7 +34,8 @@ export interface IntakeOptions {
   budgetMs: number;
   claimIdleMs: number;
   build: string;
-  log: Log;
+  logger: Logger;
+  tell: <E extends keyof ServiceEvents>(event: E, ...args: ServiceEvents[E]) => void;
 }
 
 interface Entry {
@@ -57,7 +62,7 @@ export class Intake {
   #serving = false;
   #reading: Promise<void> | undefined;
   #takingOver: Promise<void> | undefined;
-  #refused = "";
+  #asked = "";
   #complaint = { text: "", atMs: -Infinity };
   /** Redis's time minus this process's monotonic clock. */
   #clockOffsetMs = 0;
@@ -80,25 +85,37 @@ export class Intake {
     return this.#serving;
   }
 
+  /** Whether no gateway has said yet which contract it has. */
+  get waiting(): boolean {
+    return this.#asked === "";
+  }
+
   /** Renew the lease, compare contracts, take over what dead consumers left; each second. */
   async pulse(): Promise<void> {
     await this.#quietly(this.#renew());
   }
 
   async #renew(): Promise<void> {
-    const { consumer, log } = this.#options;
+    const { consumer, logger, tell } = this.#options;
     const { name, digest } = this.#contract;
-    const { nowMs, asked } = await renew(this.#commands, this.#keys, consumer, digest);
+    const { nowMs, asked, had } = await renew(this.#commands, this.#keys, consumer, digest);
     this.#clockOffsetMs = nowMs - performance.now();
-    this.#serving = asked === "" || asked === digest;
-    if (!this.#serving) {
-      if (this.#refused !== asked) {
-        log(`${name}: refused: built from contract ${digest}, the gateway has ${asked}`);
-      }
-      this.#refused = asked;
-      return;
+    if (this.#serving && !had) {
+      logger.warn(`${name}: its lease ran out: this process stood still, or Redis was away`);
+      tell("lost", name);
     }
-    this.#refused = "";
+    const served = this.#serving && had;
+    this.#serving = asked === digest;
+    if (asked !== this.#asked && asked !== "" && !this.#serving) {
+      logger.error(`${name}: refused: built from contract ${digest}, the gateway has ${asked}`);
+      tell("refused", { subsystem: name, ours: digest, theirs: asked });
+    }
+    this.#asked = asked;
+    if (!this.#serving) return;
+    if (!served) {
+      logger.debug(`${name}: served`);
+      tell("ready", name);
+    }
     this.#reading ??= this.#read().finally(() => {
       this.#reading = undefined;
     });
@@ -246,7 +263,11 @@ export class Intake {
   #job(invocation: Invocation, deliveries: number): Job<Answer> {
     const budgetMs = Math.max(1, Math.min(this.#options.budgetMs, invocation.timeoutms));
     if (deliveries <= MAX_DELIVERIES) {
-      return { budgetMs, run: () => answer(this.#contract, this.#handle, invocation) };
+      const run = (): Answer => {
+        beginScope((reason) => this.#unheard(invocation, reason));
+        return answer(this.#contract, this.#handle, invocation);
+      };
+      return { budgetMs, run };
     }
     const text = `given to ${deliveries - 1} consumers, none of which lived to answer`;
     return { budgetMs, run: () => fault("crashed", text) };
@@ -263,6 +284,9 @@ export class Intake {
       const { subsystem, operation } = invocation.data;
       const text = `${subsystem}.${operation} computed for more than ${budgetMs} ms`;
       const data = "value" in ran ? ran.value : fault("timeout", text);
+      if ("fault" in data && data.fault.kind !== "digest_mismatch") {
+        this.#tellFault(invocation, data.fault.kind, data.fault.message, causes.get(data));
+      }
       const event = writeOutcome(invocation, data, source, new Date(), this.#options.build);
       replies.xadd(invocation.replyto, "MAXLEN", "~", MAX_REPLIES, "*", "event", event);
     });
@@ -275,6 +299,25 @@ export class Intake {
     if (answered.length > 0) this.#remove(answered);
     const failed = written.find(([error]) => error)?.[0];
     if (failed) throw failed;
+  }
+
+  #unheard(invocation: Invocation, reason: unknown): void {
+    const { subsystem, operation } = invocation.data;
+    const text = `${subsystem}.${operation} left a promise or a timer behind that failed`;
+    this.#tellFault(invocation, "unheard", text, reason);
+  }
+
+  #tellFault(
+    { data }: Invocation,
+    kind: Fault["kind"],
+    message: string,
+    error: unknown,
+  ): void {
+    const { subsystem, operation, key } = data;
+    const messageId = String(data.context?.message_id ?? "");
+    const shown = error === undefined ? "" : `\n${whole(error)}`;
+    this.#options.logger.error(`${message} (message ${messageId}, key ${key})${shown}`);
+    this.#options.tell("fault", { subsystem, operation, key, messageId, kind, message, error });
   }
 
   /** What fails to be removed is given out again, and answered again: harmless. */
@@ -307,7 +350,7 @@ export class Intake {
     const { message } = error;
     const { text, atMs } = this.#complaint;
     if (text === message && performance.now() - atMs < COMPLAIN_MS) return;
-    this.#options.log(`${this.#contract.name}: ${message}`);
+    this.#options.logger.warn(`${this.#contract.name}: ${message}`);
     this.#complaint = { text: message, atMs: performance.now() };
   }
 }

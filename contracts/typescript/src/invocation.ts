@@ -77,6 +77,15 @@ export function writeOutcome(
   });
 }
 
+/** What was thrown, of a fault that came of that; for the log, not for the wire. */
+export const causes = new WeakMap<Answer, unknown>();
+
+function thrown(message: string, error: unknown): Answer {
+  const answer = fault("crashed", message);
+  causes.set(answer, error);
+  return answer;
+}
+
 export function fault(kind: FaultKind, message: string): Answer {
   const text = message.length > MAX_MESSAGE ? `${message.slice(0, MAX_MESSAGE)}…` : message;
   return { fault: { kind, message: text.toWellFormed() } };
@@ -108,9 +117,9 @@ function failed(error: unknown, where: string): Answer {
       return fault("not_serialisable", `${where}: ${error.message}`);
     }
     if (isRefusal(error)) return refuse(error, where);
-    return fault("crashed", `${where} threw ${describe(error)}${place(error)}`);
+    return thrown(`${where} threw ${describe(error)}${place(error)}`, error);
   } catch {
-    return fault("crashed", `${where} threw what cannot be shown`);
+    return thrown(`${where} threw what cannot be shown`, error);
   }
 }
 
@@ -157,8 +166,13 @@ function named(member: string, value: unknown): Json {
   return (normalise({ [member]: value }) as Record<string, Json>)[member] as Json;
 }
 
-function describe(error: unknown): string {
-  return error instanceof Error ? `${error.name}: ${error.message}` : String(error);
+/** Whatever was thrown: its text may be anybody's, and fail. */
+export function describe(error: unknown): string {
+  try {
+    return error instanceof Error ? `${error.name}: ${error.message}` : String(error);
+  } catch {
+    return "something that has no text";
+  }
 }
 
 /** Name file and line an error comes from, if its stack tells; no folders, clients see it. */

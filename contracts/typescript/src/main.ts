@@ -9,16 +9,21 @@
 import { join } from "node:path";
 
 import { LoadError, loadContracts, loadHandlers } from "./load.ts";
+import { toStderr, whole } from "./logger.ts";
 import { serve } from "./serve.ts";
 import * as heartbeat from "./subsystems/heartbeat.ts";
 import * as sessions from "./subsystems/sessions.ts";
 import * as terminal from "./subsystems/terminal.ts";
 import * as triage from "./subsystems/triage.ts";
+import { listen } from "./unheard.ts";
 
-const log = (line: string): void => console.error(`bridge-typescript: ${line}`);
+const logger = toStderr("bridge-typescript: ");
+const log = (line: string): void => logger.error(line);
 
 async function main(env: NodeJS.ProcessEnv): Promise<void> {
   process.setSourceMapsEnabled(true); // faults name lines of the handlers' sources
+  // What a module of yours left behind when it was loaded is no reason to leave the others.
+  listen((reason) => logger.error(`a promise or timer failed unheard: ${whole(reason)}`));
   const file = env["BRIDGE_IMPLEMENTATIONS"];
   const builds = env["BRIDGE_BUILDS"];
   const yours = file
@@ -44,10 +49,9 @@ async function main(env: NodeJS.ProcessEnv): Promise<void> {
   const service = serve(
     { ...builtIn, ...mapped(yours, ({ handle }) => handle) },
     {
-      redisUrl: env["BRIDGE_REDIS_URL"] || "redis://127.0.0.1:6379",
       builds: mapped(yours, ({ build }) => build ?? ""),
       contracts,
-      log,
+      logger,
     },
   );
   const leave = async (): Promise<void> => {
@@ -58,8 +62,6 @@ async function main(env: NodeJS.ProcessEnv): Promise<void> {
   if (env["BRIDGE_PARENT_STDIN"] === "1") {
     process.stdin.on("error", leave).on("close", leave).on("end", leave).resume();
   }
-  // A promise a handler left behind is a defect of that handler, not of its neighbours.
-  process.on("unhandledRejection", (reason) => log(`a promise failed unheard: ${reason}`));
 }
 
 function mapped<T, U>(of: Record<string, T>, to: (value: T) => U): Record<string, U> {

@@ -7,18 +7,23 @@ const LEASE_MS = 3000;
 /** A consumer that has nothing pending and no lease is forgotten after so long. */
 const FORGET_MS = 60_000;
 
-/** Renew the lease unless the gateway's contract is another; return time and its digest. */
+/**
+ * Renew the lease if the gateway's contract is ours; return time, its digest, and whether the
+ * lease was still there. Where no gateway has announced itself nothing is written: it may be
+ * somebody else's Redis.
+ */
 const RENEW = `
 local t = redis.call('TIME')
 local now = t[1] * 1000 + math.floor(t[2] / 1000)
 redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now)
-local digest = redis.call('GET', KEYS[2])
-if digest and digest ~= ARGV[2] then
-  redis.call('ZREM', KEYS[1], ARGV[1] .. ' ' .. ARGV[2])
-else
-  redis.call('ZADD', KEYS[1], now + ARGV[3], ARGV[1] .. ' ' .. ARGV[2])
+local digest, lease = redis.call('GET', KEYS[2]), ARGV[1] .. ' ' .. ARGV[2]
+local had = redis.call('ZSCORE', KEYS[1], lease) and 1 or 0
+if digest == ARGV[2] then
+  redis.call('ZADD', KEYS[1], now + ARGV[3], lease)
+elseif had == 1 then
+  redis.call('ZREM', KEYS[1], lease)
 end
-return {now, digest or ''}
+return {now, digest or '', had}
 `;
 
 /** Delete consumers from the group; one with pending entries stays, for those would be lost. */
@@ -58,13 +63,13 @@ export function keysOf(subsystem: string): Keys {
   };
 }
 
-/** Return Redis's time, and the digest the gateway wrote ("" for none yet). */
+/** Return Redis's time, the gateway's digest ("" for none yet), and whether a lease was held. */
 export async function renew(
   redis: Redis,
   keys: Keys,
   consumer: string,
   digest: string,
-): Promise<{ nowMs: number; asked: string }> {
+): Promise<{ nowMs: number; asked: string; had: boolean }> {
   const answer = await redis.eval(
     RENEW,
     2,
@@ -74,8 +79,8 @@ export async function renew(
     digest,
     LEASE_MS,
   );
-  const [nowMs, asked] = answer as [number, string];
-  return { nowMs, asked };
+  const [nowMs, asked, had] = answer as [number, string, number];
+  return { nowMs, asked, had: had === 1 };
 }
 
 export async function leave(

@@ -2,20 +2,62 @@
 
 import { Redis } from "ioredis";
 
-export type Log = (line: string) => void;
+import type { Logger } from "./logger.ts";
 
 const FIRST_RETRY_MS = 50;
 const LAST_RETRY_MS = 2000;
-/** Every connection hears from Redis at least once a second. */
+/** A Redis that is silent for so long is taken for gone: no wait of ours may be longer. */
 const SILENCE_MS = 10_000;
+const STRANGER_MS = 3000;
+export const LONGEST_WAIT_MS = SILENCE_MS / 2;
+
+/** Say once, after a while, that a Redis does not look like the bridge's. */
+export class Stranger {
+  readonly #redis: Redis;
+  readonly #logger: Logger;
+  #since: number | undefined;
+  #said = false;
+
+  constructor(redis: Redis, logger: Logger) {
+    this.#redis = redis;
+    this.#logger = logger;
+  }
+
+  /** Tell whether a gateway has announced itself there. */
+  seen(known: boolean): void {
+    if (known) {
+      this.#since = undefined;
+      this.#said = false;
+      return;
+    }
+    this.#since ??= performance.now(); // a gateway may be about to start
+    if (this.#said || performance.now() - this.#since < STRANGER_MS) return;
+    this.#said = true;
+    const { host, port } = this.#redis.options;
+    this.#logger.warn(
+      `no gateway has announced itself at ${host}:${port}, so nothing is written there: ` +
+        "is it the bridge's own Redis, `redis_url` in .bridge/run.json?",
+    );
+  }
+}
+
+/** The address of the bridge's Redis: the one given, else BRIDGE_REDIS_URL. */
+export function addressOf(redisUrl: string | undefined): string {
+  const url = redisUrl || process.env["BRIDGE_REDIS_URL"];
+  if (url) return url;
+  throw new Error(
+    "redisUrl: expected the address of the bridge's own Redis (`redis_url` in .bridge/run.json)" +
+      ", here or in BRIDGE_REDIS_URL, got none",
+  );
+}
 
 /**
  * Connect, and reconnect with backoff for ever.
  *
  * While there is no connection commands fail at once: who sends them knows whether to repeat
- * them. `log` gets one line when Redis goes, one when it is back.
+ * them. `logger` gets one line when Redis goes, one when it is back.
  */
-export function connect(url: string, name: string, log?: Log): Redis {
+export function connect(url: string, name: string, logger?: Logger): Redis {
   const redis = new Redis(url, {
     connectionName: name,
     protocol: 2, // RESP3 gives streams another shape
@@ -30,7 +72,7 @@ export function connect(url: string, name: string, log?: Log): Redis {
   });
   let said: "gone" | "here" | undefined;
   const say = (what: "gone" | "here", line: string): void => {
-    if (said !== what) log?.(line);
+    if (said !== what) logger?.[what === "here" ? "info" : "warn"](line);
     said = what;
   };
   const { host, port } = redis.options;
@@ -40,7 +82,8 @@ export function connect(url: string, name: string, log?: Log): Redis {
   redis.on("error", (error: Error) => {
     say("gone", `Redis at ${host}:${port} does not answer, trying again: ${error.message}`);
   });
-  redis.on("close", () => {
+  // Not on "close", which comes also when we end it ourselves.
+  redis.on("reconnecting", () => {
     say("gone", `Redis at ${host}:${port} closed the connection, trying again`);
   });
   return redis;

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { spawn, type ChildProcess } from "node:child_process";
 import { once } from "node:events";
 import { join } from "node:path";
-import { after, afterEach, before, describe, test } from "node:test";
+import { after, afterEach, before, beforeEach, describe, test } from "node:test";
 import { setTimeout as pause } from "node:timers/promises";
 
 import { Redis } from "ioredis";
@@ -14,6 +14,7 @@ import { COMMANDS } from "./service_process.ts";
 
 const STREAM = "joelclaw:bridge:{triage}:deliveries";
 const LEASE = "joelclaw:bridge:{triage}:outlet";
+const CONTRACT = "joelclaw:bridge:{triage}:contract"; // a gateway's first word
 const LEASE_MS = 600;
 const LONG_MS = 60_000;
 
@@ -24,7 +25,7 @@ class Receiver {
   readonly exited: Promise<number | null>;
   readonly #process: ChildProcess;
 
-  constructor(runtime: string, redisUrl: string, leaseMs: number) {
+  constructor(runtime: string, redisUrl: string, leaseMs: number, env: Record<string, string>) {
     const [command] = COMMANDS[runtime] as [string];
     const file =
       runtime === "node"
@@ -32,7 +33,7 @@ class Receiver {
         : join(PACKAGE, "test", "deliver_process.ts");
     this.#process = spawn(command, [file], {
       stdio: "pipe",
-      env: { ...process.env, BRIDGE_REDIS_URL: redisUrl, LEASE_MS: String(leaseMs) },
+      env: { ...process.env, BRIDGE_REDIS_URL: redisUrl, LEASE_MS: String(leaseMs), ...env },
     });
     let text = "";
     this.#process.stdout?.setEncoding("utf8").on("data", (more: string) => {
@@ -85,8 +86,10 @@ for (const runtime of Object.keys(COMMANDS)) {
     let started: Receiver[] = [];
     let emitted = 0;
 
-    const start = (leaseMs = LEASE_MS): Receiver => {
-      const receiver = new Receiver(runtime, server.url, leaseMs);
+    beforeEach(() => redis.set(CONTRACT, "any"));
+
+    const start = (leaseMs = LEASE_MS, env: Record<string, string> = {}): Receiver => {
+      const receiver = new Receiver(runtime, server.url, leaseMs, env);
       started.push(receiver);
       return receiver;
     };
@@ -150,7 +153,8 @@ for (const runtime of Object.keys(COMMANDS)) {
         payload: { prompt: "a", event_ids: ["é"] },
         attempt: 1,
       });
-      assert.deepEqual((await redis.keys("*")).sort(), [STREAM, LEASE]); // the stream is empty
+      // The stream is empty.
+      assert.deepEqual((await redis.keys("*")).sort(), [CONTRACT, STREAM, LEASE]);
     });
 
     test("calls again what failed, and nothing else before", async () => {
@@ -243,6 +247,53 @@ for (const runtime of Object.keys(COMMANDS)) {
       await receiver.took(id, next);
       assert.deepEqual(receiver.begun, [id, next]);
       assert.equal(receiver.lines.length, before + 2, receiver.lines.join("\n"));
+    });
+
+    test("writes nothing to a Redis no gateway has announced itself at, and says so", async () => {
+      await redis.del(CONTRACT);
+      const receiver = start();
+      await eventually("a line", () => receiver.lines.some((l) => /no gateway has/.test(l)));
+      const key = "joelclaw:events:gateway";
+      await redis.rpush(key, "another's");
+      await pause(LEASE_MS); // it may write nothing; nothing happens that could be waited for
+      assert.deepEqual(await redis.keys("*"), [key]);
+      await redis.set(CONTRACT, "any");
+      const ids = await emit("a");
+      await receiver.took(...ids);
+    });
+
+    test("keeps its connection with a lease of minutes", async () => {
+      const receiver = start(120_000);
+      await eventually("a lease", async () => (await redis.get(LEASE)) !== null);
+      await pause(11_000); // longer than a Redis may be silent; nothing must happen
+      assert.equal(receiver.lines.length, 1, receiver.lines.join("\n"));
+      await receiver.took(...(await emit("a")));
+    });
+
+    test("says nothing alarming of its own end", async () => {
+      const receiver = start();
+      await eventually("a lease", async () => (await redis.get(LEASE)) !== null);
+      receiver.signal("SIGTERM");
+      assert.equal(await receiver.exited, 0);
+      assert.equal(receiver.lines.length, 1, receiver.lines.join("\n"));
+    });
+
+    test("ends on close in time although its receiver does not", async () => {
+      const [id] = (await emit("gate")) as [string];
+      const closing = start(LONG_MS, { CLOSE_MS: "50" });
+      await closing.began(id, 1);
+      closing.signal("SIGTERM");
+      assert.equal(await closing.exited, 0);
+      assert.match(closing.lines.join("\n"), /the receiver still runs 50 ms after close/);
+      await start(LONG_MS).began(id, 2);
+    });
+
+    test("logs what a receiver threw with its stack and cause", async () => {
+      await emit("fail 1");
+      const receiver = start();
+      const log = (): string => receiver.lines.join("\n");
+      await eventually("the cause", () => log().includes("[cause]: Error: why"));
+      assert.match(log(), /attempt 1 of 8: Error: no 1; again in \d+ ms\nError: no 1\n +at /);
     });
 
     test("starts without Redis, and begins when there is one", async () => {

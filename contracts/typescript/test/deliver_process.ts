@@ -6,7 +6,7 @@
 
 import { createInterface } from "node:readline";
 
-import { deliver } from "../src/deliver.ts";
+import { deliver, type Prompt } from "../src/deliver.ts";
 
 const say = (value: object): void => void process.stdout.write(`${JSON.stringify(value)}\n`);
 const lines = createInterface({ input: process.stdin });
@@ -18,8 +18,10 @@ const deliverer = deliver(
   async ({ signal, ...delivery }) => {
     const { id, attempt } = delivery;
     say({ begun: id, ...delivery });
-    const [how, often = Infinity] = String(delivery.payload["prompt"]).split(" ");
-    if (how === "fail" && attempt <= Number(often)) throw new Error(`no ${attempt}`);
+    const [how, often = Infinity] = String((delivery.payload as Prompt).prompt).split(" ");
+    if (how === "fail" && attempt <= Number(often)) {
+      throw new Error(`no ${attempt}`, { cause: new Error("why") });
+    }
     if (how === "exit" && attempt === 1) process.exit(1);
     if (how === "gate") await line();
     if (how === "heed") {
@@ -30,9 +32,8 @@ const deliverer = deliver(
     say({ taken: id, lost: signal.aborted });
   },
   {
-    redisUrl: process.env["BRIDGE_REDIS_URL"] as string,
-    log: (text) => console.error(text),
     leaseMs: Number(process.env["LEASE_MS"]),
+    closeMs: Number(process.env["CLOSE_MS"] ?? 60_000),
     firstRetryMs: 1,
   },
 );

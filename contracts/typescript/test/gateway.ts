@@ -32,6 +32,13 @@ export class Gateway {
     this.#replies = `joelclaw:bridge:replies:${randomUUID()}`;
   }
 
+  /** Say which contracts there are, as a worker does at its start and after a flush. */
+  async announce(digests: Record<string, string>): Promise<void> {
+    for (const [name, digest] of Object.entries(digests)) {
+      await this.redis.set(`joelclaw:bridge:{${name}}:contract`, digest, "NX");
+    }
+  }
+
   /** Send one request and return its attempt id. */
   async send(question: Question): Promise<string> {
     const id = randomUUID();

@@ -46,19 +46,6 @@ function faultOf(answer: Answer): { kind: string; message: string } {
   return answer.fault;
 }
 
-test("an async handler is refused before it starts", () => {
-  let started = false;
-  const handle = async (): Promise<never> => {
-    started = true;
-    throw new Error("unheard");
-  };
-  assert.deepEqual(faultOf(ask(handle as unknown as Handler)), {
-    kind: "off_contract",
-    message: "heartbeat.tick: handlers are functions, this one is async",
-  });
-  assert.equal(started, false);
-});
-
 test("a handler that returns a promise is refused, and the promise's failure is heard", () => {
   const handle = () => Promise.reject(new Error("unheard"));
   assert.equal(faultOf(ask(handle as unknown as Handler)).kind, "off_contract");

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { after, afterEach, before, describe, test } from "node:test";
+import { after, afterEach, before, beforeEach, describe, test } from "node:test";
 import { setTimeout as pause } from "node:timers/promises";
 
 import { contracts } from "../src/generated/contracts.ts";
@@ -13,6 +13,7 @@ import { COMMANDS, ServiceProcess } from "./service_process.ts";
 
 const COUNTER = digest(readJson<Json>(TEST_SUBSYSTEMS, "counter", "subsystem.json"));
 const HEARTBEAT = contracts["heartbeat"]?.digest as string;
+const DIGESTS = { counter: COUNTER, heartbeat: HEARTBEAT };
 const EMPTY = { total: 0, log: [], pad: "" };
 const QUERY = { kind: "query" } as const;
 const GROUP = "typescript";
@@ -44,6 +45,7 @@ for (const [runtime, program] of here) {
       redis = await RedisServer.start(program);
       gateway = new Gateway(redis.url);
     });
+    beforeEach(() => gateway.announce(DIGESTS));
     afterEach(async () => {
       await Promise.all(started.map((service) => service.kill9()));
       started = [];
@@ -233,7 +235,9 @@ for (const [runtime, program] of here) {
       start();
       await gateway.ask(counter("total", {}, QUERY));
       await gateway.redis.flushall();
-      assert.ok("ok" in (await gateway.ask(counter("total", {}, QUERY))));
+      const asked = gateway.ask(counter("total", {}, QUERY));
+      await gateway.announce(DIGESTS);
+      assert.ok("ok" in (await asked));
       await gateway.joined("counter", 1);
     });
 
