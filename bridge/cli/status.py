@@ -46,6 +46,13 @@ def _worker(status: JSON) -> Iterator[Finding]:
     for runtime in RUNTIMES:
         served = ", ".join(sorted(served_by(status, runtime) or ()))
         yield Finding(runtime, f"serves {served}" if served else "serves nothing")
+    for node in status.get("nodes", []):
+        stands_by = ", ".join(node["stands_by"])
+        found = f"serves {', '.join(node['serves']) or 'nothing'}"
+        hangs = "it does not answer" if node["stalled"] else ""
+        yield Finding(
+            node["node"], f"{found}; stands by for {stands_by}" if stands_by else found, hangs
+        )
     routes = status.get("routes")
     if isinstance(routes, list):
         owners = ", ".join(f"{route['subsystem']} {route['owner']}" for route in routes)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import inspect
 import json
 import sys
 from collections.abc import Callable, Collection, Mapping
@@ -26,6 +27,11 @@ from bridge.message import JSON, Context
 from bridge.settings import Settings
 
 FILE_NAME = "implementations.json"
+_ODD: Mapping[str, Callable[[Any], bool]] = {
+    "async": inspect.iscoroutinefunction,
+    "a generator": inspect.isgeneratorfunction,
+    "an async generator": inspect.isasyncgenfunction,
+}
 # Python has one way of importing for the whole process, so this is the process's too.
 _BUILDS = Imports()
 LeftOut = list[ContractBroken]  # what of the user's could not be loaded, each named
@@ -158,6 +164,10 @@ def python_handler(subsystem: str, where: str, build: Build | None = None) -> Ha
         raise _broken(subsystem, where, text) from error
     if not callable(found):
         raise _broken(subsystem, where, f"{module} has no function {function}")
+    for kind, is_such in _ODD.items():
+        if is_such(found):  # it would run on after its answer
+            text = f"expected a plain function, {function} is {kind}"
+            raise _broken(subsystem, where, text)
     return cast(Handler, found)
 
 

@@ -100,13 +100,18 @@ def again(settings: Settings, subsystem: str, where: Mapping[str, str]) -> Path:
 
 
 def take(settings: Settings, fresh: Path, subsystem: str) -> None:
-    """Serve what `again` made: whoever looks next finds that, each file whole."""
-    folder = Path(settings.dir) / FOLDER
+    """Serve what `again` made, Python aside: whoever looks next finds that, each file whole."""
     for path in fresh.rglob("*"):
-        if path.is_file():
-            path.replace(folder / path.relative_to(fresh))
-    for path in folder.glob(f"typescript/{subsystem}.*"):
+        if path.is_file() and path.parent.name != "python":
+            path.replace(Path(settings.dir, FOLDER, path.relative_to(fresh)))
+    for path in Path(settings.dir, FOLDER).glob(f"typescript/{subsystem}.*"):
         path.unlink()
+
+
+def take_python(settings: Settings, fresh: Path) -> None:
+    """Serve its Python too, and remove it: the workers' own, which look for it by themselves."""
+    for path in fresh.glob("python/*"):
+        path.replace(Path(settings.dir, FOLDER, path.relative_to(fresh)))
     shutil.rmtree(fresh)
 
 

@@ -8,11 +8,12 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from bridge.contracts.files import BUILT_IN, ROOT
+from bridge.message import RuntimeName
 from bridge.settings import Settings
 from bridge.up.place import open_log
 
@@ -90,6 +91,18 @@ def elixir(path: str, root: Path = ROOT) -> Command | Missing:
     argv = (binary, "--erl", flags, "-pa", str(beams), "-e", "Bridge.Application.main()")
     # Always: a checkout that changed must not run what it was before.
     return Command(argv, folder, (mix, "compile"))
+
+
+def check(runtime: RuntimeName, argv: Sequence[str], file: str) -> tuple[str, ...]:
+    """Return the program that says whether a runtime can load an implementation.
+
+    `argv` is how the runtime is started. It ends with 1 and the reason on standard error.
+    """
+    if runtime == "elixir":
+        escaped = file.replace("\\", "\\\\").replace('"', '\\"').replace("#{", "\\#{")
+        return (*argv[:-1], f'Bridge.Implementations.check("{escaped}")')
+    program, main = argv
+    return (program, main.replace("main.", "check."), file)
 
 
 async def compiled(command: Command, env: Mapping[str, str], log: Path) -> Missing | None:

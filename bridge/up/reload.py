@@ -15,10 +15,9 @@ from bridge.errors import BridgeError, ContractBroken
 from bridge.journal.redis import RedisJournal
 from bridge.message import RuntimeName
 from bridge.settings import Settings
-from bridge.up import builds, environment, yours
+from bridge.up import builds, environment, programs, yours
 from bridge.up.admin import fetch, served_by
 from bridge.up.listener import ReloadFailed
-from bridge.up.programs import contract_folders
 from bridge.up.supervisor import Child
 
 BACK_S = 20.0
@@ -39,7 +38,7 @@ async def reload(
     runtimes that load at their start. Yields what was done. Raises ReloadFailed before
     anything is changed, or at the end for a runtime that did not come back with the subsystem.
     """
-    where, fresh = await _checked(subsystem, given, served)
+    where, fresh = await _checked(subsystem, given, served, children)
     before = _digests(subsystem, given)
     builds.take(given, fresh, subsystem)
     absent = []
@@ -48,6 +47,7 @@ async def reload(
             await _restart(child)
             if not await _is_served(subsystem, runtime, url, given):
                 absent.append(f"{runtime} does not serve {subsystem}: see {child.program.log}")
+    builds.take_python(given, fresh)
     # Last: whoever commits under the new epoch has looked at what is kept before.
     await _change_epoch(subsystem, served)
     after = _digests(subsystem, given)
@@ -59,19 +59,25 @@ async def reload(
 
 
 async def _checked(
-    subsystem: str, given: Settings, served: Settings
+    subsystem: str, given: Settings, served: Settings, children: Mapping[RuntimeName, Child]
 ) -> tuple[dict[str, str], Path]:
     try:
-        names = Registry.load(*contract_folders(served)).names()
+        names = Registry.load(*programs.contract_folders(served)).names()
         known = of_settings(given, names, [])
         if subsystem not in known:
             raise ReloadFailed(f"no implementation of {subsystem!r}, of {', '.join(known)}")
         fresh = builds.again(given, subsystem, known[subsystem])
+        env, why = environment.shared(os.environ, served), ""
         if "python" in known[subsystem] and given.implementations:
-            env = environment.shared(os.environ, served)
-            file = Path(given.implementations)
-            if why := await yours.import_python(file, str(fresh), env, subsystem):
-                raise ReloadFailed(f"{file}: /{subsystem}/python: {why}; all goes on as it was")
+            file = given.implementations
+            why = await yours.import_python(Path(file), str(fresh), env, subsystem)
+        for runtime, child in children.items():
+            if runtime in known[subsystem] and not why:
+                file = known[subsystem][runtime]
+                argv = programs.check(runtime, child.program.argv, file)
+                why = await yours.not_loadable(file, argv, env, child.program.cwd)
+        if why:
+            raise ReloadFailed(f"{why}; all goes on as it was")
     except (ContractBroken, OSError) as error:
         raise ReloadFailed(f"{error}; all goes on as it was") from error
     return known[subsystem], fresh

@@ -6,7 +6,7 @@ import asyncio
 import subprocess
 import sys
 import time
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from bridge.client import NotReached
@@ -40,22 +40,31 @@ async def not_importable(
     names = [name for name in own if "python" in implementations.get(name, {})]
     if not names or not await import_python(file, settings.builds, env):
         return []
-    told = [await import_python(file, settings.builds, env, name) for name in names]
-    return [
-        ContractBroken(implementations[name]["python"], f"/{name}/python", "import", why)
-        for name, why in zip(names, told, strict=True)
-        if why
-    ]
+    faults: LeftOut = []
+    for name in names:
+        if why := await import_python(file, settings.builds, env, name):
+            where, what = implementations[name]["python"], why.rpartition(": import: ")[2]
+            faults.append(ContractBroken(where, f"/{name}/python", "import", what))
+    return faults
 
 
 async def import_python(
     file: Path, builds: str, env: Mapping[str, str], subsystem: str = ""
 ) -> str:
     """Import what a file names, as it was when the builds were kept; return why that fails."""
+    module, only = "bridge.contracts.implementations", [subsystem] if subsystem else []
+    argv = (sys.executable, "-m", module, str(file), builds, *only)
+    return await not_loadable(str(file), argv, env)
+
+
+async def not_loadable(
+    file: str, argv: Sequence[str], env: Mapping[str, str], cwd: Path | None = None
+) -> str:
+    """Run a program that fails if a file cannot be loaded; return why, "" if it can."""
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "bridge.contracts.implementations", str(file), builds),
-        *([subsystem] if subsystem else []),
+        *argv,
         env=env,
+        cwd=cwd,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
@@ -66,12 +75,12 @@ async def import_python(
     except TimeoutError:
         process.kill()
         await process.wait()
-        return f"importing it takes more than {IMPORT_TIMEOUT_S:g} s"
+        return f"{file}: importing it takes more than {IMPORT_TIMEOUT_S:g} s"
     if not process.returncode:
         return ""
-    last = said.decode(errors="replace").splitlines()[-1:]
-    why = last[0] if last else f"the process that imports it ended with {process.returncode}"
-    return why.rpartition(": import: ")[2]
+    ended = f"{file}: the process that loads it ended with {process.returncode}"
+    lines = said.decode(errors="replace").splitlines() or [ended]
+    return next((line for line in lines if line.startswith(file)), lines[-1])
 
 
 async def look(

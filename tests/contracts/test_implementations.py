@@ -159,6 +159,22 @@ def test_a_file_that_is_not_sound_is_refused_with_pointer_and_rule(
 
 
 @pytest.mark.parametrize(
+    ("text", "kind"),
+    [
+        ("async def handle(*message): ...", "async"),
+        ("def handle(*message): yield", "a generator"),
+        ("async def handle(*message): yield", "an async generator"),
+    ],
+)
+def test_a_handler_whose_work_does_not_end_with_its_call_is_refused(
+    tmp_path: Path, text: str, kind: str
+) -> None:
+    (tmp_path / "odd.py").write_text(text)
+    with pytest.raises(ContractBroken, match=f"expected a plain function, handle is {kind}$"):
+        python_handlers({"odd": {"python": str(tmp_path / "odd.py")}})
+
+
+@pytest.mark.parametrize(
     ("where", "message"),
     [
         ("no_such_module_here:handle", "ModuleNotFoundError.*-m pip install"),

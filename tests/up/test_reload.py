@@ -190,6 +190,36 @@ def test_the_other_runtimes_too_run_what_was_there_at_the_start(tmp_path: Path) 
         assert builds == [line.split()[-1] for line in _by_runtime(done.stdout)]
 
 
+@pytest.mark.parametrize(
+    ("runtime", "file", "text", "why"),
+    [
+        ("typescript", "tally.ts", "export const handle = {", "tally.ts:1:24: "),
+        ("typescript", "tally.ts", "export const other = 1;", "export named handle"),
+        ("typescript", "tally.ts", "export async function handle() {}", "this one is async"),
+        ("elixir", "tally.ex", "defmodule Reloaded.Tally do", "missing terminator: end"),
+        ("elixir", "tally.ex", "defmodule Reloaded.Tally do\nend", "expected one module"),
+    ],
+)
+def test_what_the_other_runtimes_cannot_load_is_not_taken_in_either(
+    tmp_path: Path, runtime: str, file: str, text: str, why: str
+) -> None:
+    found = {"typescript": programs.typescript, "elixir": programs.elixir}[runtime]
+    if not isinstance(found(programs.search_path()), Command):
+        pytest.skip(f"there is no {runtime} on this machine")
+    folder = written(tmp_path / "mine", runtime)
+    directory = tmp_path / "dir"
+    off = {"typescript": "BRIDGE_NODE", "elixir": "BRIDGE_TYPESCRIPT"}[runtime]
+    with Up(directory, *arguments(folder), **{off: "off"}) as up:
+        (folder / "tally" / file).write_text(text)
+        before = up.children()
+        done = bridge(directory, "reload", "tally")
+        assert done.returncode == 1
+        assert why in done.stderr, done.stderr
+        assert done.stderr.endswith("; all goes on as it was\n")
+        assert up.children().keys() == before.keys()
+        assert asyncio.run(totals(up, runtime)) == {1}
+
+
 def _by_runtime(said: str) -> list[str]:
     return sorted(said.splitlines(), key=lambda line: RUNTIMES.index(line.split(":")[0]))
 

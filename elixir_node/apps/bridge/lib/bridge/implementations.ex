@@ -80,6 +80,19 @@ defmodule Bridge.Implementations do
     error -> {:error, Exception.message(error)}
   end
 
+  @doc "Compile a file in a node that does nothing else: exit status 1, with the reason, if it fails."
+  @spec check(Path.t()) :: no_return
+  def check(path) do
+    case compile(path) do
+      {:ok, _module} ->
+        System.halt(0)
+
+      {:error, reason} ->
+        IO.puts(:stderr, "#{path}: #{reason}")
+        System.halt(1)
+    end
+  end
+
   defp implementation(modules) do
     case Enum.filter(modules, &implementation?/1) do
       [module] ->
