@@ -43,7 +43,8 @@ async def not_importable(
     faults: LeftOut = []
     for name in names:
         if why := await import_python(file, settings.builds, env, name):
-            where, what = implementations[name]["python"], why.rpartition(": import: ")[2]
+            where, what = implementations[name]["python"], why.removeprefix(f"{file}: ")
+            what = what.rpartition(": import: ")[2]
             faults.append(ContractBroken(where, f"/{name}/python", "import", what))
     return faults
 

@@ -137,13 +137,12 @@ def test_what_is_switched_off_is_one_line(tmp_path: Path) -> None:
     )
 
 
-def test_a_broken_contract_stops_the_start_with_file_pointer_and_rule(tmp_path: Path) -> None:
-    folder = tmp_path / "contracts" / "mine"
-    folder.mkdir(parents=True)
-    (folder / "subsystem.json").write_text('{"name": 1}')
-    done = bridge(tmp_path, "up", "--contracts", str(folder.parent), **ALONE)
+def test_a_folder_without_a_contract_stops_the_start(tmp_path: Path) -> None:
+    folder = tmp_path / "contracts"
+    folder.mkdir()
+    done = bridge(tmp_path, "up", "--contracts", str(folder), **ALONE)
     assert done.returncode == 1
-    assert f"{folder}/subsystem.json: " in done.stderr
+    assert f"{folder}: (whole file): file: expected <name>/subsystem.json in it" in done.stderr
     assert processes_of(tmp_path) == {}
 
 
