@@ -7,19 +7,22 @@ import itertools
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit, urlunsplit
 
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidURI
 
-from bridge.message import JSON
+from bridge.errors import Unable
+
+if TYPE_CHECKING:
+    from bridge.message import JSON
 
 HEARTBEAT_S = 30.0
 OPEN_TIMEOUT_S = 10.0
 
 
-class NotReached(Exception):
+class NotReached(Unable):
     """The bridge cannot be reached, or the connection was lost before the answer."""
 
 

@@ -157,7 +157,11 @@ class Refusal(BridgeError):
         self.reason = reason
 
 
-class ContractBroken(Exception):
+class Unable(Exception):
+    """What cannot be done; the text is for whoever asked: why, and what to do."""
+
+
+class ContractBroken(Unable):
     """A contract file that cannot be loaded; stops the start."""
 
     def __init__(self, file: str, pointer: str, rule: str, message: str) -> None:

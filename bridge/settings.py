@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import Field, dataclass, field, fields
 from typing import Any
-from zoneinfo import ZoneInfo
 
 PREFIX = "BRIDGE_"
 # What `bridge up` tells the node and the TypeScript service, and workers find in passing.
@@ -163,13 +162,18 @@ def parse(environ: Mapping[str, str], **overrides: Any) -> Settings:
             raise BadSetting(f"{name}: no such setting; `bridge settings` lists them")
         values[known[name].name] = _parse_one(name, known[name], text)
     settings = Settings(**{**values, **overrides})
-    try:
-        ZoneInfo(settings.zone)
-    except (KeyError, ValueError, OSError):
-        raise BadSetting(
-            f"BRIDGE_ZONE: expected an IANA time zone, got {settings.zone!r}"
-        ) from None
+    if settings.zone != "UTC":
+        _check_zone(settings.zone)
     return settings
+
+
+def _check_zone(zone: str) -> None:
+    from zoneinfo import ZoneInfo  # not for each `bridge call`
+
+    try:
+        ZoneInfo(zone)
+    except (KeyError, ValueError, OSError):
+        raise BadSetting(f"BRIDGE_ZONE: expected an IANA time zone, got {zone!r}") from None
 
 
 def environment(settings: Settings) -> dict[str, str]:

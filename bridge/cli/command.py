@@ -12,13 +12,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bridge.journal.redis import RedisJournal
-from bridge.message import JSON
+from bridge.errors import Unable
 from bridge.settings import Settings
 from bridge.table import table
 from bridge.up.place import RunFile
 
 if TYPE_CHECKING:
+    from bridge.journal.redis import RedisJournal
+    from bridge.message import JSON
+
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]
 else:
     Commands = Any
@@ -26,7 +28,7 @@ else:
 JSON_HELP = "print one JSON object per line instead of a table"
 
 
-class CommandFailed(Exception):
+class CommandFailed(Unable):
     """The command cannot do it: one line on standard error, exit code 1."""
 
 
@@ -68,6 +70,8 @@ class Call:
     @asynccontextmanager
     async def journal(self) -> AsyncIterator[RedisJournal]:
         """Open the journal: at BRIDGE_REDIS_URL, else at the Redis of the bridge running here."""
+        from bridge.journal.redis import RedisJournal
+
         journal = RedisJournal(self.settings.redis_url or self.run_file().redis_url)
         try:
             yield journal

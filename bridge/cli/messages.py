@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 import uuid
+from typing import TYPE_CHECKING
 
 from bridge.canonical import parse
 from bridge.cli.command import (
@@ -18,7 +19,9 @@ from bridge.cli.command import (
 )
 from bridge.client import ErrorReply, NotReached, connected
 from bridge.errors import BridgeError
-from bridge.message import JSON
+
+if TYPE_CHECKING:
+    from bridge.message import JSON
 
 AGAIN_S = 1.0
 MARGIN_S = 5.0  # beyond `timeout_ms`, after which the bridge answers itself

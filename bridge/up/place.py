@@ -5,24 +5,24 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-import shutil
 import socket
-import tempfile
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TextIO
+
+from bridge.errors import Unable
 
 MAX_SOCKET_PATH_BYTES = 100  # 104 on macOS, 108 on Linux, each with its final zero byte
 MAX_LOG_BYTES = 5_000_000
 SOCKETS_PREFIX = "bridge-"
 
 
-class NotRunning(Exception):
+class NotRunning(Unable):
     """No `bridge up` serves this directory; the text says what to do."""
 
 
-class StartFailed(Exception):
+class StartFailed(Unable):
     """The bridge cannot start; the text says why and what to do."""
 
 
@@ -116,6 +116,8 @@ def _flock(file: TextIO) -> bool:
 
 def sockets_directory() -> Path:
     """Make a directory of our own for Unix sockets, its path short enough for any system."""
+    import tempfile  # not for each `bridge call`, which only reads the run file
+
     room = MAX_SOCKET_PATH_BYTES - len("/link/" + "x" * 40)
     for parent in (None, "/tmp"):
         made = Path(tempfile.mkdtemp(prefix=SOCKETS_PREFIX, dir=parent))
@@ -133,6 +135,8 @@ def remove_leftovers(directory: Path) -> None:
     except (OSError, ValueError, TypeError, KeyError):
         return
     if sockets.name.startswith(SOCKETS_PREFIX):
+        import shutil
+
         shutil.rmtree(sockets, ignore_errors=True)
     path.unlink(missing_ok=True)
 
