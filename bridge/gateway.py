@@ -27,6 +27,7 @@ from bridge.contracts.files import BUILT_IN
 from bridge.contracts.implementations import (
     LeftOut,
     folder_of,
+    implementers,
     of_settings,
     python_handler,
     python_handlers,
@@ -137,6 +138,7 @@ class Worker:
         registry, handlers, digests = _load(settings, left_out)
         for fault in left_out:
             self._telemetry.emit("left_out", text=str(fault))
+        implemented = implementers(settings, registry.names(), left_out)
         elixir = ElixirRuntime()
         nodes = self._nodes(elixir, registry.digests(), transport)
         async with contextlib.AsyncExitStack() as stack:
@@ -174,6 +176,7 @@ class Worker:
                         name: {s: runtime.available(s) for s in registry.names()}
                         for name, runtime in runtimes.items()
                     },
+                    "implementations": implemented,
                     "left_out": list(map(str, left_out)),
                     "storage": await _status_of(journal.storage),
                     "link": nodes.counts(),

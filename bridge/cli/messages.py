@@ -55,7 +55,11 @@ def _call(call: Call) -> int:
     request = _request(call.args.request)
     # Ours rather than the edge's, so that it is known even when the answer is lost.
     message_id = call.args.id or str(uuid.uuid4())
-    if isinstance(request, dict):
+    if isinstance(request, dict) and "message_id" in request:
+        if call.args.id not in (None, request["message_id"]):
+            raise UsageError("--id and the request's own message_id differ: give one of them")
+        message_id = request["message_id"]
+    elif isinstance(request, dict):
         request = {**request, "message_id": message_id}
     elif call.args.id:
         raise UsageError("--id goes with a request that is an object")
@@ -90,6 +94,8 @@ async def _follow(call: Call, topic: str, since: str | None) -> int:
             except ErrorReply as error:
                 say_json(error.response)
                 return 1
+            if since is None:
+                say_error(f"listening to {topic}, Ctrl-C ends it")
             since = joined["position"]
             if joined.get("gap"):
                 say_error(f"events are missing here; going on after {since}")

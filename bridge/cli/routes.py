@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import asdict
+from urllib.parse import quote
 
 from bridge.cli.command import (
     Call,
@@ -13,10 +14,10 @@ from bridge.cli.command import (
     add_subsystem,
     say_error,
 )
-from bridge.client import NotReached
+from bridge.client import ErrorReply, NotReached
 from bridge.journal.store import Route
-from bridge.message import RUNTIMES
-from bridge.up.admin import fetch, served_by
+from bridge.message import JSON, RUNTIMES
+from bridge.up.admin import fetch, put, served_by
 from bridge.up.place import NotRunning
 
 COLUMNS = {
@@ -52,27 +53,30 @@ def _routes(call: Call) -> int:
 
 
 def _route(call: Call) -> int:
-    async def change() -> Route:
-        async with call.journal() as journal:
-            current = {route.subsystem: route for route in await journal.routes()}
-            name = call.args.subsystem
-            if name not in current:
-                known = ", ".join(current) or "none"
-                raise CommandFailed(f"no subsystem {name!r}, there are: {known}")
-            return await journal.set_route(name, call.args.runtime, current[name].fallback)
-
-    route = asyncio.run(change())
+    name, runtime = call.args.subsystem, call.args.runtime
+    try:
+        url, token = call.run_file().url, call.settings.token
+        route = Route(**put(f"{url}/admin/routes/{quote(name)}", token, {"owner": runtime}))
+    except (NotRunning, NotReached):
+        # Nobody to ask whether that can be: the route is in Redis, whoever will serve it.
+        call.show(COLUMNS, [asdict(asyncio.run(_change(call)))])
+        return 0
+    except ErrorReply as refused:
+        raise CommandFailed(refused.response["message"].removeprefix("/owner: ")) from None
     call.show(COLUMNS, [asdict(route)])
-    _warn(call, route)
+    _warn(route, fetch(f"{url}/admin/status", token))
     return 0
 
 
-def _warn(call: Call, route: Route) -> None:
+async def _change(call: Call) -> Route:
+    async with call.journal() as journal:
+        (name,) = await call.subsystems(journal)
+        current = {route.subsystem: route for route in await journal.routes()}
+        return await journal.set_route(name, call.args.runtime, current[name].fallback)
+
+
+def _warn(route: Route, status: JSON) -> None:
     """Say so if the new owner cannot be reached now; it owns the subsystem all the same."""
-    try:
-        status = fetch(f"{call.run_file().url}/admin/status", call.settings.token)
-    except (NotRunning, NotReached):
-        return  # not ours to ask: the route is in Redis, whoever serves it
     served = served_by(status, route.owner)
     if served is not None and route.subsystem not in served:
         then = f"{route.fallback} answers" if route.fallback else "messages get errors"

@@ -23,7 +23,7 @@ from bridge.contracts.files import BUILT_IN_IMPLEMENTATIONS, read_json
 from bridge.contracts.imports import Imports
 from bridge.contracts.loading import require_shape
 from bridge.errors import ContractBroken, text_of
-from bridge.message import JSON, Context
+from bridge.message import JSON, RUNTIMES, Context, RuntimeName
 from bridge.settings import Settings
 
 FILE_NAME = "implementations.json"
@@ -86,6 +86,26 @@ def of_settings(
     if settings.builds:
         return _merged(json.loads(Path(settings.builds, FILE_NAME).read_text()))
     return _merged(with_contracts(Path(settings.implementations), names, left_out))
+
+
+def implementers(
+    settings: Settings, names: Collection[str], left_out: LeftOut
+) -> dict[str, list[RuntimeName]]:
+    """Return the runtimes that have an implementation of each subsystem, by its name.
+
+    The built-in ones are in all of them; what was left out is in none.
+    """
+    built_in, mine = load(BUILT_IN_IMPLEMENTATIONS), of_settings(settings, names, [])
+    broken = {fault.pointer for fault in left_out}
+    return {
+        name: [
+            runtime
+            for runtime in RUNTIMES
+            if (name in built_in or runtime in mine.get(name, {}))
+            and f"/{name}/{runtime}" not in broken
+        ]
+        for name in names
+    }
 
 
 def _merged(*loaded: Mapping[str, Mapping[str, str]]) -> dict[str, dict[str, str]]:

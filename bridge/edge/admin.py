@@ -71,7 +71,23 @@ class Admin:
                 actual=owner if isinstance(owner, str) else json_type(owner),
             )
         current = await self._route(subsystem)
+        await self._check_owner(subsystem, owner)
         return asdict(await self._journal.set_route(subsystem, owner, current.fallback))
+
+    async def _check_owner(self, subsystem: str, owner: str) -> None:
+        """Refuse an owner that can never answer: nobody implements the subsystem there."""
+        status = await self._worker_status() if self._worker_status is not None else {}
+        there = status.get("implementations", {}).get(subsystem, RUNTIMES)
+        if owner in there or status["runtimes"][owner].get(subsystem):
+            return
+        raise BridgeError(
+            "invalid_request",
+            f"/owner: {owner} has no implementation of {subsystem}, "
+            f"expected one of {', '.join(there) or 'none'}",
+            pointer="/owner",
+            expected=list(there),
+            actual=owner,
+        )
 
     async def _route(self, subsystem: str) -> Route:
         routes = {route.subsystem: route for route in await self._journal.routes()}

@@ -1,4 +1,4 @@
-"""What the running bridge says of itself: GET /health and /admin/status."""
+"""What the running bridge says of itself, and what it is told: /health and /admin."""
 
 from __future__ import annotations
 
@@ -6,15 +6,30 @@ import json
 import urllib.error
 import urllib.request
 
-from bridge.client import NotReached
+from bridge.client import ErrorReply, NotReached
 from bridge.message import JSON
 
 TIMEOUT_S = 3.0
 
 
+def put(url: str, token: str, body: JSON) -> JSON:
+    """Send JSON to an address of the bridge and return its answer.
+
+    Raises ErrorReply for what it refuses, NotReached.
+    """
+    request = urllib.request.Request(url, json.dumps(body).encode(), method="PUT")
+    return _answer(request, token)
+
+
 def fetch(url: str, token: str = "") -> JSON:
     """Return the JSON body behind an address of the bridge; raises NotReached."""
-    request = urllib.request.Request(url)
+    try:
+        return _answer(urllib.request.Request(url), token)
+    except ErrorReply as refused:
+        raise NotReached(f"{url}: {refused.response['message']}") from None
+
+
+def _answer(request: urllib.request.Request, token: str) -> JSON:
     if token:
         request.add_header("Authorization", f"Bearer {token}")
     # No proxy: the bridge is on this machine, whatever the environment says of the web.
@@ -22,8 +37,20 @@ def fetch(url: str, token: str = "") -> JSON:
     try:
         with opener.open(request, timeout=TIMEOUT_S) as answer:
             return json.load(answer)
-    except (OSError, ValueError, urllib.error.URLError) as error:
-        raise NotReached(f"{url}: {error}") from None
+    except urllib.error.HTTPError as refused:
+        raise _refusal(refused) from None
+    except (OSError, ValueError) as error:
+        raise NotReached(f"{request.full_url}: {error}") from None
+
+
+def _refusal(refused: urllib.error.HTTPError) -> Exception:
+    try:
+        response = json.load(refused)
+    except (OSError, ValueError):
+        response = None
+    if isinstance(response, dict) and "message" in response and refused.code < 500:
+        return ErrorReply(response)
+    return NotReached(f"{refused.url}: {refused}")
 
 
 def served_by(status: JSON, runtime: str) -> set[str] | None:

@@ -154,3 +154,14 @@ def test_listen_prints_events_from_a_position_on(cli: Cli, up: Up, tmp_path: Pat
 def test_listen_to_what_is_not_there_is_an_error_reply(cli: Cli) -> None:
     done = cli("listen", "nothing:x")
     assert (done.code, done.json["code"]) == (1, "unknown_topic")
+
+
+def test_a_message_id_in_the_request_is_kept(cli: Cli) -> None:
+    request = '{"n": 1, "tag": "", "message_id": "same"}'
+    for _ in range(2):
+        done = cli("call", "counter:own-id", "add", request)
+        assert (done.code, done.json) == (0, {"total": 1})
+    assert cli("call", "counter:own-id", "add", request, "--id", "same").json == {"total": 1}
+    refused = cli("call", "counter:own-id", "add", request, "--id", "another")
+    assert (refused.code, refused.out) == (2, "")
+    assert "differ: give one of them" in refused.err

@@ -51,6 +51,15 @@ def test_a_route_that_cannot_be_is_refused(
     assert (done.code, done.out) == (code, "")
 
 
+def test_a_runtime_without_an_implementation_can_own_nothing(cli: Cli) -> None:
+    done = cli("route", "echo", "typescript")
+    assert (done.code, done.out) == (1, "")
+    assert done.err == (
+        "bridge: typescript has no implementation of echo, expected one of python\n"
+    )
+    assert cli("routes", "echo", "--json").json["epoch"] == 1
+
+
 def test_an_unknown_subsystem_names_the_known_ones(cli: Cli) -> None:
     done = cli("outbox", "nothing")
     assert done.err == f"bridge: no subsystem 'nothing', there are: {', '.join(NAMES)}\n"
