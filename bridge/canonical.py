@@ -261,4 +261,14 @@ _LEVELS = ("depth", "levels of nesting")
 _VALUES = ("values", "values in one")
 _TEXT = ("text", "characters of text in one")
 _MOST = {"depth": MAX_DEPTH, "values": MAX_VALUES, "text": MAX_TEXT}
-_decoder = json.JSONDecoder(object_pairs_hook=_members, parse_constant=_constant)
+
+
+def _integer(text: str) -> int:
+    if len(text) > 20:  # Python itself refuses numbers of more than 4,300 digits
+        raise _bad("invalid_number", "", "an integer within ±(2^53-1)", f"{len(text)} digits")
+    return int(text)
+
+
+_decoder = json.JSONDecoder(
+    object_pairs_hook=_members, parse_constant=_constant, parse_int=_integer
+)

@@ -57,9 +57,17 @@ class UnreadableFrame(Exception):
         self.ref = ref
         self.topic = topic
 
+    @property
+    def addressed(self) -> bool:
+        """Say whether its sender knows by the answer which frame it is about."""
+        return self.ref is not None
+
 
 class V1:
-    """`{"topic", "event", "payload", "ref", "join_ref"}`; `join_ref` may be left out."""
+    """`{"topic", "event", "payload", "ref"}`; clients may send `join_ref`, the server never does.
+
+    As in Phoenix's, whether a frame is text or binary does not matter.
+    """
 
     version = "1.0.0"
 
@@ -84,13 +92,11 @@ class V1:
         )
 
     def decode_binary(self, data: bytes) -> Frame:
-        error = BridgeError(
-            "unsupported_binary",
-            "vsn 1.0.0 has no binary frames: connect with vsn=2.0.0",
-            expected="a text frame",
-            actual=f"a binary frame of {len(data)} bytes",
-        )
-        raise UnreadableFrame(error)
+        try:
+            text = data.decode()
+        except UnicodeDecodeError:
+            raise UnreadableFrame(_not_utf8("a frame")) from None
+        return self.decode_text(text)
 
     def encode(self, frame: Frame) -> bytes:
         return orjson.dumps(
@@ -99,7 +105,6 @@ class V1:
                 "event": frame.event,
                 "payload": frame.payload,
                 "ref": frame.ref,
-                "join_ref": frame.join_ref,
             }
         )
 
@@ -140,12 +145,7 @@ class V2:
                 data[start:end].decode() for start, end in itertools.pairwise(ends)
             )
         except UnicodeDecodeError:
-            error = BridgeError(
-                "invalid_text",
-                "the header of a binary frame is not UTF-8",
-                expected="UTF-8",
-                actual="other bytes",
-            )
+            error = _not_utf8("the header of a binary frame")
             raise UnreadableFrame(error) from None
         return Frame(join_ref or None, ref or None, topic, event, bytes(data[ends[4] :]))
 
@@ -167,19 +167,28 @@ class V2:
 
 
 CODECS: dict[str, V1 | V2] = {"1": V1(), "2": V2()}
+# What Phoenix's requirements `~> 1.0.0` and `~> 2.0.0` match: a semantic version of that minor,
+# not before its first release. Numbers have no leading zeros, by Semantic Versioning 2.0.0.
+_NUMBER = r"(?:0|[1-9][0-9]*)"
+_PART = rf"(?:{_NUMBER}|[0-9]*[A-Za-z-][0-9A-Za-z-]*)"
+_VSN = re.compile(
+    rf"([12])\.0\.(?:0|[1-9][0-9]*(?:-{_PART}(?:\.{_PART})*)?)"
+    r"(?:\+[0-9A-Za-z-]+(?:\.[0-9A-Za-z-]+)*)?",
+    re.ASCII,
+)
 
 
 def codec_for(vsn: str) -> V1 | V2:
-    """Return the codec of a `vsn` parameter; without one the protocol is 1.0.0."""
-    codec = CODECS.get((vsn or "1").split(".", 1)[0])
-    if codec is None:
+    """Return the codec of a `vsn` parameter. Raises BridgeError `invalid_frame`."""
+    match = _VSN.fullmatch(vsn[:100])
+    if match is None:
         raise BridgeError(
             "invalid_frame",
-            f"vsn {vsn[:20]} is not spoken here",
+            f"vsn {vsn[:20]!r} is not spoken here",
             expected=[codec.version for codec in CODECS.values()],
             actual=vsn[:20],
         )
-    return codec
+    return CODECS[match[1]]
 
 
 def _decode(text: str) -> JSON:
@@ -235,6 +244,12 @@ def _name(value: JSON, pointer: str) -> str:
     raise _expected(pointer, f"a string of up to {MAX_NAME_CHARACTERS}", actual)
 
 
+def _not_utf8(what: str) -> BridgeError:
+    return BridgeError(
+        "invalid_text", f"{what} is not UTF-8", expected="UTF-8", actual="other bytes"
+    )
+
+
 def _expected(pointer: str, expected: str, actual: str) -> BridgeError:
     return BridgeError(
         "invalid_frame",
@@ -273,9 +288,13 @@ def _checked_head(join_ref: JSON, ref: JSON, topic: JSON) -> tuple[Ref, Ref, str
 def json_or_none(text: str) -> JSON:
     """Read JSON leniently, for answers to frames that were refused already."""
     try:
-        return json.loads(text)
+        return json.loads(text, parse_int=_small_int)
     except (ValueError, RecursionError):
         return None
+
+
+def _small_int(text: str) -> int | None:
+    return int(text) if len(text) < 20 else None  # Python reads no number of 4,301 digits
 
 
 def _text(ref: Ref) -> str:

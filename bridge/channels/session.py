@@ -49,6 +49,16 @@ class Channel:
     ref: Ref
     state: State = "joining"
     held: list[tuple[Frame, int]] | None = None  # frames that came before the join was answered
+    replaces: Channel | None = None  # closed by this join, and told so behind its answer
+
+    @property
+    def name(self) -> Ref:
+        """What replies carry as join_ref: as in Phoenix, of a join without one its ref."""
+        return self.ref if self.join_ref is None else self.join_ref
+
+    def is_of(self, frame: Frame) -> bool:
+        """Say whether a frame belongs to this join, not to an older one of the topic."""
+        return frame.join_ref is None or frame.join_ref == self.join_ref
 
 
 class Push(NamedTuple):
@@ -119,6 +129,9 @@ class Session:
             else:
                 frame = self.codec.decode_binary(data)
         except UnreadableFrame as bad:
+            if bad.addressed:  # a client of ours, told by its ref what was wrong
+                self._unreadable = 0
+                return [self._error(bad.join_ref, bad.ref, bad.topic, bad.error)]
             return self._refuse_unreadable(bad, binary=isinstance(data, bytes))
         self._unreadable = 0
         return self._handle(frame, len(data))
@@ -128,28 +141,28 @@ class Session:
         if channel.state != "joining":
             return []
         channel.state = "joined"
-        actions = [self._reply(channel.join_ref, channel.ref, channel.topic, "ok", response)]
-        return actions + self._release(channel)
+        reply = self._reply(channel.join_ref, channel.ref, channel.topic, "ok", response)
+        return [reply, *self._replaced(channel), *self._release(channel)]
 
     def join_failed(self, channel: Channel, error: BridgeError) -> list[Action]:
         if channel.state != "joining":
             return []
         channel.state = "absent"
         del self.channels[channel.topic]
-        actions = [self._error(channel.join_ref, channel.ref, channel.topic, error)]
-        return actions + self._release(channel)
+        reply = self._error(channel.join_ref, channel.ref, channel.topic, error)
+        return [reply, *self._replaced(channel), *self._release(channel)]
 
     def answered(self, push: Push, response: JSON) -> Send:
         """Answer a push. The response is encoded as it is; it was checked where it was made."""
         channel = push.channel
-        send = self._reply(channel.join_ref, push.ref, channel.topic, "ok", response)
+        send = self._reply(channel.name, push.ref, channel.topic, "ok", response)
         self._done(push)
         return send
 
     def failed(self, push: Push, error: BridgeError) -> Send:
         """Answer a push with an error. Not after `answered`, unless that raised."""
         self._done(push)
-        return self._error(push.channel.join_ref, push.ref, push.channel.topic, error)
+        return self._error(push.channel.name, push.ref, push.channel.topic, error)
 
     def expel(self, channel: Channel) -> list[Action]:
         """End a channel from this side with `phx_error`: the client joins again."""
@@ -174,7 +187,7 @@ class Session:
     # -- frames ----------------------------------------------------------------------------
     def _handle(self, frame: Frame, size: int) -> list[Action]:
         if frame.topic == "phoenix" and frame.event == "heartbeat":
-            return [self._reply(frame.join_ref, frame.ref, "phoenix", "ok", {})]
+            return [self._reply(None, frame.ref, "phoenix", "ok", {})]
         channel = self.channels.get(frame.topic)
         state: State = channel.state if channel is not None else "absent"
         return _TABLE[state, _EVENTS.get(frame.event, "push")](self, channel, frame, size)
@@ -200,20 +213,27 @@ class Session:
         return [Join(channel, since)]
 
     def _rejoin(self, channel: Channel | None, frame: Frame, size: int) -> list[Action]:
+        """Join again: the older join is closed at once, and told so behind the new one's answer.
+
+        Clients that know joins by their topic alone would else close the new one.
+        """
         assert channel is not None
-        actions = [*self._drop(channel), self._event(channel, "phx_close")]
-        return actions + self._release(channel) + self._join(None, frame, size)
+        [part] = self._drop(channel)
+        [answer] = self._join(None, frame, size)
+        if isinstance(answer, Join):
+            answer.channel.replaces = channel
+            return [part, answer]
+        return [part, answer, self._event(channel, "phx_close")]
 
     def _leave(self, channel: Channel | None, frame: Frame, _size: int) -> list[Action]:
         assert channel is not None
-        if frame.join_ref is not None and frame.join_ref != channel.join_ref:
-            return self._leave_absent(None, frame, 0)  # of an older join, closed already
-        actions: list[Action] = [
+        if not channel.is_of(frame):
+            return []  # the older join was told that it is closed
+        return [
             *self._drop(channel),
-            self._reply(channel.join_ref, frame.ref, frame.topic, "ok", {}),
+            self._reply(channel.name, frame.ref, frame.topic, "ok", {}),
             self._event(channel, "phx_close"),
         ]
-        return actions + self._release(channel)
 
     def _leave_absent(self, _channel: Channel | None, frame: Frame, _size: int) -> list[Action]:
         return [self._reply(frame.join_ref, frame.ref, frame.topic, "ok", {})]
@@ -225,12 +245,13 @@ class Session:
             expected="a joined topic",
             actual=frame.topic,
         )
-        return [self._error(frame.join_ref, frame.ref, frame.topic, error)]
+        return [self._error(None, frame.ref, frame.topic, error)]
 
     def _hold(self, channel: Channel | None, frame: Frame, size: int) -> list[Action]:
+        """Keep whatever comes until the join is answered: it counts as a push until then."""
         assert channel is not None
         if (busy := self._busy(size)) is not None:
-            return [self._error(channel.join_ref, frame.ref, frame.topic, busy)]
+            return [self._error(frame.join_ref, frame.ref, frame.topic, busy)]
         self._begin(size)
         if channel.held is None:
             channel.held = []
@@ -239,12 +260,14 @@ class Session:
 
     def _push(self, channel: Channel | None, frame: Frame, size: int) -> list[Action]:
         assert channel is not None
+        if not channel.is_of(frame):
+            return []
         try:
             if (busy := self._busy(size)) is not None:
                 raise busy
             push = _push_of(channel, frame, size)
         except BridgeError as error:
-            return [self._error(channel.join_ref, frame.ref, frame.topic, error)]
+            return [self._error(channel.name, frame.ref, frame.topic, error)]
         self._begin(size)
         return [Dispatch(push)]
 
@@ -282,15 +305,18 @@ class Session:
         return [Part(channel)]
 
     def _release(self, channel: Channel) -> list[Action]:
-        """Handle the frames held back, in the state the channel has come to."""
+        """Handle the frames held back, in order, as if they came now."""
         held, channel.held = channel.held or [], None
         actions: list[Action] = []
         for frame, size in held:
             self.in_flight -= 1
             self.in_flight_bytes -= size
-            handle = Session._push if channel.state == "joined" else Session._unmatched
-            actions += handle(self, channel, frame, size)
+            actions += self._handle(frame, size)
         return actions
+
+    def _replaced(self, channel: Channel) -> list[Action]:
+        older, channel.replaces = channel.replaces, None
+        return [self._event(older, "phx_close")] if older is not None else []
 
     def _refuse_unreadable(self, bad: UnreadableFrame, *, binary: bool) -> list[Action]:
         self._unreadable += 1
@@ -311,8 +337,9 @@ class Session:
         return self._reply(join_ref, ref, topic, "error", response)
 
     def _event(self, channel: Channel, event: str) -> Send:
-        # As Phoenix does, phx_close and phx_error carry the join's ref as their ref.
-        ref = channel.join_ref
+        # As in Phoenix, phx_close and phx_error carry the join's join_ref as their ref. For a join
+        # without one that is null there, on which clients of 1.0.0 close every join of the topic.
+        ref = channel.name
         return Send(self.codec.encode(Frame(ref, ref, channel.topic, event, {})))
 
 
@@ -404,8 +431,8 @@ _TABLE: dict[tuple[State, str], _Handler] = {
     ("absent", "join"): Session._join,
     ("absent", "leave"): Session._leave_absent,
     ("absent", "push"): Session._unmatched,
-    ("joining", "join"): Session._rejoin,
-    ("joining", "leave"): Session._leave,
+    ("joining", "join"): Session._hold,
+    ("joining", "leave"): Session._hold,
     ("joining", "push"): Session._hold,
     ("joined", "join"): Session._rejoin,
     ("joined", "leave"): Session._leave,

@@ -154,7 +154,7 @@ class Edge:
         if self.draining:
             raise AccessRefused(503, BridgeError("draining", "this worker is stopping"))
         try:
-            return codec_for(caller.params.get("vsn", ""))
+            return codec_for(caller.params.get("vsn", V1.version))
         except BridgeError as error:
             raise AccessRefused(400, error) from None
 

@@ -34,7 +34,6 @@ def test_version_1_is_spoken_without_vsn() -> None:
                 "topic": "counter:a",
                 "event": "phx_reply",
                 "ref": "1",
-                "join_ref": None,
                 "payload": {"status": "ok", "response": {"position": "0-0"}},
             }
             await client.connection.send(
@@ -298,7 +297,12 @@ def test_a_client_that_does_not_read_is_dropped_and_others_are_served() -> None:
 
 @pytest.mark.parametrize(
     ("query", "path", "status"),
-    [("vsn=3.0.0", "/socket/websocket", 400), ("vsn=2.0.0", "/elsewhere", 404)],
+    [
+        ("vsn=3.0.0", "/socket/websocket", 400),
+        ("vsn=2", "/socket/websocket", 400),
+        ("vsn=", "/socket/websocket", 400),
+        ("vsn=2.0.0", "/elsewhere", 404),
+    ],
 )
 def test_a_socket_that_cannot_be_is_an_http_answer(query: str, path: str, status: int) -> None:
     async def main() -> None:
