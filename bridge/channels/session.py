@@ -337,8 +337,8 @@ class Session:
         return self._reply(join_ref, ref, topic, "error", response)
 
     def _event(self, channel: Channel, event: str) -> Send:
-        # As in Phoenix, phx_close and phx_error carry the join's join_ref as their ref. For a join
-        # without one that is null there, on which clients of 1.0.0 close every join of the topic.
+        # As in Phoenix, phx_close and phx_error carry the join's join_ref as their ref. Of a join
+        # without one that is null there, and clients of 1.0.0 close every join of the topic.
         ref = channel.name
         return Send(self.codec.encode(Frame(ref, ref, channel.topic, event, {})))
 

@@ -7,11 +7,13 @@ import asyncio
 import pytest
 
 from bridge.bench import handler, main
+from bridge.bench.attacks import ATTACKS
 from bridge.bench.figures import Figure, compare
 from bridge.bench.frames import masked
 from bridge.bench.processes import SUBSYSTEMS, CannotMeasure, echo, load
 from bridge.contracts.registry import Registry
 from bridge.message import Outcome, context_for
+from tests.edge.rig import rig, run
 
 
 def test_the_ratio_is_the_median_of_the_turns_ratios() -> None:
@@ -81,3 +83,36 @@ def test_a_load_that_ended_is_said_so() -> None:
                 await process.ask(open={})
 
     asyncio.run(scenario())
+
+
+def test_the_load_times_answers_and_waits_for_frames() -> None:
+    async def scenario() -> None:
+        async with echo() as (url, _), load() as process:
+            given = {"hello": ["hi"], "frames": ["x"], "window": 1}
+            await process.ask(open={"url": url, "count": 2, **given})
+            took = await process.ask(time=0.1, every=0.0)
+            assert 0 < took["p99"] <= took["longest"]
+            assert took["lost"] is False
+            assert await process.ask(expect=1, within=0.05) == {"all": False}
+
+    asyncio.run(scenario())
+
+
+def test_an_attack_is_kept_up_and_what_it_attacks_stays() -> None:
+    """Each opening is one the edge takes, or an attack would measure refusals."""
+
+    async def scenario() -> None:
+        async with rig(idle_timeout_ms=60_000) as r:
+            for name, attack in ATTACKS.items():
+                if attack.where not in ("http", "socket"):
+                    continue
+                reader, writer = await asyncio.open_connection("127.0.0.1", r.port)
+                writer.write(attack.opening() + next(attack.pieces()))
+                if attack.where == "socket" or name == "handshakes":
+                    assert b" 101 " in await reader.readline(), name
+                elif name == "pipelined requests":
+                    assert b" 200 " in await reader.readline()
+                writer.transport.abort()
+            assert await r.http("GET", "/health") == (200, {"status": "ok"})
+
+    run(scenario())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import re
 from typing import Any
 
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 from bridge.channels.frames import CODECS, V2
 from bridge.channels.session import Channel
 from bridge.edge.backlog import Backlog
-from bridge.edge.fanout import Follower, Subscription
+from bridge.edge.fanout import TURN_DELIVERIES, Follower, Subscription
 from bridge.errors import BridgeError
 from bridge.journal.memory import MemoryJournal
 from bridge.journal.store import Event
@@ -192,14 +193,16 @@ class Counting(V2):
 class Inbox:
     """A writer that keeps what it is given."""
 
-    def __init__(self) -> None:
+    def __init__(self, written: asyncio.Event | None = None) -> None:
         self.frames: list[bytes] = []
+        self.written = written or asyncio.Event()
 
     def can_write(self) -> bool:
         return True
 
     def write(self, frame: bytes) -> None:
         self.frames.append(frame)
+        self.written.set()
 
 
 def test_an_event_is_encoded_once_for_all_clients_of_a_version() -> None:
@@ -304,5 +307,91 @@ def test_a_follower_that_was_left_behind_sends_its_clients_to_join_again() -> No
             assert frame == ["1", "1", "counter:a", "phx_error", {}]
             reply = await client.join("counter:a", {"since": seen["position"]}, ref="2")
             assert reply["gap"] is True
+
+    run(main())
+
+
+class Burst(MemoryJournal):
+    """A journal with one burst of events, from the beginning on."""
+
+    def __init__(self, count: int) -> None:
+        super().__init__(lambda: 1_700_000_000_000)
+        self.burst = [
+            Event(f"1-{n}", "counter", "a", 1, n, f"m/{n}", "counter.added", {"total": n}, 0)
+            for n in range(count)
+        ]
+
+    async def events_after(
+        self, subsystem: str, position: str, count: int = 500, wait_ms: int = 0
+    ) -> list[Event]:
+        if position == "0-0":
+            return self.burst
+        return await super().events_after(subsystem, position, count, wait_ms)
+
+    async def has_gap(self, subsystem: str, position: str) -> bool:
+        return False
+
+
+def subscriber(inbox: Inbox, codec: V2) -> Subscription:
+    channel = Channel("counter:a", "counter", "a", "1", "1", "joined")
+    backlog = Backlog(inbox, 10_000, 10_000_000, lambda: None)
+    return Subscription(channel, codec, backlog, lambda channel: None)
+
+
+def received(inbox: Inbox) -> list[int]:
+    return [int(n) for n in re.findall(rb'"total":(\d+)', b"".join(inbox.frames))]
+
+
+def test_a_burst_is_encoded_once_and_handed_out_a_bounded_number_in_each_turn() -> None:
+    async def main() -> None:
+        follower = Follower(Burst(500), Telemetry(), Turns(), "counter", "0-0")
+        codec, inboxes = Counting(), [Inbox() for _ in range(300)]
+        for inbox in inboxes:
+            follower.attach(subscriber(inbox, codec))
+        pieces = [0]
+
+        async def count() -> None:
+            while True:
+                await asyncio.sleep(0)
+                pieces.append(sum(len(inbox.frames) for inbox in inboxes))
+
+        tasks = [asyncio.create_task(count()), asyncio.create_task(follower.follow())]
+        await until(lambda: all(len(received(inbox)) == 500 for inbox in inboxes))
+        for task in tasks:
+            task.cancel()
+        assert all(received(inbox) == list(range(500)) for inbox in inboxes)
+        assert codec.encoded == 500
+        in_turn = [after - before for before, after in itertools.pairwise(pieces)]
+        assert max(in_turn) == TURN_DELIVERIES
+        assert len({id(frame) for inbox in inboxes for frame in inbox.frames}) == len(
+            inboxes[0].frames
+        )
+
+    run(main())
+
+
+def test_who_joins_or_leaves_while_a_burst_is_handed_out_gets_what_their_join_promises() -> None:
+    async def main() -> None:
+        follower = Follower(Burst(10), Telemetry(), Turns(), "counter", "0-0")
+        first = asyncio.Event()
+        codec, inboxes = Counting(), [Inbox(first) for _ in range(3 * TURN_DELIVERIES)]
+        subscriptions = [subscriber(inbox, codec) for inbox in inboxes]
+        for subscription in subscriptions:
+            follower.attach(subscription)
+        following = asyncio.create_task(follower.follow())
+        await first.wait()
+        assert follower.position == "1-9"  # what a join is answered from now on
+        late, since = Inbox(), Inbox()
+        follower.attach(subscriber(late, codec))
+        catching_up = asyncio.create_task(follower.catch_up(subscriber(since, codec), "1-4"))
+        left = next(n for n, inbox in enumerate(inboxes) if not inbox.frames)
+        subscriptions[left].channel.state = "absent"
+        follower.detach(subscriptions[left])
+        rest = [inbox for n, inbox in enumerate(inboxes) if n != left]
+        await until(lambda: all(len(received(inbox)) == 10 for inbox in rest))
+        await catching_up
+        following.cancel()
+        assert (received(late), received(inboxes[left])) == ([], [])
+        assert received(since) == [5, 6, 7, 8, 9]
 
     run(main())
