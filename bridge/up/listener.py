@@ -67,6 +67,7 @@ class Listener:
         self._path = path
         self._changed = changed
         self._reload = reload
+        self._reloading = asyncio.Lock()
         self._server: socket.socket | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._left = asyncio.Event()
@@ -168,8 +169,10 @@ class Listener:
     async def _ask(self, connection: socket.socket, subsystem: str) -> None:
         loop, failed = asyncio.get_running_loop(), ""
         try:
-            async for said in self._reload(subsystem) if self._reload else _nothing():
-                await loop.sock_sendall(connection, json.dumps({"said": said}).encode() + b"\n")
+            async with self._reloading:
+                async for said in self._reload(subsystem) if self._reload else _nothing():
+                    line = json.dumps({"said": said}).encode()
+                    await loop.sock_sendall(connection, line + b"\n")
         except ReloadFailed as error:
             failed = str(error)
         await loop.sock_sendall(connection, json.dumps({"failed": failed}).encode() + b"\n")

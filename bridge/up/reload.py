@@ -53,7 +53,10 @@ async def reload(
     after = _digests(subsystem, given)
     for name in sorted(where):
         was, now = before.get(name, "none"), after.get(name, "none")
-        yield f"{name}: {now}, as before" if was == now else f"{name}: {was} -> {now}"
+        if name not in ("python", *children):
+            yield f"{name}: not started by this bridge, so start it again yourself"
+        else:
+            yield f"{name}: {now}, as before" if was == now else f"{name}: {was} -> {now}"
     if absent:
         raise ReloadFailed("; ".join(absent))
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from bridge.up.place import open_log
 
 FIRST_WAIT_S = 0.25
-LONGEST_WAIT_S = 2.0  # what nobody stands in for is back within 3 s
+LONGEST_WAIT_S = 1.5  # what nobody stands in for is back within 3 s
 ALIVE_S = 10.0  # a child that lived so long starts from the first wait again
 
 

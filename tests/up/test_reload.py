@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 import signal
+import subprocess
 from functools import partial
 from pathlib import Path
 
@@ -131,6 +132,26 @@ def test_a_change_is_said_and_taken_in_by_all_workers_at_once(tmp_path: Path) ->
 
         again = bridge(directory, "reload", "tally")
         assert again.stdout == f"python: {digests[2]}, as before\n"
+
+
+def test_reloads_at_the_same_time_go_one_after_the_other(tmp_path: Path) -> None:
+    folder = written(tmp_path / "mine", "python", "elixir")
+    directory = tmp_path / "dir"
+
+    async def reload() -> subprocess.CompletedProcess[str]:
+        return await asyncio.to_thread(bridge, directory, "reload", "tally")
+
+    async def scenario() -> list[subprocess.CompletedProcess[str]]:
+        return await asyncio.gather(*(reload() for _ in range(3)))
+
+    with Up(directory, *arguments(folder), **ALONE) as up:
+        (folder / "tally" / "rules.py").write_text("MORE = 2\n")
+        done = asyncio.run(scenario())
+        assert [d.returncode for d in done] == [0, 0, 0], [d.stderr for d in done]
+        elsewhere = "elixir: not started by this bridge, so start it again yourself\n"
+        assert all(d.stdout.startswith(elsewhere) for d in done)
+        assert sorted(" -> " in d.stdout for d in done) == [False, False, True]
+        assert asyncio.run(totals(up)) == {2}
 
 
 def test_what_cannot_be_imported_is_not_taken_in(tmp_path: Path) -> None:
