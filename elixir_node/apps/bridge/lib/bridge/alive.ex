@@ -30,11 +30,21 @@ defmodule Bridge.Alive do
   @impl true
   def handle_info(:say, state) do
     Process.send_after(self(), :say, state.interval_ms)
-    _ = Workers.ready?(state.workers)
-    {:noreply, say(state)}
+    {:noreply, if(answers?(state.workers), do: say(state), else: state)}
   end
 
-  def handle_info(_closed, state), do: {:noreply, %{state | socket: nil}}
+  def handle_info({:tcp_closed, socket}, %{socket: socket} = state) do
+    {:noreply, %{state | socket: nil}}
+  end
+
+  def handle_info(_other, state), do: {:noreply, state}
+
+  defp answers?(workers) do
+    _ = Workers.ready?(workers)
+    true
+  catch
+    :exit, _ -> false
+  end
 
   defp say(%{socket: nil} = state) do
     options = [:local, mode: :binary, active: true, send_timeout: @connect_ms]
