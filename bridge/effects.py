@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import random
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING
@@ -10,40 +11,22 @@ from typing import TYPE_CHECKING
 from bridge.dispatch import Dispatcher, TimerGone
 from bridge.errors import BridgeError
 from bridge.message import Message, derived_id
+from bridge.targets import Executor, Target, backoff_ms
 
 if TYPE_CHECKING:
     from bridge.journal.store import Journal, OutboxEntry, Timer
     from bridge.telemetry import Telemetry
 
-Executor = Callable[["OutboxEntry"], Awaitable[None]]
-
 SWEEP_S = 1.0  # how late work is found that another worker left behind
-BATCH = 50
-FIRST_RETRY_MS = 250
-LAST_RETRY_MS = 60_000
-ENDLESS = 2**31  # attempts of what is waited for: it never goes to the dead
-WAIT_MS = 2000  # longest pause before it is looked whether what was away is back
-
-
-class EffectFailed(Exception):
-    """An executor could not do it; the text is kept with the effect.
-
-    It will be tried again, unless it is `final`: what can never succeed goes to the dead at once.
-    """
-
-    def __init__(self, text: str, *, final: bool = False) -> None:
-        super().__init__(text)
-        self.final = final
-
-
-class EffectWaits(EffectFailed):
-    """What it goes to is away: that is no failure of the effect's. It waits for as long."""
+BATCH = 100  # effects claimed at once
+ENDLESS = 2**31  # attempts of a timer that waits for its runtime: it never goes to the dead
 
 
 class Effects:
     """Run the outbox and the timers of every subsystem, one task each.
 
-    `executors` maps an effect's kind to what does it; kinds without one are held and shown.
+    `executors` maps an effect's kind to what does it; kinds without one are held and shown, as
+    are those whose target is away.
     """
 
     def __init__(
@@ -60,7 +43,10 @@ class Effects:
     ) -> None:
         self._journal = journal
         self._dispatcher = dispatcher
-        self._executors = executors
+        self._targets = {
+            kind: Target(kind, executor, journal, telemetry, lease_ms=lease_ms, attempts=attempts)
+            for kind, executor in executors.items()
+        }
         self._subsystems = subsystems
         self._telemetry = telemetry
         self._lease_ms = lease_ms
@@ -76,6 +62,9 @@ class Effects:
     async def run(self) -> None:
         """Work until cancelled. Storage that does not answer is waited for."""
         async with asyncio.TaskGroup() as tasks:
+            for kind, target in self._targets.items():
+                one = functools.partial(self._claim_one, kind)
+                tasks.create_task(target.watch(one, self._kick_all))
             for subsystem in self._subsystems:
                 tasks.create_task(self._repeat(subsystem, self._outbox_once))
                 tasks.create_task(self._repeat(subsystem, self._timers_once))
@@ -111,39 +100,31 @@ class Effects:
                 pass
 
     async def _outbox_once(self, subsystem: str) -> int:
-        entries = await self._journal.claim(
-            subsystem, tuple(self._executors), BATCH, self._lease_ms
+        kinds = tuple(kind for kind, target in self._targets.items() if target.open)
+        entries = await self._claim(subsystem, kinds, BATCH)
+        by_kind: dict[str, list[OutboxEntry]] = {}
+        for entry in entries:
+            by_kind.setdefault(entry.kind, []).append(entry)
+        await asyncio.gather(
+            *(self._targets[kind].deliver(claimed) for kind, claimed in by_kind.items())
         )
-        await asyncio.gather(*map(self._execute, entries))
         return len(entries)
 
-    async def _execute(self, entry: OutboxEntry) -> None:
-        text, attempts = "", self._attempts
-        try:
-            # Half the lease: an effect is not begun again while it may still be under way.
-            async with asyncio.timeout(self._lease_ms / 2000):
-                await self._executors[entry.kind](entry)
-        except EffectWaits as error:
-            pause_ms = random.randint(FIRST_RETRY_MS, WAIT_MS)
-            await self._journal.fail(entry, str(error), pause_ms, ENDLESS)
-            self._telemetry.emit("effect_waits", kind=entry.kind)
-            return
-        except EffectFailed as error:
-            text, attempts = str(error), 1 if error.final else attempts
-        except TimeoutError:
-            text = "no answer in time"
-        except Exception as error:  # a defect of one executor holds up its own lane only
-            text = f"{type(error).__name__}: {error}"
-            self._telemetry.emit("defect", where="effect", text=f"{entry.id}: {text}")
-        if text:
-            after_ms = backoff_ms(entry.attempts)
-            fate = await self._journal.fail(entry, text, after_ms, attempts)
-            self._telemetry.emit(
-                "effect_failed", kind=entry.kind, fate=fate, text=f"{entry.id}: {text}"
-            )
-        else:
-            await self._journal.complete(entry)
-            self._telemetry.emit("effect_done", kind=entry.kind)
+    async def _claim_one(self, kind: str) -> list[OutboxEntry]:
+        """Claim one effect of a kind, of whatever subsystem."""
+        for subsystem in random.sample(self._subsystems, len(self._subsystems)):
+            if entries := await self._claim(subsystem, (kind,), 1):
+                return entries
+        return []
+
+    async def _claim(
+        self, subsystem: str, kinds: tuple[str, ...], count: int
+    ) -> list[OutboxEntry]:
+        return await self._journal.claim(subsystem, kinds, count, self._lease_ms, together=count)
+
+    def _kick_all(self) -> None:
+        for wake in self._wake.values():
+            wake.set()
 
     async def _timers_once(self, subsystem: str) -> int:
         timers = await self._journal.due_timers(subsystem, BATCH, self._lease_ms)
@@ -176,9 +157,3 @@ class Effects:
             self._telemetry.emit(
                 "timer_failed", subsystem=timer.subsystem, fate=fate, text=f"{timer.id}: {error}"
             )
-
-
-def backoff_ms(attempts: int) -> int:
-    """Return a random wait that doubles with each attempt (full jitter above the first)."""
-    ceiling = min(FIRST_RETRY_MS * 2 ** min(attempts, 16), LAST_RETRY_MS)
-    return random.randint(FIRST_RETRY_MS // 2, ceiling)

@@ -38,7 +38,7 @@ from bridge.edge.edge import Edge, uuid4_of
 from bridge.edge.feed import Feed
 from bridge.edge.listener import Listener, NoListener, obtain
 from bridge.edge.serve import serve
-from bridge.effects import Effects, Executor
+from bridge.effects import Effects
 from bridge.errors import BridgeError, ContractBroken
 from bridge.joelclaw import SUBSYSTEM
 from bridge.joelclaw.adapter import Adapter
@@ -60,7 +60,7 @@ from bridge.joelclaw.wanted import check_joelclaw
 from bridge.journal.redis import RedisJournal
 from bridge.journal.redis_storage import RedisStorage
 from bridge.journal.server import UnsafeServer, check_server
-from bridge.journal.store import Journal, Storage
+from bridge.journal.store import OUTBOX_KINDS, Journal, Storage
 from bridge.link.arguments import BadArgument, PortArguments, parse_arguments
 from bridge.link.session import SessionLimits
 from bridge.link.transport import Transport
@@ -73,6 +73,7 @@ from bridge.runtimes.python import Handler, PythonRuntime
 from bridge.runtimes.runtime import Runtime
 from bridge.runtimes.typescript import TypeScriptRuntime
 from bridge.settings import BadSetting, Settings, parse
+from bridge.targets import Executor
 from bridge.telemetry import Telemetry, log_to
 from bridge.turns import Turns
 
@@ -179,6 +180,7 @@ class Worker:
                     "implementations": implemented,
                     "left_out": list(map(str, left_out)),
                     "storage": await _status_of(journal.storage),
+                    "effects": await _effects_of(journal, registry.names()),
                     "link": nodes.counts(),
                     "nodes": elixir.nodes(),
                     "builds": {"python": python.builds(), "typescript": typescript.builds()},
@@ -511,6 +513,17 @@ async def _status_of(storage: RedisStorage) -> JSON:
     except BridgeError as error:
         return error.response()
     return {**(asdict(found) if found else {}), "refused": storage.refused}
+
+
+async def _effects_of(journal: Journal, subsystems: list[str]) -> JSON:
+    try:
+        targets = {kind: await journal.target(kind) for kind in OUTBOX_KINDS}
+        return {
+            "away": {kind: state._asdict() for kind, state in targets.items() if state.since_ms},
+            "outbox": {name: asdict(await journal.tally(name)) for name in subsystems},
+        }
+    except BridgeError as error:
+        return error.response()
 
 
 if __name__ == "__main__":

@@ -135,7 +135,10 @@ class Settings:
         10_000, "time a claimed effect belongs to one worker", least=100
     )
     outbox_attempts: int = _setting(
-        8, "attempts before an effect goes to the dead letters", least=1
+        8,
+        "attempts before a timer's message, or an effect whose target is there and fails at it, "
+        "goes to the dead letters",
+        least=1,
     )
     done_ttl_ms: int = _setting(
         604_800_000, "how long a committed message's reply is kept for repeats", least=60_000

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +11,13 @@ import pytest
 
 from bridge.contracts.registry import Registry
 from bridge.dispatch import Dispatcher
-from bridge.effects import EffectFailed, Effects, Executor, backoff_ms
+from bridge.effects import Effects
 from bridge.journal.memory import MemoryJournal
 from bridge.journal.store import OutboxEntry
 from bridge.message import Message, RuntimeName, derived_id
 from bridge.runtimes.python import PythonRuntime
 from bridge.runtimes.runtime import Runtime
+from bridge.targets import EffectFailed, Executor, TargetAway, backoff_ms
 from bridge.telemetry import Telemetry
 from tests.deadline import until
 from tests.subsystems.counter.counter import handle as counter
@@ -27,9 +28,12 @@ LEASE_MS = 10_000
 
 
 class Inbox:
-    """Executes effects; `failure` says how one fails, None if it does not."""
+    """Executes effects; `failure` says how one fails, None if it does not, `away` that all do."""
 
-    def __init__(self) -> None:
+    def __init__(self, together: int = 1) -> None:
+        self.together = together
+        self.away: TargetAway | None = None
+        self.calls: list[list[str]] = []
         self.asked: list[str] = []
         self.taken: list[OutboxEntry] = []
         self.failure: Callable[[str], EffectFailed | None] = lambda id: None
@@ -38,12 +42,16 @@ class Inbox:
     def ids(self) -> list[str]:
         return [entry.id for entry in self.taken]
 
-    async def __call__(self, entry: OutboxEntry) -> None:
-        self.asked.append(entry.id)
-        failure = self.failure(entry.id)
-        if failure is not None:
-            raise failure
-        self.taken.append(entry)
+    async def __call__(self, entries: Sequence[OutboxEntry]) -> None:
+        self.calls.append([entry.id for entry in entries])
+        self.asked += self.calls[-1]
+        if self.away is not None:
+            raise self.away
+        for entry in entries:
+            failure = self.failure(entry.id)
+            if failure is not None:
+                raise failure
+        self.taken += entries
 
 
 NOT_NOW = EffectFailed("not now")
@@ -251,13 +259,13 @@ def test_a_redriven_effect_is_done() -> None:
 
 def test_what_nothing_executes_is_held_until_something_does() -> None:
     async def test(bench: Bench) -> None:
-        del bench.executors["inngest"]
+        target = bench.effects._targets.pop("inngest")
         await bench.send("a", "notify", {"count": 1})
         held: list[bool] = []
         while held != [True]:
             held = [entry.held for entry in await bench.waiting()]
             await asyncio.sleep(0)
-        bench.executors["inngest"] = bench.inbox
+        bench.effects._targets["inngest"] = target
         await bench.later(0)
         assert await bench.taken(1) == ["a/0"]
 
@@ -266,12 +274,12 @@ def test_what_nothing_executes_is_held_until_something_does() -> None:
 
 def test_an_executor_with_a_defect_is_counted_and_ends_nothing() -> None:
     async def test(bench: Bench) -> None:
-        async def broken(entry: OutboxEntry) -> None:
-            if entry.key == "k":
+        def unforeseen(id: str) -> EffectFailed | None:
+            if id == "a/0":
                 raise KeyError("unforeseen")
-            await bench.inbox(entry)
+            return None
 
-        bench.executors["inngest"] = broken
+        bench.inbox.failure = unforeseen
         await bench.send("a", "notify", {"count": 1}, key="k")
         await bench.failed(1)
         await bench.send("b", "notify", {"count": 1}, key="other")
@@ -329,5 +337,117 @@ def test_a_timer_whose_message_keeps_failing_goes_to_the_dead(how: str, attempts
         [letter] = await bench.journal.dead("counter")
         assert (letter.id, letter.what, letter.attempts) == ("m/0", "timer", attempts)
         assert await bench.journal.timers("counter") == []
+
+    run(test)
+
+
+# -- a target that is away -----------------------------------------------------------------------
+AWAY = TargetAway("nobody is there")
+
+
+@pytest.fixture
+def soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have who waits for a target look at the journal's clock more often."""
+    monkeypatch.setattr("bridge.targets.LOOK_S", 0.002)
+
+
+@pytest.mark.usefixtures("soon")
+def test_a_target_that_is_away_costs_one_attempt_however_many_wait_and_kills_none() -> None:
+    async def test(bench: Bench) -> None:
+        bench.inbox.away = AWAY
+        for n in range(300):
+            await bench.send(f"m{n}", "notify", {"count": 1, "unordered": True}, key=f"k{n % 7}")
+        await until(lambda: bench.count("target_away") == 1)
+        for attempt in range(1, 4 * ATTEMPTS):  # more than an effect has that fails
+            await bench.asked(attempt)
+            before = await bench.journal.target("inngest")
+            assert before.attempts <= attempt
+            assert 0 < before.wait_ms <= 10_000
+            await bench.later(before.wait_ms - 1)
+            await asyncio.sleep(0.02)
+            assert len(bench.inbox.calls) == attempt, "tried before its time"
+            await bench.later(1)
+        assert {len(call) for call in bench.inbox.calls} == {1}
+        tally = await bench.journal.tally("counter")
+        assert (tally.held + tally.waiting, tally.dead) == (300, 0)
+        assert tally.error == "nobody is there"
+        bench.inbox.away = None
+        await bench.later(10_000)
+        assert len(set(await bench.taken(300))) == 300
+        await until(lambda: bench.count("target_back") == 1)
+        assert (await bench.journal.target("inngest")).since_ms == 0
+
+    run(test)
+
+
+@pytest.mark.usefixtures("soon")
+def test_order_per_key_outlasts_an_outage() -> None:
+    async def test(bench: Bench) -> None:
+        bench.inbox.away = AWAY
+        expected: dict[str, list[str]] = {}
+        for n in range(60):
+            key = f"k{n % 5}"
+            await bench.send(f"m{n}", "notify", {"count": 2}, key=key)
+            expected.setdefault(key, []).extend((f"m{n}/0", f"m{n}/1"))
+        await until(lambda: bench.count("target_away") == 1)
+        bench.inbox.away = None
+        await bench.later(10_000)
+        await bench.taken(120)
+        found: dict[str, list[str]] = {}
+        for entry in bench.inbox.taken:
+            found.setdefault(entry.key, []).append(entry.id)
+        assert found == expected
+
+    run(test)
+
+
+def test_the_pause_a_target_asks_for_is_kept() -> None:
+    async def test(bench: Bench) -> None:
+        bench.inbox.away = TargetAway("429", retry_after_ms=120_000)
+        await bench.send("m", "notify", {"count": 1})
+        await until(lambda: bench.count("target_away") == 1)
+        assert (await bench.journal.target("inngest")).wait_ms == 120_000
+
+    run(test)
+
+
+def together(count: int, *effects: tuple[str, str]) -> Callable[[Bench], Awaitable[None]]:
+    """Return a test's beginning: effects of keys wait while the first call is under way."""
+
+    async def begin(bench: Bench) -> None:
+        bench.inbox.together = count
+        bench.effects._targets["inngest"]._size = count
+        target = bench.effects._targets["inngest"]
+        async with target._one:
+            for id, key in effects:
+                await bench.send(id, "notify", {"count": 1}, key=key)
+
+    return begin
+
+
+def test_what_waits_goes_in_one_call_and_a_refusal_is_found_for_the_one_effect() -> None:
+    async def test(bench: Bench) -> None:
+        ids = [(f"m{n}", f"k{n % 4}") for n in range(16)]
+        bench.inbox.failure = failing("m5/0", EffectFailed("not this one", final=True))
+        await together(100, *ids)(bench)
+        taken = await bench.taken(15)
+        assert sorted(taken) == sorted(f"{id}/0" for id, _ in ids if id != "m5")
+        for key in range(4):
+            order = [f"m{n}/0" for n in range(key, 16, 4) if n != 5]
+            assert [id for id in taken if id in order] == order
+        assert len(taken) == len(set(taken))
+        assert len(bench.inbox.calls) < 15
+        [letter] = await bench.journal.dead("counter")
+        assert (letter.id, letter.error, letter.attempts) == ("m5/0", "not this one", 1)
+
+    run(test)
+
+
+def test_behind_an_effect_that_fails_for_now_nothing_of_its_key_goes() -> None:
+    async def test(bench: Bench) -> None:
+        bench.inbox.failure = failing("m1/0")
+        await together(100, *((f"m{n}", f"k{n % 2}") for n in range(8)))(bench)
+        assert sorted(await bench.taken(4)) == ["m0/0", "m2/0", "m4/0", "m6/0"]
+        assert [entry.id for entry in await bench.waiting()] == [f"m{n}/0" for n in (1, 3, 5, 7)]
 
     run(test)

@@ -18,6 +18,7 @@ from redis.exceptions import RedisError
 from bridge.access import check_exposure
 from bridge.cli import storage
 from bridge.cli.command import Call, Commands, add_command, when
+from bridge.cli.effects import of_effects, read_pending
 from bridge.cli.findings import Finding, of_builds, of_intake
 from bridge.client import NotReached
 from bridge.contracts.implementations import LeftOut, of_settings
@@ -203,15 +204,16 @@ def _redis(url: str, settings: Settings) -> Iterator[Check]:
 
 
 def _storage(url: str) -> Iterator[Check]:
-    async def look() -> tuple[Storage | None, dict[str, list[str]]]:
+    async def look() -> tuple[Storage | None, dict[str, list[str]], list[Finding]]:
         journal = RedisJournal(url)
         try:
-            return await storage.look(journal)
+            found, unfinished = await storage.look(journal)
+            return found, unfinished, of_effects(await read_pending(journal))
         finally:
             await journal.close()
 
     try:
-        found, unfinished = asyncio.run(look())
+        found, unfinished, effects = asyncio.run(look())
     except BridgeError as error:
         yield Check("storage", "fail", error.message)
         return
@@ -219,6 +221,9 @@ def _storage(url: str) -> Iterator[Check]:
         yield Check("storage", "warn", text)
     if found is not None and not found.why:
         yield Check("storage", "ok", f"{found.id[:8]}, since {when(found.made_ms)}")
+    for finding in effects:
+        text = "; ".join(filter(None, [finding.found, finding.warning]))
+        yield Check(finding.what, "warn" if finding.warning else "ok", text)
 
 
 def _joelclaw(url: str) -> Iterator[Check]:

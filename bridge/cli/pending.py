@@ -16,7 +16,9 @@ from bridge.cli.command import (
     add_subsystem,
     say_error,
 )
+from bridge.cli.effects import why_held
 from bridge.journal.redis import RedisJournal
+from bridge.journal.store import TargetState
 from bridge.message import JSON
 
 Read = Callable[[RedisJournal, str, int], Awaitable[list[Any]]]
@@ -31,10 +33,6 @@ OUTBOX = {
     "attempts": "attempts",
     "held": "held",
     "error": "last error",
-}
-EXECUTED_WITH = {
-    "inngest": "BRIDGE_INNGEST_URL",
-    "system_event": "BRIDGE_JOELCLAW_REDIS_URL",
 }
 TIMERS = {
     "subsystem": "subsystem",
@@ -86,7 +84,7 @@ def _add_list(
     help: str,
     columns: dict[str, str],
     read: Read,
-    then: Callable[[list[dict[str, JSON]]], None] | None = None,
+    then: Callable[[Call, list[dict[str, JSON]]], None] | None = None,
 ) -> None:
     parser = add_command(commands, name, help, _lister(columns, read, then))
     add_subsystem(parser)
@@ -98,25 +96,30 @@ def _add_list(
 def _lister(
     columns: dict[str, str],
     read: Read,
-    then: Callable[[list[dict[str, JSON]]], None] | None = None,
+    then: Callable[[Call, list[dict[str, JSON]]], None] | None = None,
 ) -> Callable[[Call], int]:
     def run(call: Call) -> int:
         rows = asyncio.run(_read(call, read))
         call.show(columns, rows)
         if then is not None:
-            then(rows)
+            then(call, rows)
         return 0
 
     return run
 
 
-def say_why_held(rows: list[dict[str, JSON]]) -> None:
+def say_why_held(call: Call, rows: list[dict[str, JSON]]) -> None:
     """Say of each kind that is held what it waits for."""
-    for kind in sorted({row["kind"] for row in rows if row["held"]}):
-        if kind in EXECUTED_WITH:
-            say_error(f"{kind} is held until `bridge up` is started with {EXECUTED_WITH[kind]}")
-        else:
-            say_error(f"{kind} is held: nothing in this version carries it out")
+    kinds = sorted({row["kind"] for row in rows if row["held"]})
+    if not kinds:
+        return
+
+    async def targets() -> dict[str, TargetState]:
+        async with call.journal() as journal:
+            return {kind: await journal.target(kind) for kind in kinds}
+
+    for kind, state in asyncio.run(targets()).items():
+        say_error(why_held(kind, state))
 
 
 async def _read(call: Call, read: Read) -> list[dict[str, JSON]]:

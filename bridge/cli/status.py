@@ -9,6 +9,7 @@ from pathlib import Path
 
 from bridge.cli import storage
 from bridge.cli.command import Call, Commands, add_command, say_error, when
+from bridge.cli.effects import of_effects, read_pending
 from bridge.cli.findings import COLUMNS, Finding, of_builds, of_intake, of_outlet, outlet_in
 from bridge.cli.joelclaw import joelclaw_redis
 from bridge.errors import BridgeError
@@ -69,6 +70,7 @@ async def _storage(call: Call, run: RunFile) -> list[Finding]:
     try:
         report = await check_server(run.redis_url, unsafe=True)
         found, unfinished = await storage.look(journal)
+        effects = of_effects(await read_pending(journal))
     except (BridgeError, UnsafeServer) as error:
         return [Finding("storage", "does not serve", str(error))]
     finally:
@@ -77,7 +79,7 @@ async def _storage(call: Call, run: RunFile) -> list[Finding]:
     warnings = [*worth, *storage.warnings(found, unfinished)]
     what = f"{found.id[:8]} since {when(found.made_ms)}" if found is not None else "empty"
     text = f"{what}, Redis {report.version}, appendfsync {report.appendfsync}"
-    return [Finding("storage", text, "; ".join(warnings))]
+    return [Finding("storage", text, "; ".join(warnings)), *effects]
 
 
 async def _stored(call: Call, run: RunFile) -> list[Finding]:

@@ -176,6 +176,13 @@ class _Loading:
             for member in ("effects", "idempotency"):
                 if getattr(operation, member):
                     raise self.broken(f"{at}/{member}", "query", "a query changes nothing")
+        if "call" in operation.effects:
+            raise self.broken(
+                f"{at}/effects",
+                "call",
+                "nothing carries out `call` effects yet: everything behind one would wait for "
+                "ever on its key. Leave it out",
+            )
         if "emit" in operation.effects and not self.parsed.events:
             raise self.broken(f"{at}/effects", "events", "`emit` needs an event in /events")
         shape, where = self.request_shape(operation, f"{at}/request")

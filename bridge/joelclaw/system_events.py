@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from bridge.effects import EffectFailed, EffectWaits
 from bridge.joelclaw.push import Away, Owned, Pusher, Refused, envelope_id
 from bridge.joelclaw.sessions import refused_session
 from bridge.message import JSON
+from bridge.targets import EffectFailed, TargetAway
 
 if TYPE_CHECKING:
     from bridge.journal.store import OutboxEntry
@@ -19,7 +20,10 @@ class SystemEvents:
     def __init__(self, pusher: Pusher) -> None:
         self._pusher = pusher
 
-    async def __call__(self, entry: OutboxEntry) -> None:
+    together = 1
+
+    async def __call__(self, entries: Sequence[OutboxEntry]) -> None:
+        (entry,) = entries
         session = entry.effect["session"]
         if why := refused_session(session):
             raise EffectFailed(f"session {session!r}: {why}", final=True)
@@ -28,7 +32,7 @@ class SystemEvents:
         except Refused as error:
             raise EffectFailed(str(error), final=isinstance(error, Owned)) from None
         except Away as error:
-            raise EffectWaits(str(error)) from None
+            raise TargetAway(str(error)) from None
 
 
 def system_event_of(entry: OutboxEntry) -> dict[str, JSON]:

@@ -32,7 +32,7 @@ SCRATCH = "joelclaw:bridge:{probe}:"
 # others wait until every command was tried on the connection.
 UNTRIED = frozenset(
     (
-        *("call", "dead", "deliveries", "has_gap", "look", "outbox", "read", "timers"),
+        *("call", "dead", "deliveries", "has_gap", "look", "outbox", "read", "tally", "timers"),
         *("probe", "storage"),
     )
 )

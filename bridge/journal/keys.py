@@ -7,6 +7,11 @@ SUBSYSTEMS = f"{NAMESPACE}subsystems"
 STORAGE = f"{NAMESPACE}storage"
 
 
+def target_of(kind: str) -> str:
+    """Return where it is kept that effects of a kind cannot be sent now."""
+    return f"{NAMESPACE}{{target:{kind}}}"
+
+
 def prefix_of(subsystem: str) -> str:
     """Return what the keys of a subsystem begin with: its hash tag puts them in one slot."""
     return f"{NAMESPACE}{{{subsystem}}}:"

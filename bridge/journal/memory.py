@@ -25,6 +25,8 @@ from bridge.journal.store import (
     OutboxEntry,
     Route,
     Snapshot,
+    Tally,
+    TargetState,
     Timer,
 )
 from bridge.message import JSON, RuntimeName, Version
@@ -48,6 +50,19 @@ class _Lane:
 class _Timer:
     timer: Timer
     visible_ms: int
+
+
+@dataclass(slots=True)
+class _Target:
+    since_ms: int
+    pause_ms: float
+    attempts: int = 0
+    error: str = ""
+    next_ms: int = 0
+
+    def state(self, now_ms: int) -> TargetState:
+        wait_ms = max(0, self.next_ms - now_ms)
+        return TargetState(self.since_ms, self.attempts, self.error, wait_ms)
 
 
 @dataclass(slots=True)
@@ -95,6 +110,7 @@ class MemoryJournal:
         self._new_token = new_token
         self._numbers = itertools.count(1)
         self._subsystems: dict[str, _Subsystem] = {}
+        self._targets: dict[str, _Target] = {}
 
     # -- messages --------------------------------------------------------------------------
     async def read(
@@ -221,7 +237,12 @@ class MemoryJournal:
 
     # -- outbox ----------------------------------------------------------------------------
     async def claim(
-        self, subsystem: str, kinds: Sequence[str], count: int, lease_ms: int
+        self,
+        subsystem: str,
+        kinds: Sequence[str],
+        count: int,
+        lease_ms: int,
+        together: int = 1,
     ) -> list[OutboxEntry]:
         store, now, token = self._of(subsystem), self._clock(), self._new_token()
         claimed: list[OutboxEntry] = []
@@ -231,39 +252,97 @@ class MemoryJournal:
         for lane in sorted(store.lanes.values(), key=lambda lane: lane.due_ms):
             if lane.held or lane.due_ms > now or len(claimed) == count:
                 continue
-            head = lane.entries[0]
-            if head.kind not in kinds:
-                lane.held = head.kind
+            kind = lane.entries[0].kind
+            if kind not in kinds:
+                lane.held = kind
                 continue
             lane.due_ms = now + max(1, lease_ms)
-            lane.entries[0] = replace(head, token=token, due_ms=lane.due_ms)
-            claimed.append(lane.entries[0])
+            same = itertools.takewhile(lambda entry, kind=kind: entry.kind == kind, lane.entries)  # type: ignore[misc]
+            taken = [replace(entry, token=token, due_ms=lane.due_ms) for entry in same]
+            taken = taken[: min(together, count - len(claimed))]
+            lane.entries[: len(taken)] = taken
+            claimed += taken
         return claimed
 
-    async def complete(self, entry: OutboxEntry) -> bool:
+    async def complete(self, entry: OutboxEntry, count: int = 1) -> bool:
         store = self._of(entry.subsystem)
         if self._claimed(store, entry) is None:
             return False
-        self._release(store, entry.lane)
+        self._release(store, entry.lane, count)
         return True
 
     async def fail(
-        self, entry: OutboxEntry, error: str, retry_after_ms: int, max_attempts: int
+        self,
+        entry: OutboxEntry,
+        error: str,
+        retry_after_ms: int,
+        max_attempts: int,
+        done: int = 0,
     ) -> Literal["retried", "dead", "lost"]:
         store = self._of(entry.subsystem)
-        head = self._claimed(store, entry)
+        head = self._after(store, entry, done)
         if head is None:
             return "lost"
         attempts = head.attempts + 1
         if attempts >= max_attempts:
             letter = records.dead_effect(head, error, attempts, self._clock())
             store.dead[letter.id] = _Buried(letter, head, None)
-            self._release(store, entry.lane)
+            self._release(store, entry.lane, 1)
             return "dead"
         lane = store.lanes[entry.lane]
         lane.due_ms = self._clock() + retry_after_ms
         lane.entries[0] = replace(head, token="", attempts=attempts, error=error)
         return "retried"
+
+    async def hold(self, entry: OutboxEntry, error: str, done: int = 0) -> bool:
+        store = self._of(entry.subsystem)
+        head = self._after(store, entry, done)
+        if head is None:
+            return False
+        store.lanes[entry.lane].held = head.kind
+        store.lanes[entry.lane].entries[0] = replace(head, token="", error=error)
+        return True
+
+    async def target(self, kind: str) -> TargetState:
+        target = self._targets.get(kind)
+        return target.state(self._clock()) if target else TargetState()
+
+    async def target_away(
+        self, kind: str, error: str, pause_ms: int, longest_ms: int, retry_after_ms: int = 0
+    ) -> TargetState:
+        now = self._clock()
+        target = self._targets.setdefault(kind, _Target(now, pause_ms / 2))
+        target.attempts, target.error = target.attempts + 1, error
+        target.pause_ms = min(target.pause_ms * 2, longest_ms)
+        target.next_ms = now + int(max(target.pause_ms, retry_after_ms))
+        return target.state(now)
+
+    async def probe_target(self, kind: str) -> TargetState:
+        target, now = self._targets.get(kind), self._clock()
+        if target is None:
+            return TargetState()
+        granted = target.next_ms <= now
+        if granted:
+            target.next_ms = now + int(target.pause_ms)
+        return target.state(now)._replace(granted=granted)
+
+    async def target_back(self, kind: str) -> None:
+        self._targets.pop(kind, None)
+
+    async def tally(self, subsystem: str) -> Tally:
+        store = self._of(subsystem)
+        lanes = [
+            (bool(lane.held), entry) for lane in store.lanes.values() for entry in lane.entries
+        ]
+        letters = await self.dead(subsystem, len(store.dead))
+        return Tally(
+            held=sum(held for held, _ in lanes),
+            waiting=sum(not held for held, _ in lanes),
+            oldest_ms=min((entry.committed_ms for _, entry in lanes), default=0),
+            error=next((entry.error for _, entry in lanes if entry.error), ""),
+            dead=len(letters),
+            dead_error=letters[-1].error if letters else "",
+        )
 
     async def outbox(self, subsystem: str, limit: int = 100) -> list[OutboxEntry]:
         lanes = self._of(subsystem).lanes.items()
@@ -404,9 +483,19 @@ class MemoryJournal:
         lane = store.lanes.get(entry.lane)
         return lane.entries[0] if lane and lane.entries[0].token == entry.token != "" else None
 
-    def _release(self, store: _Subsystem, name: str) -> None:
+    def _after(self, store: _Subsystem, entry: OutboxEntry, done: int) -> OutboxEntry | None:
+        """Take the executed ones off a claimed lane; return its head then, None if not ours."""
+        head = self._claimed(store, entry)
+        if head is None:
+            return None
+        lane = store.lanes[entry.lane]
+        del lane.entries[:done]
+        return lane.entries[0]
+
+    def _release(self, store: _Subsystem, name: str, count: int) -> None:
         lane = store.lanes[name]
-        del lane.entries[0]
+        del lane.entries[:count]
+        lane.entries[:] = [replace(entry, token="") for entry in lane.entries]
         lane.due_ms = self._clock()
         if not lane.entries:
             del store.lanes[name]

@@ -14,7 +14,7 @@ from bridge.errors import BridgeError
 from bridge.journal import records
 from bridge.journal.client import Client
 from bridge.journal.connection import NotSent, Part, Rejected, Unanswered
-from bridge.journal.keys import SUBSYSTEMS, prefix_of
+from bridge.journal.keys import SUBSYSTEMS, prefix_of, target_of
 from bridge.journal.mending import mend
 from bridge.journal.positions import in_stream, is_position, named, order, trim_refused
 from bridge.journal.reads import Raw, Reads, Wanted
@@ -33,6 +33,8 @@ from bridge.journal.store import (
     Route,
     Snapshot,
     Storage,
+    Tally,
+    TargetState,
     Timer,
 )
 from bridge.journal.wire import (
@@ -41,6 +43,7 @@ from bridge.journal.wire import (
     read_committed,
     read_dead,
     read_route,
+    read_target,
     read_timers,
 )
 from bridge.message import JSON, RuntimeName, Version
@@ -51,6 +54,7 @@ FIRST_PAUSE_S = 0.01  # before a commit without answer is repeated; doubles up t
 LONGEST_PAUSE_S = 0.5
 SCAN_COUNT = 1000
 NO_GAP, GONE = 0, 2  # what has_gap.lua answers
+CLAIM_BYTES = 262_144  # of effects leased at once; a larger one is leased alone
 
 
 def new_token() -> str:
@@ -214,10 +218,20 @@ class RedisJournal:
 
     # -- outbox ----------------------------------------------------------------------------
     async def claim(
-        self, subsystem: str, kinds: Sequence[str], count: int, lease_ms: int
+        self,
+        subsystem: str,
+        kinds: Sequence[str],
+        count: int,
+        lease_ms: int,
+        together: int = 1,
     ) -> list[OutboxEntry]:
         token = self._new_token()
-        answer = await self._run("claim", prefix_of(subsystem), token, count, lease_ms, *kinds)
+        answer = await self._run(
+            "claim",
+            prefix_of(subsystem),
+            *(token, count, together, CLAIM_BYTES, lease_ms),
+            *kinds,
+        )
         return [
             records.read_outbox(
                 subsystem,
@@ -231,19 +245,75 @@ class RedisJournal:
             for lane, due_ms, attempts, error, record in groups(answer, 5)
         ]
 
-    async def complete(self, entry: OutboxEntry) -> bool:
+    async def complete(self, entry: OutboxEntry, count: int = 1) -> bool:
         prefix = prefix_of(entry.subsystem)
-        return bool((await self._run("complete", prefix, entry.lane, entry.token))[0])
+        return bool((await self._run("complete", prefix, entry.lane, entry.token, count))[0])
 
     async def fail(
-        self, entry: OutboxEntry, error: str, retry_after_ms: int, max_attempts: int
+        self,
+        entry: OutboxEntry,
+        error: str,
+        retry_after_ms: int,
+        max_attempts: int,
+        done: int = 0,
     ) -> Verdict:
+        verdict = await self._fail(entry, error, retry_after_ms, max_attempts, done, "")
+        return cast(Verdict, verdict)
+
+    async def hold(self, entry: OutboxEntry, error: str, done: int = 0) -> bool:
+        return await self._fail(entry, error, 0, 0, done, entry.kind) == "held"
+
+    async def _fail(self, entry: OutboxEntry, *arguments: Part) -> str:
         answer = await self._run(
-            "fail",
-            prefix_of(entry.subsystem),
-            *(entry.lane, entry.token, entry.id, error, retry_after_ms, max_attempts),
+            "fail", prefix_of(entry.subsystem), entry.lane, entry.token, entry.id, *arguments
         )
-        return cast(Verdict, answer[0].decode())
+        return str(answer[0].decode())
+
+    async def target(self, kind: str) -> TargetState:
+        return read_target(await self._run("target", target_of(kind), "look"))
+
+    async def target_away(
+        self, kind: str, error: str, pause_ms: int, longest_ms: int, retry_after_ms: int = 0
+    ) -> TargetState:
+        answer = await self._run(
+            "target", target_of(kind), "away", error, pause_ms, longest_ms, retry_after_ms
+        )
+        return read_target(answer)
+
+    async def probe_target(self, kind: str) -> TargetState:
+        return read_target(await self._run("target", target_of(kind), "probe"))
+
+    async def target_back(self, kind: str) -> None:
+        await self._run("target", target_of(kind), "back")
+
+    async def tally(self, subsystem: str) -> Tally:
+        waiting, *held = [
+            await self._tally(subsystem, name)
+            for name in ("ready", *(f"held:{kind}" for kind in OUTBOX_KINDS))
+        ]
+        dead, dead_error, *_ = await self._run("dead", prefix_of(subsystem), 0)
+        every = [waiting, *held]
+        return Tally(
+            held=sum(effects for effects, _, _ in held),
+            waiting=waiting[0],
+            oldest_ms=min((oldest for _, oldest, _ in every if oldest), default=0),
+            error=next((error for _, _, error in every if error), ""),
+            dead=int(dead),
+            dead_error=dead_error.decode(),
+        )
+
+    async def _tally(self, subsystem: str, what: str) -> tuple[int, int, str]:
+        effects, oldest_ms, error, cursor = 0, 0, "", b"0"
+        while True:
+            cursor, _, count, oldest, one = await self._run(
+                "tally", prefix_of(subsystem), what, cursor
+            )
+            effects += int(count)
+            error = one.decode() or error
+            if oldest:
+                oldest_ms = min(int(oldest), oldest_ms or int(oldest))
+            if cursor == b"0":
+                return effects, oldest_ms, error
 
     async def outbox(self, subsystem: str, limit: int = 100) -> list[OutboxEntry]:
         answer = await self._run("outbox", prefix_of(subsystem), limit, *OUTBOX_KINDS)
@@ -284,10 +354,15 @@ class RedisJournal:
     async def timers(self, subsystem: str, limit: int = 100) -> list[Timer]:
         return read_timers(subsystem, await self._run("timers", prefix_of(subsystem), limit))
 
+    async def now_ms(self) -> int:
+        """Return Redis's time."""
+        seconds, microseconds = await self._call("", "TIME")
+        return int(seconds) * 1000 + int(microseconds) // 1000
+
     # -- dead letters ----------------------------------------------------------------------
     async def dead(self, subsystem: str, limit: int = 100) -> list[Dead]:
         answer = await self._run("dead", prefix_of(subsystem), limit)
-        return [read_dead(subsystem, *letter) for letter in groups(answer, 7)]
+        return [read_dead(subsystem, *letter) for letter in groups(answer[2:], 7)]
 
     async def redrive(self, subsystem: str, dead_id: str) -> bool:
         return bool((await self._run("redrive", prefix_of(subsystem), dead_id))[0])

@@ -143,6 +143,28 @@ class OutboxEntry:
     runtime: str = ""  # which committed it; "" for effects committed before this was kept
 
 
+class TargetState(NamedTuple):
+    """What all workers know of where effects of a kind go. `since_ms` 0: it is not away."""
+
+    since_ms: int = 0
+    attempts: int = 0
+    error: str = ""
+    wait_ms: int = 0  # until the next attempt
+    granted: bool = False  # that attempt is the caller's
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """Effects that wait and those that are dead; `oldest_ms` is 0 where there is none."""
+
+    held: int = 0  # nobody can execute them, or what they go to is away
+    waiting: int = 0
+    oldest_ms: int = 0
+    error: str = ""  # the last of one of them
+    dead: int = 0
+    dead_error: str = ""  # of the last
+
+
 @dataclass(frozen=True, slots=True)
 class Delivery:
     """An emitted event that waits for the outlet's receiver; `event.position` names it.
@@ -303,19 +325,59 @@ class Journal(Protocol):
 
     # -- outbox ----------------------------------------------------------------------------
     async def claim(
-        self, subsystem: str, kinds: Sequence[str], count: int, lease_ms: int
+        self,
+        subsystem: str,
+        kinds: Sequence[str],
+        count: int,
+        lease_ms: int,
+        together: int = 1,
     ) -> list[OutboxEntry]:
-        """Lease the heads of due lanes whose kind is in `kinds`; hold lanes of other kinds."""
+        """Lease up to `count` effects from the heads of due lanes, up to `together` of a lane,
+        in its order and of one kind; hold lanes of kinds that are not in `kinds`.
+        """
         ...
 
-    async def complete(self, entry: OutboxEntry) -> bool:
-        """Remove an executed effect; False if the claim is no longer ours."""
+    async def complete(self, entry: OutboxEntry, count: int = 1) -> bool:
+        """Remove the first `count` effects of a claimed lane; False if it is no longer ours."""
         ...
 
     async def fail(
-        self, entry: OutboxEntry, error: str, retry_after_ms: int, max_attempts: int
+        self,
+        entry: OutboxEntry,
+        error: str,
+        retry_after_ms: int,
+        max_attempts: int,
+        done: int = 0,
     ) -> Literal["retried", "dead", "lost"]:
-        """Put it back for later, or bury it and release the next; `lost` if not ours."""
+        """Remove the `done` effects before it, then put it back for later, or bury it and
+        release the next; `lost` if not ours.
+        """
+        ...
+
+    async def hold(self, entry: OutboxEntry, error: str, done: int = 0) -> bool:
+        """Remove the `done` effects before it, then hold it until its kind is claimed again:
+        no attempt of its own. False if not ours.
+        """
+        ...
+
+    async def target(self, kind: str) -> TargetState:
+        """Return what is known of where effects of this kind go."""
+        ...
+
+    async def target_away(
+        self, kind: str, error: str, pause_ms: int, longest_ms: int, retry_after_ms: int = 0
+    ) -> TargetState:
+        """Tell all workers that an attempt failed; the pause doubles with each, up to longest."""
+        ...
+
+    async def probe_target(self, kind: str) -> TargetState:
+        """Ask for the one attempt that all workers have together."""
+        ...
+
+    async def target_back(self, kind: str) -> None: ...
+
+    async def tally(self, subsystem: str) -> Tally:
+        """Count the effects that wait; it takes a while where there are many."""
         ...
 
     async def outbox(self, subsystem: str, limit: int = 100) -> list[OutboxEntry]: ...

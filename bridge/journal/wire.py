@@ -8,7 +8,7 @@ from typing import Any
 from bridge.canonical import canonical
 from bridge.journal import records
 from bridge.journal.connection import Part
-from bridge.journal.store import Commit, Committed, Dead, Route, Storage, Timer
+from bridge.journal.store import Commit, Committed, Dead, Route, Storage, TargetState, Timer
 from bridge.message import Version
 
 
@@ -76,6 +76,13 @@ def read_route(subsystem: str, fields: Sequence[Any]) -> Route | None:
 def read_storage(answer: Sequence[bytes]) -> Storage | None:
     id, made_ms, before, why, changed_ms = (part.decode() for part in answer)
     return Storage(id, int(made_ms), before, why, int(changed_ms or 0)) if id else None
+
+
+def read_target(answer: Sequence[Any]) -> TargetState:
+    since_ms, attempts, error, wait_ms, granted = answer
+    return TargetState(
+        int(since_ms or 0), int(attempts), error.decode(), int(wait_ms), bool(granted)
+    )
 
 
 def read_committed(commit: Commit, answer: list[Any]) -> Committed:

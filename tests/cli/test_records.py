@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from bridge.cli.pending import say_why_held
+from bridge.cli.effects import why_held
 from bridge.contracts.files import BUILT_IN
 from bridge.contracts.registry import Registry
+from bridge.journal.store import TargetState
 from tests.cli.conftest import Cli
 from tests.running import SUBSYSTEMS
 
@@ -126,12 +127,13 @@ def test_effects_nobody_can_execute_wait_in_the_outbox(cli: Cli) -> None:
     assert cli("outbox", "counter").err == why
 
 
-def test_why_an_effect_is_held_is_said_once_for_each_kind(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    say_why_held([{"kind": "call", "held": True}, {"kind": "inngest", "held": False}])
-    assert capsys.readouterr().err == (
-        "bridge: call is held: nothing in this version carries it out\n"
+def test_why_an_effect_is_held_is_said() -> None:
+    away = TargetState(since_ms=1_795_380_404_972, attempts=3, error="refused", wait_ms=4000)
+    assert why_held("system_event", TargetState()) == (
+        "system_event is held until `bridge up` is started with BRIDGE_JOELCLAW_REDIS_URL"
+    )
+    assert why_held("inngest", away) == (
+        "inngest: not reached since 2026-11-22 20:46:44.972, 3 attempts, the next in 4 s: refused"
     )
 
 

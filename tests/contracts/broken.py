@@ -23,7 +23,7 @@ SOUND: dict[str, Any] = {
             "summary": "Set it.",
             "request": {"$ref": "#/$defs/Set"},
             "reply": {"$ref": "#/$defs/State"},
-            "effects": ["emit", "schedule", "cancel", "call", "inngest"],
+            "effects": ["emit", "schedule", "cancel", "inngest"],
             "errors": ["no"],
             "idempotency": "/token",
         },

@@ -126,14 +126,6 @@ def test_the_idempotency_value_is_what_the_pointer_names(contract: Contract) -> 
 
 EMIT = {"effect": "emit", "type": "was.set", "payload": {"n": 1}}
 SCHEDULE = {"effect": "schedule", "id": "t", "at_ms": 5, "operation": "timed", "request": {}}
-CALL = {
-    "effect": "call",
-    "to": "llm",
-    "operation": "ask",
-    "request": {},
-    "then": "timed",
-    "timeout_ms": 5000,
-}
 INNGEST = {"effect": "inngest", "name": "a/b", "data": {}, "id": "i", "unordered": True}
 
 
@@ -150,7 +142,6 @@ def test_a_good_outcome_comes_back_normalised_with_effects_in_order(contract: Co
         EMIT,
         SCHEDULE,
         {"effect": "cancel", "id": "t"},
-        CALL,
         INNGEST,
     ]
     given = Outcome({"n": 1.0}, deepcopy(effects), {"n": 2.0})
@@ -216,8 +207,6 @@ def test_an_outcome_off_the_contract_is_the_runtimes_fault(
         ({**SCHEDULE, "operation": "nothing"}, "/0/operation", "enum"),
         ({**SCHEDULE, "operation": "get"}, "/0/operation", "enum"),
         ({**SCHEDULE, "request": {"n": 101}}, "/0/request/n", "maximum"),
-        ({**CALL, "then": "nothing"}, "/0/then", "enum"),
-        ({**CALL, "timeout_ms": 0}, "/0/timeout_ms", "minimum"),
         ({**INNGEST, "data": []}, "/0/data", "type"),
         ({**INNGEST, "id": ""}, "/0/id", "minLength"),
     ],

@@ -197,6 +197,7 @@ def test_a_file_that_is_not_strict_json_is_refused(tmp_path: Path, text: str, ru
             "additionalProperties",
         ),
         ("/events", {}, "/operations/set/effects", "events"),
+        ("/operations/set/effects", ["emit", "call"], "/operations/set/effects", "call"),
     ],
 )
 def test_a_broken_contract_stops_the_start_with_file_pointer_and_rule(

@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from tests.journal.case import SHORT_MS, SUBSYSTEM, JournalCase, ids, inngest, system_event
+from bridge.journal.store import Tally, TargetState
+from tests.journal.case import (
+    KINDS,
+    LEASE_MS,
+    SHORT_MS,
+    SUBSYSTEM,
+    JournalCase,
+    ids,
+    inngest,
+    system_event,
+)
 
 
 class OutboxSuite(JournalCase):
@@ -191,3 +201,75 @@ class OutboxSuite(JournalCase):
         assert len(await self.journal.outbox(SUBSYSTEM)) == 10
         assert ids(await self.journal.outbox(SUBSYSTEM, limit=3)) == ["m1/0", "m1/1", "m1/2"]
         assert ids(await self.journal.outbox(SUBSYSTEM, limit=6))[5:] == ["m2/0"]
+
+    # -- several of a lane -----------------------------------------------------------------
+    async def test_a_lane_gives_several_of_one_kind_in_order_up_to_the_count(self) -> None:
+        await self.put("m1", inngest("a"), inngest("b"), system_event(), inngest("c"))
+        await self.put("m2", inngest("d"), key="other")
+        claimed = await self.journal.claim(SUBSYSTEM, KINDS, 10, LEASE_MS, together=10)
+        assert ids(claimed) == ["m1/0", "m1/1", "m2/0"]
+        assert claimed[0].token == claimed[1].token
+        assert await self.journal.complete(claimed[0], 2)
+        again = await self.journal.claim(SUBSYSTEM, KINDS, 10, LEASE_MS, together=10)
+        assert ids(again) == ["m1/2"]
+
+    async def test_what_was_executed_before_one_that_failed_is_gone(self) -> None:
+        await self.put("m1", *(inngest(f"n{n}") for n in range(4)))
+        for attempts, expected in ((3, "retried"), (1, "dead")):
+            entries = await self.journal.claim(SUBSYSTEM, KINDS, 10, LEASE_MS, together=10)
+            assert await self.journal.fail(entries[1], "no", 0, attempts, 1) == expected
+        assert ids(await self.journal.outbox(SUBSYSTEM)) == ["m1/3"]
+        assert ids(await self.journal.dead(SUBSYSTEM)) == ["m1/2"]
+        (last,) = await self.claim()
+        assert (last.id, last.attempts, last.error) == ("m1/3", 0, "")
+
+    async def test_an_effect_is_held_until_its_kind_is_claimed_and_that_is_no_attempt(
+        self,
+    ) -> None:
+        await self.put("m1", inngest("a"), inngest("b"))
+        entries = await self.journal.claim(SUBSYSTEM, KINDS, 10, LEASE_MS, together=10)
+        assert await self.journal.hold(entries[1], "nobody is there", 1)
+        assert not await self.journal.hold(entries[1], "nobody is there", 1)
+        (held,) = await self.journal.outbox(SUBSYSTEM)
+        assert (held.id, held.held, held.error) == ("m1/1", True, "nobody is there")
+        assert await self.claim("system_event") == []
+        (again,) = await self.claim("inngest")
+        assert (again.id, again.attempts, again.error) == ("m1/1", 0, "nobody is there")
+
+    # -- where they go ---------------------------------------------------------------------
+    async def test_a_target_is_away_with_a_pause_that_doubles_until_it_is_back(self) -> None:
+        assert await self.journal.target("inngest") == TargetState()
+        for n, wait_ms in enumerate((1000, 2000, 4000, 5000, 5000), 1):
+            state = await self.journal.target_away("inngest", f"no {n}", 1000, 5000)
+            assert (state.attempts, state.error, state.wait_ms) == (n, f"no {n}", wait_ms)
+        state = await self.journal.target_away("inngest", "429", 1000, 5000, 60_000)
+        assert state.wait_ms == 60_000
+        assert (await self.journal.target("inngest")).attempts == 6
+        assert await self.journal.target("system_event") == TargetState()
+        await self.journal.target_back("inngest")
+        assert await self.journal.target("inngest") == TargetState()
+
+    async def test_of_all_workers_one_makes_the_attempt_that_is_due(self) -> None:
+        assert not (await self.journal.probe_target("inngest")).granted
+        await self.journal.target_away("inngest", "no", SHORT_MS, SHORT_MS)
+        assert not (await self.journal.probe_target("inngest")).granted
+        await self.pass_time(SHORT_MS)
+        assert (await self.journal.probe_target("inngest")).granted
+        assert not (await self.journal.probe_target("inngest")).granted
+
+    async def test_effects_are_counted(self) -> None:
+        assert await self.journal.tally(SUBSYSTEM) == Tally()
+        await self.put("m1", inngest("a"), inngest("b"), now_ms=7000)
+        await self.put("m2", system_event(), system_event(), system_event(), key="other")
+        await self.claim("inngest")
+        tally = await self.journal.tally(SUBSYSTEM)
+        assert (tally.held, tally.waiting, tally.oldest_ms) == (3, 2, 7000)
+        assert (tally.dead, tally.dead_error) == (0, "")
+
+    async def test_dead_effects_are_counted_with_the_last_error(self) -> None:
+        for n in range(3):
+            await self.put(f"m{n}", inngest(), key=f"k{n}")
+            (entry,) = await self.claim()
+            await self.journal.fail(entry, f"no {n}", 0, 1)
+            await self.pass_time(2)
+        assert await self.journal.tally(SUBSYSTEM) == Tally(dead=3, dead_error="no 2")

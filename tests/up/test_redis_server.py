@@ -261,7 +261,7 @@ def test_a_server_that_loads_its_data_is_waited_for_and_shown(
         starting = asyncio.create_task(second.start())
         await until(lambda: second.port != 0 and bool(said), "it says that it loads")
         settings = Settings(redis_url=f"redis://127.0.0.1:{second.port}/0")
-        monkeypatch.setattr("bridge.up.redis_server.CONFIGURED_TIMEOUT_S", 0.1)
+        monkeypatch.setattr("bridge.up.redis_server.CONFIGURED_TIMEOUT_S", 2.0)
         assert await check_configured(settings, said.append) == ""
         await starting
         assert second.child is not None

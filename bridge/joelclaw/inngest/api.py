@@ -8,25 +8,28 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import quote
 
 import httpx
 import orjson
 
-from bridge.effects import EffectFailed
 from bridge.joelclaw.inngest.routes import check_url
+from bridge.targets import EffectFailed, TargetAway
 
 if TYPE_CHECKING:
     from bridge.journal.store import OutboxEntry
+    from bridge.message import JSON
 
 TIMEOUT_S = 5.0  # from the connection to the last byte of the answer
 DEFAULT_KEY = "local"  # no secret: what BRIDGE_INNGEST_EVENT_KEY is unless set
 EXCERPT = 200
-# Of the client errors those that may pass by themselves; a 404 may be a proxy's that is up
-# before its server. All others meet the same event again.
-PASSING_4XX = frozenset({404, 408, 425, 429})
+TOGETHER = 100  # events in one request
+# Client errors that are about the events. All others may pass: a 404 may be a proxy's that is up
+# before its server, a 401 is about the key.
+ABOUT_THE_EVENTS = frozenset({400, 409, 413, 415, 422})
 
 Headers = list[tuple[bytes, bytes]]
 
@@ -123,30 +126,49 @@ class EventApi:
 
 
 class Inngest:
-    """Send `inngest` effects: `{name, data, id, ts}` each.
+    """Send `inngest` effects: `{name, data, id, ts}` each, one alone, several as an array.
 
     `id` makes Inngest drop a repeat within its deduplication window, `ts` is the commit's time.
     """
 
+    together = TOGETHER
+
     def __init__(self, api: EventApi) -> None:
         self._api = api
 
-    async def __call__(self, entry: OutboxEntry) -> None:
-        effect = entry.effect
-        event = {
-            "name": effect["name"],
-            "data": effect["data"],
-            "id": effect["id"],
-            "ts": entry.committed_ms,
-        }
+    async def __call__(self, entries: Sequence[OutboxEntry]) -> None:
+        events = [_event_of(entry) for entry in entries]
+        body = orjson.dumps(events if len(events) > 1 else events[0])
         try:
-            answer = await self._api.send(
-                orjson.dumps(event), [(b"content-type", b"application/json")]
-            )
+            answer = await self._api.send(body, [(b"content-type", b"application/json")])
         except Unanswered as error:
-            raise EffectFailed(str(error)) from None
+            raise TargetAway(str(error)) from None
         try:
-            self._api.ids(answer, 1)
+            self._api.ids(answer, len(events))
         except NotAccepted as error:
-            final = 400 <= answer.status < 500 and answer.status not in PASSING_4XX
-            raise EffectFailed(str(error), final=final) from None
+            if answer.status in ABOUT_THE_EVENTS:
+                raise EffectFailed(str(error), final=True) from None
+            raise TargetAway(str(error), retry_after_ms=_retry_after_ms(answer)) from None
+
+
+def _event_of(entry: OutboxEntry) -> dict[str, JSON]:
+    effect = entry.effect
+    return {
+        "name": effect["name"],
+        "data": effect["data"],
+        "id": effect["id"],
+        "ts": entry.committed_ms,
+    }
+
+
+def _retry_after_ms(answer: Answer) -> int:
+    """Read Retry-After (RFC 9110, 10.2.3): seconds, or a date beside the answer's own."""
+    headers = {name.lower(): value.decode("latin-1") for name, value in answer.headers}
+    wish = headers.get(b"retry-after", "").strip()
+    if wish.isascii() and wish.isdecimal():
+        return int(wish[:9]) * 1000
+    try:
+        until, now = parsedate_to_datetime(wish), parsedate_to_datetime(headers[b"date"])
+        return max(0, int((until - now).total_seconds() * 1000))
+    except (KeyError, TypeError, ValueError):
+        return 0

@@ -1,5 +1,8 @@
--- ARGV: tag, limit. answer: for each dead letter id, what, lane, record, error, attempts, died_ms
-local out = answer()
+-- ARGV: tag, limit. answer: how many there are, the last one's error, then for each dead letter
+-- id, what, lane, record, error, attempts, died_ms
+local last = redis.call('ZRANGE', P .. 'dead', -1, -1)[1]
+local out = answer(redis.call('ZCARD', P .. 'dead'),
+  last and redis.call('HGET', P .. 'dead:' .. last, 'error') or '')
 for _, id in ipairs(redis.call('ZRANGE', P .. 'dead', 0, ARGV[2] - 1)) do
   local letter = redis.call('HMGET', P .. 'dead:' .. id, 'what', 'lane', 'record', 'error',
     'attempts', 'died_ms')

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from bridge.effects import EffectFailed
 from bridge.joelclaw.inngest.api import EventApi, Inngest
 from bridge.journal.store import OutboxEntry
+from bridge.targets import EffectFailed, TargetAway
 from tests.deadline import DEADLINE_S
 from tests.joelclaw.inngest.inngest_server import CUT, HANG, InngestServer, always, response
 from tests.redis_server import free_port
@@ -43,16 +44,20 @@ def run(test: Callable[[InngestServer, Inngest], Awaitable[None]], url: str = ""
     asyncio.run(main())
 
 
-async def failed(inngest: Inngest) -> EffectFailed:
-    with pytest.raises(EffectFailed) as error:
-        await inngest(ENTRY)
-    assert "s3cret" not in str(error.value)
-    return error.value
+async def failed(inngest: Inngest) -> EffectFailed | TargetAway:
+    try:
+        await inngest([ENTRY])
+    except (EffectFailed, TargetAway) as error:
+        text = str(error)
+        if "s3cret" in text:
+            pytest.fail(text)
+        return error
+    pytest.fail("it was taken")
 
 
 def test_an_effect_is_one_event_with_its_id_and_the_time_of_its_commit() -> None:
     async def test(server: InngestServer, inngest: Inngest) -> None:
-        await inngest(ENTRY)
+        await inngest([ENTRY])
         [request] = server.requests
         assert (request.method, request.target) == ("POST", f"/e/{QUOTED}")
         assert request.headers["content-type"] == "application/json"
@@ -77,33 +82,35 @@ def test_an_effect_is_one_event_with_its_id_and_the_time_of_its_commit() -> None
         (201, {"ids": ["a"], "status": 200}),
         (301, {}),
         (500, {"ids": ["a"], "status": 200}),
+        (401, {}),
+        (403, {}),
         (404, "404 page not found"),
+        (405, {}),
         (408, {}),
         (425, {}),
         (429, {}),
         (503, {}),
     ],
 )
-def test_anything_but_one_id_and_status_200_is_a_failure_that_is_tried_again(
-    status: int, body: Any
-) -> None:
+def test_anything_but_one_id_and_status_200_is_waited_out(status: int, body: Any) -> None:
     async def test(server: InngestServer, inngest: Inngest) -> None:
         server.answer = always(response(status, body))
         error = await failed(inngest)
         assert 'expected 200 {"ids": [1 of them], "status": 200}, got ' in str(error)
         assert f"got {status} " in str(error)
-        assert error.final is False
+        assert isinstance(error, TargetAway)
 
     run(test)
 
 
-@pytest.mark.parametrize("status", [400, 401, 403, 405, 413, 422])
+@pytest.mark.parametrize("status", [400, 413, 422])
 def test_what_inngest_will_never_take_is_final(status: int) -> None:
     async def test(server: InngestServer, inngest: Inngest) -> None:
         body = {"status": status, "message": "", "error": f"not with {KEY} and not at {QUOTED}"}
         server.answer = always(response(status, body))
         error = await failed(inngest)
-        assert error.final is True
+        assert isinstance(error, EffectFailed)
+        assert error.final
         assert '"not with *** and not at ***"' in str(error)
 
     run(test)
@@ -122,7 +129,7 @@ def test_a_connection_that_ends_without_an_answer_is_tried_again() -> None:
         server.answer = always(CUT)
         error = await failed(inngest)
         assert "RemoteProtocolError" in str(error)
-        assert error.final is False
+        assert isinstance(error, TargetAway)
 
     run(test)
 
@@ -136,7 +143,7 @@ def test_an_inngest_that_hangs_is_given_up_and_tried_again(
         server.answer = always(HANG)
         error = await failed(inngest)
         assert str(error).endswith(": no answer within 0.05 s")
-        assert error.final is False
+        assert isinstance(error, TargetAway)
 
     run(test)
 
@@ -147,6 +154,48 @@ def test_an_inngest_that_is_away_is_tried_again() -> None:
     async def test(server: InngestServer, inngest: Inngest) -> None:
         error = await failed(inngest)
         assert str(error).startswith(url.replace("someone:passw0rd@", "")[:-1] + ": ConnectError")
-        assert error.final is False
+        assert isinstance(error, TargetAway)
 
     run(test, url)
+
+
+def test_several_effects_are_one_array_in_order_and_need_an_id_each() -> None:
+    async def test(server: InngestServer, inngest: Inngest) -> None:
+        entries = [replace(ENTRY, effect={**ENTRY.effect, "id": str(n)}) for n in range(3)]
+        await inngest(entries)
+        [request] = server.requests
+        assert request.body.startswith(b"[")
+        assert [event["id"] for event in request.events] == ["0", "1", "2"]
+        server.answer = always(response(200, {"ids": ["a", "b"], "status": 200}))
+        with pytest.raises(TargetAway, match="3 of them"):
+            await inngest(entries)
+
+    run(test)
+
+
+@pytest.mark.parametrize(
+    ("headers", "wait_ms"),
+    [
+        (("Retry-After: 7",), 7000),
+        (("Retry-After: 99999999",), 3_600_000),  # no longer than an hour
+        (
+            (
+                "Date: Fri, 27 Nov 2026 10:00:00 GMT",
+                "Retry-After: Fri, 27 Nov 2026 10:02:00 GMT",
+            ),
+            120_000,
+        ),
+        (("Retry-After: Fri, 27 Nov 2026 10:02:00 GMT",), 0),
+        (("Retry-After: soon",), 0),
+        (("Retry-After: -1",), 0),
+        ((), 0),
+    ],
+)
+def test_the_pause_that_is_asked_for_is_read(headers: tuple[str, ...], wait_ms: int) -> None:
+    async def test(server: InngestServer, inngest: Inngest) -> None:
+        server.answer = always(response(429, {}, *headers))
+        error = await failed(inngest)
+        assert isinstance(error, TargetAway)
+        assert error.retry_after_ms == wait_ms
+
+    run(test)

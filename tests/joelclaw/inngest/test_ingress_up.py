@@ -60,7 +60,7 @@ def test_events_in_and_out_of_a_running_bridge(tmp_path: Path) -> None:
             assert entry["id"] == first["ids"][0]
             await until(lambda: inngest.names.count("counter/notified") == 2)
             # What Inngest will never take goes to the dead letters at once.
-            inngest.answer = always(response(401, {"status": 401, "error": f"no key {KEY}"}))
+            inngest.answer = always(response(400, {"status": 400, "error": f"no key {KEY}"}))
             async with httpx.AsyncClient(trust_env=False) as client:
                 await client.post(f"{url}/e/{KEY}", json={**asked, "id": "wf/2"})
             dead: list[Any] = []

@@ -25,10 +25,10 @@ local function append(lane, record, now)
   redis.call('RPUSH', P .. 'lane:' .. lane, record)
 end
 
--- Take the head off a lane and make the next one due.
-local function release(lane)
+-- Take so many off the head of a lane and make the next one due.
+local function release(lane, count)
   local now = now_ms()
-  redis.call('LPOP', P .. 'lane:' .. lane)
+  redis.call('LPOP', P .. 'lane:' .. lane, count)
   redis.call('DEL', P .. 'claim:' .. lane)
   if redis.call('EXISTS', P .. 'lane:' .. lane) == 1 then
     redis.call('ZADD', P .. 'ready', now, lane)
