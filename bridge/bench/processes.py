@@ -49,8 +49,8 @@ async def redis(appendfsync: str = "always") -> AsyncIterator[str]:
 
 
 @asynccontextmanager
-async def worker(redis_url: str, **more: str) -> AsyncIterator[tuple[str, int]]:
-    """Run one gateway worker by itself, with more settings; yield its WebSocket URL and pid."""
+async def worker(redis_url: str, **changes: str) -> AsyncIterator[tuple[str, int]]:
+    """Run one gateway worker by itself, with these settings too; yield WebSocket URL and pid."""
     port = free_port()
     own = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
     settings = {
@@ -58,7 +58,7 @@ async def worker(redis_url: str, **more: str) -> AsyncIterator[tuple[str, int]]:
         "redis_url": redis_url,
         "contracts": str(SUBSYSTEMS),
         "implementations": str(SUBSYSTEMS / "implementations.json"),
-        **more,
+        **changes,
     }
     env = own | {PREFIX + name.upper(): value for name, value in settings.items()}
     async with _process("bridge.gateway", [], env, port) as pid:

@@ -12,6 +12,7 @@ from bridge.bench.hostile import SECONDS, fanout, hostile
 from bridge.bench.intake import intake
 from bridge.bench.link import link
 from bridge.bench.observe import observe
+from bridge.bench.outage import OUTAGE_S, outage
 from bridge.bench.processes import CannotMeasure
 from bridge.bench.sockets import connections, query
 from bridge.table import table
@@ -25,10 +26,12 @@ BENCHES: dict[str, Bench] = {
     "intake": intake,
     "observe": observe,
     "fanout": fanout,
+    "outage": partial(outage, OUTAGE_S),
 }
 HELP = f"""usage: bridge bench [{" | ".join(BENCHES)} | all | hostile] ... [--seconds N]
 
 `hostile` attacks a worker in each way there is, {SECONDS:g} s each or N; it is not part of `all`.
+`outage` has a target away for {OUTAGE_S:g} s or N.
 Each figure is measured in turns with its peer, in the same run; the ratio is the median of the
 turns'. `link` compares with ErlPort 0.11 if ERLPORT_EBIN names the folder of its beams."""
 
@@ -36,13 +39,14 @@ turns'. `link` compares with ErlPort 0.11 if ERLPORT_EBIN names the folder of it
 async def main(args: list[str], seconds: float | None = None) -> int:
     """Measure what is named, by default all; exit code 2 for a name that is none.
 
-    `seconds`: how long each attack of `hostile` is kept up.
+    `seconds`: how long each attack of `hostile` is kept up, and how long `outage` lasts.
     """
     if "--help" in args or "-h" in args:
         print(HELP)
         return 0
     wanted = args or ["all"]
     benches: dict[str, Bench] = {**BENCHES, "hostile": partial(hostile, seconds or SECONDS)}
+    benches["outage"] = partial(outage, seconds or OUTAGE_S)
     if unknown := [name for name in wanted if name not in benches and name != "all"]:
         there = ", ".join([*BENCHES, "all", "hostile"])
         print(f"bench: no such figure: {', '.join(unknown)}; there are {there}", file=sys.stderr)

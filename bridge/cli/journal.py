@@ -177,7 +177,8 @@ def _verify(call: Call) -> int:
         call.show(columns, [{**row, "wrong": len(row["wrong"])} for row in rows])
     for row in rows:
         for key, why in row["wrong"].items():
-            say_error(f"{row['subsystem']}:{key}: {why}")
+            mend = f"`bridge journal mend {row['subsystem']} {key}` writes the last entry's state"
+            say_error(f"{row['subsystem']}:{key}: {why}; {mend}")
     for text in warnings:
         say_error(text)
     return int(bool(warnings) or any(row["wrong"] for row in rows))

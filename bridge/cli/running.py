@@ -37,11 +37,14 @@ def add(commands: Commands) -> None:
         "figures",
         metavar="FIGURE",
         nargs="*",
-        help="query, commit, connections, link, intake, observe, fanout or all; default all. "
+        help="query, commit, connections, link, intake, observe, fanout, outage or all; default all. "
         "hostile: others' p99 while a worker is attacked, by itself",
     )
     bench.add_argument(
-        "--seconds", metavar="N", type=float, help="of each attack of hostile; default 60"
+        "--seconds",
+        metavar="N",
+        type=float,
+        help="of each attack of hostile, default 60; of outage, default 20",
     )
 
 

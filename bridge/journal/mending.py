@@ -1,4 +1,4 @@
-"""Ending a commit that a script left half way: from its entry, or by forgetting it."""
+"""Mending a key: a commit that was left half way, or a state that is not the journal's."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 import orjson
 
-from bridge.canonical import digest
+from bridge.canonical import canonical, digest
 from bridge.journal.client import Client
 from bridge.journal.connection import Part
 from bridge.journal.keys import prefix_of
@@ -28,13 +28,13 @@ async def mend(
     """Write what is missing of the key's commit, and release the key; return what was done.
 
     The entry is what the script writes first. Effects that are not in their lane are queued
-    again: they may have been executed, and come at least once. Raises NotSent, Unanswered or
-    Rejected.
+    again: they may have been executed, and come at least once. Where no commit was left half
+    way, the state becomes that of the key's last entry. Raises NotSent, Unanswered or Rejected.
     """
     prefix = prefix_of(subsystem)
     open_id = (await client.run("unfinished", prefix, key, ""))[0].decode()
     if not open_id:
-        return "nothing to mend"
+        return await _restore(client, prefix, key)
     position, entry = await _entry_of(client, prefix, key, open_id)
     if entry is None:
         await client.run("unfinished", prefix, key, "forget")
@@ -47,10 +47,29 @@ async def mend(
     return f"{open_id} is committed as seq {entry['seq']}"
 
 
+async def _restore(client: Client, prefix: str, key: str) -> str:
+    fields = ("seq", "id", "state")
+    found: list[Any] = await client.call(prefix, "HMGET", f"{prefix}state:{key}", *fields)
+    seq, id, state = (part or b"" for part in found)
+    _, entry = await _entry_of(client, prefix, key, "")
+    if entry is None:
+        return "the journal has no entry of it: nothing was done"
+    last = (b"%d" % entry["seq"], str(entry["message_id"]).encode(), canonical(entry["state"]))
+    if (seq, id, state) == last:
+        return "nothing to mend"
+    written = await client.run(
+        "restore", prefix, key, seq or b"0", id, *last[:2], entry["at_ms"], last[2]
+    )
+    if not written[0]:
+        return "it goes on meanwhile: nothing was done"
+    before = (seq or b"0").decode()
+    return f"the state was seq {before}, and is that of the last entry, {entry['seq']}"
+
+
 async def _entry_of(
     client: Client, prefix: str, key: str, message_id: str
 ) -> tuple[str, dict[str, JSON] | None]:
-    """Find the message's entry from the journal's end; of this key none is newer."""
+    """Find the message's entry, '' for any, from the journal's end: the key's newest."""
     end = "+"
     while True:
         page: list[Any] = await client.call(
@@ -59,7 +78,7 @@ async def _entry_of(
         for position, fields in page:
             if fields[3] == key.encode():
                 entry = orjson.loads(fields[1])
-                found = entry["message_id"] == message_id
+                found = message_id in ("", entry["message_id"])
                 return position.decode(), entry if found else None
         if len(page) < PAGE:
             return "", None

@@ -144,3 +144,27 @@ def test_half_a_commit_that_only_a_later_one_meets_is_found() -> None:
 
     with RedisServer(appendfsync="no") as server:
         asyncio.run(scenario(server.url))
+
+
+def test_a_state_that_is_not_the_journals_becomes_the_last_entrys() -> None:
+    async def scenario(url: str) -> None:
+        journal = RedisJournal(url)
+        await journal.ensure_route(SUBSYSTEM, "python", None)
+        for id in ("m1", "m3"):
+            assert (await journal.commit(await prepared(journal, id), 5000)).status
+        whole = await journal.read(SUBSYSTEM, "k")
+        # What a Redis without XADD left of three attempts, before commands were tried.
+        changed = ("seq", 5, "id", "m9", "state", '{"last":"m9"}')
+        await journal._call(
+            SUBSYSTEM, "HSET", f"joelclaw:bridge:{{{SUBSYSTEM}}}:state:k", *changed
+        )
+        done = await journal.mend(SUBSYSTEM, "k", lambda *_: None)
+        assert done == "the state was seq 5, and is that of the last entry, 2"
+        assert (await journal.read(SUBSYSTEM, "k"))._replace(now_ms=whole.now_ms) == whole
+        assert await journal.mend(SUBSYSTEM, "k", lambda *_: None) == "nothing to mend"
+        missing = await journal.mend(SUBSYSTEM, "nothing", lambda *_: None)
+        assert missing == "the journal has no entry of it: nothing was done"
+        await journal.close()
+
+    with RedisServer(appendfsync="no") as server:
+        asyncio.run(scenario(server.url))
