@@ -17,7 +17,6 @@ from bridge.message import JSON
 
 OUTAGE_S = 20.0
 WORKERS = 2
-OUTAGE_S = 20.0
 KEYS = 50
 EFFECTS = 1000
 PATIENCE_S = 120.0

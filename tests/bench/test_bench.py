@@ -37,8 +37,8 @@ def test_a_figure_that_does_not_exist_is_a_usage_error(
 
 def test_help_names_every_figure(capsys: pytest.CaptureFixture[str]) -> None:
     assert asyncio.run(main(["--help"])) == 0
-    names = "[query | commit | connections | link | intake | observe | fanout | outage | all | hostile]"
-    assert names in capsys.readouterr().out
+    names = "query commit connections link intake observe fanout outage all hostile".split()
+    assert f"[{' | '.join(names)}]" in capsys.readouterr().out
 
 
 def test_the_frames_of_the_load_are_masked_text_frames() -> None:
