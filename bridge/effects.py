@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING
 
 from bridge.dispatch import Dispatcher, TimerGone
-from bridge.errors import BridgeError
+from bridge.errors import BridgeError, text_of
 from bridge.message import Message, derived_id
 from bridge.targets import Executor, Target, backoff_ms
 
@@ -151,9 +151,13 @@ class Effects:
             attempts = ENDLESS if error.retryable else self._attempts
             if error.code == "refused":
                 attempts = 1
-            fate = await self._journal.fail_timer(
-                timer, f"{error.code}: {error}", backoff_ms(timer.attempts), attempts
-            )
-            self._telemetry.emit(
-                "timer_failed", subsystem=timer.subsystem, fate=fate, text=f"{timer.id}: {error}"
-            )
+            await self._timer_failed(timer, f"{error.code}: {error}", attempts)
+        except Exception as error:  # a defect of ours counts as an attempt like any other
+            self._telemetry.emit("defect", where="timer", text=f"{timer.id}: {text_of(error)}")
+            await self._timer_failed(timer, f"internal: {text_of(error)}", self._attempts)
+
+    async def _timer_failed(self, timer: Timer, text: str, attempts: int) -> None:
+        fate = await self._journal.fail_timer(timer, text, backoff_ms(timer.attempts), attempts)
+        self._telemetry.emit(
+            "timer_failed", subsystem=timer.subsystem, fate=fate, text=f"{timer.id}: {text}"
+        )

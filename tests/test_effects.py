@@ -14,9 +14,9 @@ from bridge.dispatch import Dispatcher
 from bridge.effects import Effects
 from bridge.journal.memory import MemoryJournal
 from bridge.journal.store import OutboxEntry
-from bridge.message import Message, RuntimeName, derived_id
+from bridge.message import Invocation, Judge, Message, Outcome, RuntimeName, derived_id
 from bridge.runtimes.python import PythonRuntime
-from bridge.runtimes.runtime import Runtime
+from bridge.runtimes.runtime import Runtime, unjudged
 from bridge.targets import EffectFailed, Executor, TargetAway, backoff_ms
 from bridge.telemetry import Telemetry
 from tests.deadline import until
@@ -316,6 +316,30 @@ def test_a_timer_that_was_not_reachable_waits_as_long_as_it_takes() -> None:
         await bench.journal.set_route("counter", "python", None)
         await bench.later(60_000)
         await until(lambda: bench.count("committed") == 2)
+
+    run(test)
+
+
+def test_a_defect_behind_a_timer_counts_as_an_attempt_and_goes_to_the_dead() -> None:
+    class Broken:
+        name: RuntimeName = "elixir"
+
+        def available(self, subsystem: str) -> bool:
+            return True
+
+        async def handle(self, invocation: Invocation, judge: Judge = unjudged) -> Outcome:
+            raise KeyError(42)
+
+    async def test(bench: Bench) -> None:
+        bench.runtimes["elixir"] = Broken()
+        await bench.send("m", "later", {"after_ms": 0, "n": 7})
+        await bench.journal.set_route("counter", "elixir", None)
+        for attempt in range(1, ATTEMPTS + 1):
+            await bench.failed(attempt, "timer_failed")
+            await bench.later(60_000)
+        (letter,) = await bench.journal.dead("counter")
+        assert (letter.what, letter.attempts) == ("timer", ATTEMPTS)
+        assert letter.error == "internal: KeyError: 42"
 
     run(test)
 

@@ -11,6 +11,7 @@ from bridge.bench.attacks import ATTACKS
 from bridge.bench.figures import Figure, compare
 from bridge.bench.frames import masked
 from bridge.bench.processes import SUBSYSTEMS, CannotMeasure, echo, load
+from bridge.bench.run import BENCHES
 from bridge.contracts.registry import Registry
 from bridge.message import Outcome, context_for
 from tests.edge.rig import rig, run
@@ -37,8 +38,8 @@ def test_a_figure_that_does_not_exist_is_a_usage_error(
 
 def test_help_names_every_figure(capsys: pytest.CaptureFixture[str]) -> None:
     assert asyncio.run(main(["--help"])) == 0
-    names = "query commit connections link intake observe fanout outage all hostile".split()
-    assert f"[{' | '.join(names)}]" in capsys.readouterr().out
+    names = " | ".join([*BENCHES, "all", "hostile"])
+    assert f"[{names}]" in capsys.readouterr().out
 
 
 def test_the_frames_of_the_load_are_masked_text_frames() -> None:
