@@ -517,7 +517,7 @@ async def _status_of(storage: RedisStorage) -> JSON:
 
 async def _effects_of(journal: Journal, subsystems: list[str]) -> JSON:
     try:
-        targets = {kind: await journal.target(kind) for kind in OUTBOX_KINDS}
+        targets = {kind: await journal.targets.state(kind) for kind in OUTBOX_KINDS}
         return {
             "away": {kind: state._asdict() for kind, state in targets.items() if state.since_ms},
             "outbox": {name: asdict(await journal.tally(name)) for name in subsystems},

@@ -97,7 +97,7 @@ class Target:
         while True:
             await self._closed.wait()
             try:
-                state = await self._journal.probe_target(self._kind)
+                state = await self._journal.targets.probe(self._kind)
                 if state.granted:
                     await self._probe(await claim_one())
                 elif state.since_ms:
@@ -114,7 +114,7 @@ class Target:
         """Try it with these; without any it counts as back, and the first that comes tells."""
         async with self._one:
             if not entries or await self._deliver(entries):
-                await self._journal.target_back(self._kind)
+                await self._journal.targets.back(self._kind)
                 self._reached()
 
     def _reached(self) -> None:
@@ -190,7 +190,7 @@ class Target:
         self.open, self._size, self._why = False, 1, str(error)
         self._closed.set()
         pause_ms = random.randint(FIRST_PAUSE_MS, 2 * FIRST_PAUSE_MS)
-        state = await self._journal.target_away(
+        state = await self._journal.targets.away(
             self._kind, self._why, pause_ms, LONGEST_PAUSE_MS, error.retry_after_ms
         )
         if state.attempts == 1:

@@ -384,7 +384,7 @@ def test_a_target_that_is_away_costs_one_attempt_however_many_wait_and_kills_non
         await until(lambda: bench.count("target_away") == 1)
         for attempt in range(1, 4 * ATTEMPTS):  # more than an effect has that fails
             await bench.asked(attempt)
-            before = await bench.journal.target("inngest")
+            before = await bench.journal.targets.state("inngest")
             assert before.attempts <= attempt
             assert 0 < before.wait_ms <= 10_000
             await bench.later(before.wait_ms - 1)
@@ -399,7 +399,7 @@ def test_a_target_that_is_away_costs_one_attempt_however_many_wait_and_kills_non
         await bench.later(10_000)
         assert len(set(await bench.taken(300))) == 300
         await until(lambda: bench.count("target_back") == 1)
-        assert (await bench.journal.target("inngest")).since_ms == 0
+        assert (await bench.journal.targets.state("inngest")).since_ms == 0
 
     run(test)
 
@@ -430,7 +430,7 @@ def test_the_pause_a_target_asks_for_is_kept() -> None:
         bench.inbox.away = TargetAway("429", retry_after_ms=120_000)
         await bench.send("m", "notify", {"count": 1})
         await until(lambda: bench.count("target_away") == 1)
-        assert (await bench.journal.target("inngest")).wait_ms == 120_000
+        assert (await bench.journal.targets.state("inngest")).wait_ms == 120_000
 
     run(test)
 

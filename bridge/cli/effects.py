@@ -27,7 +27,7 @@ class Pending:
 async def read_pending(journal: RedisJournal) -> Pending:
     names = [route.subsystem for route in await journal.routes()]
     tallies = {name: await journal.tally(name) for name in names}
-    targets = {kind: await journal.target(kind) for kind in OUTBOX_KINDS}
+    targets = {kind: await journal.targets.state(kind) for kind in OUTBOX_KINDS}
     return Pending(await journal.now_ms(), tallies, targets)
 
 

@@ -116,7 +116,7 @@ def say_why_held(call: Call, rows: list[dict[str, JSON]]) -> None:
 
     async def targets() -> dict[str, TargetState]:
         async with call.journal() as journal:
-            return {kind: await journal.target(kind) for kind in kinds}
+            return {kind: await journal.targets.state(kind) for kind in kinds}
 
     for kind, state in asyncio.run(targets()).items():
         say_error(why_held(kind, state))

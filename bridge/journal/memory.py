@@ -15,6 +15,7 @@ from bridge.canonical import canonical
 from bridge.errors import BridgeError
 from bridge.journal import records
 from bridge.journal.memory_deliveries import MemoryDeliveries
+from bridge.journal.memory_targets import MemoryTargets
 from bridge.journal.positions import is_position, order, trim_refused
 from bridge.journal.store import (
     Commit,
@@ -26,7 +27,6 @@ from bridge.journal.store import (
     Route,
     Snapshot,
     Tally,
-    TargetState,
     Timer,
 )
 from bridge.message import JSON, RuntimeName, Version
@@ -50,19 +50,6 @@ class _Lane:
 class _Timer:
     timer: Timer
     visible_ms: int
-
-
-@dataclass(slots=True)
-class _Target:
-    since_ms: int
-    pause_ms: float
-    attempts: int = 0
-    error: str = ""
-    next_ms: int = 0
-
-    def state(self, now_ms: int) -> TargetState:
-        wait_ms = max(0, self.next_ms - now_ms)
-        return TargetState(self.since_ms, self.attempts, self.error, wait_ms)
 
 
 @dataclass(slots=True)
@@ -110,7 +97,7 @@ class MemoryJournal:
         self._new_token = new_token
         self._numbers = itertools.count(1)
         self._subsystems: dict[str, _Subsystem] = {}
-        self._targets: dict[str, _Target] = {}
+        self.targets = MemoryTargets(clock)
 
     # -- messages --------------------------------------------------------------------------
     async def read(
@@ -302,32 +289,6 @@ class MemoryJournal:
         store.lanes[entry.lane].held = head.kind
         store.lanes[entry.lane].entries[0] = replace(head, token="", error=error)
         return True
-
-    async def target(self, kind: str) -> TargetState:
-        target = self._targets.get(kind)
-        return target.state(self._clock()) if target else TargetState()
-
-    async def target_away(
-        self, kind: str, error: str, pause_ms: int, longest_ms: int, retry_after_ms: int = 0
-    ) -> TargetState:
-        now = self._clock()
-        target = self._targets.setdefault(kind, _Target(now, pause_ms / 2))
-        target.attempts, target.error = target.attempts + 1, error
-        target.pause_ms = min(target.pause_ms * 2, longest_ms)
-        target.next_ms = now + int(max(target.pause_ms, retry_after_ms))
-        return target.state(now)
-
-    async def probe_target(self, kind: str) -> TargetState:
-        target, now = self._targets.get(kind), self._clock()
-        if target is None:
-            return TargetState()
-        granted = target.next_ms <= now
-        if granted:
-            target.next_ms = now + int(target.pause_ms)
-        return target.state(now)._replace(granted=granted)
-
-    async def target_back(self, kind: str) -> None:
-        self._targets.pop(kind, None)
 
     async def tally(self, subsystem: str) -> Tally:
         store = self._of(subsystem)

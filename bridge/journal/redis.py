@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import uuid
-from collections.abc import Callable, Sequence
-from typing import Any, Literal, cast
+from collections.abc import Callable
+from typing import Any, Literal
 
 import orjson
 
@@ -14,37 +14,29 @@ from bridge.errors import BridgeError
 from bridge.journal import records
 from bridge.journal.client import Client
 from bridge.journal.connection import NotSent, Part, Rejected, Unanswered
-from bridge.journal.keys import SUBSYSTEMS, prefix_of, target_of
+from bridge.journal.keys import SUBSYSTEMS, prefix_of
 from bridge.journal.mending import mend
 from bridge.journal.positions import in_stream, is_position, named, order, trim_refused
 from bridge.journal.reads import Raw, Reads, Wanted
 from bridge.journal.redis_deliveries import RedisDeliveries
+from bridge.journal.redis_outbox import RedisOutbox, unavailable
 from bridge.journal.redis_storage import RedisStorage
-from bridge.journal.refusals import UNAVAILABLE, is_refusal
+from bridge.journal.redis_targets import RedisTargets
+from bridge.journal.refusals import UNAVAILABLE
 from bridge.journal.store import (
-    OUTBOX_KINDS,
     Commit,
     Committed,
-    Dead,
     Deliveries,
     Event,
-    OutboxEntry,
     PositionGone,
     Route,
     Snapshot,
     Storage,
-    Tally,
-    TargetState,
-    Timer,
 )
 from bridge.journal.wire import (
     commit_arguments,
-    groups,
     read_committed,
-    read_dead,
     read_route,
-    read_target,
-    read_timers,
 )
 from bridge.message import JSON, RuntimeName, Version
 
@@ -61,7 +53,7 @@ def new_token() -> str:
     return uuid.uuid4().hex
 
 
-class RedisJournal:
+class RedisJournal(RedisOutbox):
     """Keep the journal in one Redis primary.
 
     `timeout_ms` bounds every wait for Redis; `new_token` makes the tokens of claims and the ids
@@ -81,15 +73,14 @@ class RedisJournal:
         new_token: Callable[[], str] = new_token,
         replaced: Callable[[Storage], None] = lambda storage: None,
     ) -> None:
-        self._client = Client(url, timeout_ms, lambda connection: self.storage.greet(connection))
-        self.storage = RedisStorage(
-            self._client, _unavailable, new_token, replaced, self._adopt_routes
-        )
+        client = Client(url, timeout_ms, lambda connection: self.storage.greet(connection))
+        super().__init__(client, new_token)
+        self.storage = RedisStorage(client, unavailable, new_token, replaced, self.adopt_routes)
         self._reads = Reads(self._read, self._snapshot)
         self._done_ttl_ms = done_ttl_ms
         self._events_keep = events_keep
         self._delivering = delivering
-        self._new_token = new_token
+        self.targets = RedisTargets(client)
 
     # -- messages --------------------------------------------------------------------------
     async def read(
@@ -98,7 +89,7 @@ class RedisJournal:
         try:
             return await self._reads.ask(subsystem, Wanted(key, message_id, idempotency))
         except (NotSent, Unanswered, Rejected) as error:
-            raise _unavailable(error) from None
+            raise unavailable(error) from None
 
     async def commit(self, commit: Commit, timeout_ms: int) -> Committed:
         if timeout_ms <= 0:
@@ -127,10 +118,10 @@ class RedisJournal:
             except Rejected as error:
                 await self._look_at(commit, error)
                 if not sent:
-                    raise _unavailable(error) from None
+                    raise unavailable(error) from None
             except NotSent as error:
                 if not sent:
-                    raise _unavailable(error) from None
+                    raise unavailable(error) from None
             except BridgeError:  # overloaded
                 if not sent:
                     raise
@@ -190,7 +181,7 @@ class RedisJournal:
             try:
                 answer = await self._client.block(wait_ms, *command)
             except (NotSent, Unanswered, Rejected) as error:
-                raise _unavailable(error) from None
+                raise unavailable(error) from None
             found = answer[0][1] if answer else []
         else:
             found = await self._call(
@@ -216,156 +207,14 @@ class RedisJournal:
             return GONE
         return int(gap)
 
-    # -- outbox ----------------------------------------------------------------------------
-    async def claim(
-        self,
-        subsystem: str,
-        kinds: Sequence[str],
-        count: int,
-        lease_ms: int,
-        together: int = 1,
-    ) -> list[OutboxEntry]:
-        token = self._new_token()
-        answer = await self._run(
-            "claim",
-            prefix_of(subsystem),
-            *(token, count, together, CLAIM_BYTES, lease_ms),
-            *kinds,
-        )
-        return [
-            records.read_outbox(
-                subsystem,
-                lane.decode(),
-                record,
-                due_ms=due_ms,
-                attempts=int(attempts),
-                error=error.decode(),
-                token=token,
-            )
-            for lane, due_ms, attempts, error, record in groups(answer, 5)
-        ]
-
-    async def complete(self, entry: OutboxEntry, count: int = 1) -> bool:
-        prefix = prefix_of(entry.subsystem)
-        return bool((await self._run("complete", prefix, entry.lane, entry.token, count))[0])
-
-    async def fail(
-        self,
-        entry: OutboxEntry,
-        error: str,
-        retry_after_ms: int,
-        max_attempts: int,
-        done: int = 0,
-    ) -> Verdict:
-        verdict = await self._fail(entry, error, retry_after_ms, max_attempts, done, "")
-        return cast(Verdict, verdict)
-
-    async def hold(self, entry: OutboxEntry, error: str, done: int = 0) -> bool:
-        return await self._fail(entry, error, 0, 0, done, entry.kind) == "held"
-
-    async def _fail(self, entry: OutboxEntry, *arguments: Part) -> str:
-        answer = await self._run(
-            "fail", prefix_of(entry.subsystem), entry.lane, entry.token, entry.id, *arguments
-        )
-        return str(answer[0].decode())
-
-    async def target(self, kind: str) -> TargetState:
-        return read_target(await self._run("target", target_of(kind), "look"))
-
-    async def target_away(
-        self, kind: str, error: str, pause_ms: int, longest_ms: int, retry_after_ms: int = 0
-    ) -> TargetState:
-        answer = await self._run(
-            "target", target_of(kind), "away", error, pause_ms, longest_ms, retry_after_ms
-        )
-        return read_target(answer)
-
-    async def probe_target(self, kind: str) -> TargetState:
-        return read_target(await self._run("target", target_of(kind), "probe"))
-
-    async def target_back(self, kind: str) -> None:
-        await self._run("target", target_of(kind), "back")
-
-    async def tally(self, subsystem: str) -> Tally:
-        waiting, *held = [
-            await self._tally(subsystem, name)
-            for name in ("ready", *(f"held:{kind}" for kind in OUTBOX_KINDS))
-        ]
-        dead, dead_error, *_ = await self._run("dead", prefix_of(subsystem), 0)
-        every = [waiting, *held]
-        return Tally(
-            held=sum(effects for effects, _, _ in held),
-            waiting=waiting[0],
-            oldest_ms=min((oldest for _, oldest, _ in every if oldest), default=0),
-            error=next((error for _, _, error in every if error), ""),
-            dead=int(dead),
-            dead_error=dead_error.decode(),
-        )
-
-    async def _tally(self, subsystem: str, what: str) -> tuple[int, int, str]:
-        effects, oldest_ms, error, cursor = 0, 0, "", b"0"
-        while True:
-            cursor, _, count, oldest, one = await self._run(
-                "tally", prefix_of(subsystem), what, cursor
-            )
-            effects += int(count)
-            error = one.decode() or error
-            if oldest:
-                oldest_ms = min(int(oldest), oldest_ms or int(oldest))
-            if cursor == b"0":
-                return effects, oldest_ms, error
-
-    async def outbox(self, subsystem: str, limit: int = 100) -> list[OutboxEntry]:
-        answer = await self._run("outbox", prefix_of(subsystem), limit, *OUTBOX_KINDS)
-        return [
-            records.read_outbox(
-                subsystem,
-                lane.decode(),
-                record,
-                due_ms=int(due_ms),
-                held=bool(held),
-                attempts=int(attempts),
-                error=error.decode(),
-            )
-            for lane, due_ms, held, attempts, error, record in groups(answer, 6)
-        ]
-
     # -- deliveries ------------------------------------------------------------------------
     def deliveries(self, subsystem: str) -> Deliveries:
-        return RedisDeliveries(self._client, prefix_of(subsystem), subsystem, _unavailable)
-
-    # -- timers ----------------------------------------------------------------------------
-    async def due_timers(self, subsystem: str, count: int, lease_ms: int) -> list[Timer]:
-        return read_timers(
-            subsystem, await self._run("due_timers", prefix_of(subsystem), count, lease_ms)
-        )
-
-    async def fail_timer(
-        self, timer: Timer, error: str, retry_after_ms: int, max_attempts: int
-    ) -> Verdict:
-        member = records.timer_member(timer.key, timer.id)
-        answer = await self._run(
-            "fail_timer",
-            prefix_of(timer.subsystem),
-            *(member, timer.set_by, error, retry_after_ms, max_attempts),
-        )
-        return cast(Verdict, answer[0].decode())
-
-    async def timers(self, subsystem: str, limit: int = 100) -> list[Timer]:
-        return read_timers(subsystem, await self._run("timers", prefix_of(subsystem), limit))
+        return RedisDeliveries(self._client, prefix_of(subsystem), subsystem, unavailable)
 
     async def now_ms(self) -> int:
         """Return Redis's time."""
         seconds, microseconds = await self._call("", "TIME")
         return int(seconds) * 1000 + int(microseconds) // 1000
-
-    # -- dead letters ----------------------------------------------------------------------
-    async def dead(self, subsystem: str, limit: int = 100) -> list[Dead]:
-        answer = await self._run("dead", prefix_of(subsystem), limit)
-        return [read_dead(subsystem, *letter) for letter in groups(answer[2:], 7)]
-
-    async def redrive(self, subsystem: str, dead_id: str) -> bool:
-        return bool((await self._run("redrive", prefix_of(subsystem), dead_id))[0])
 
     # -- journal ---------------------------------------------------------------------------
     async def entries(
@@ -426,7 +275,7 @@ class RedisJournal:
         try:
             return await mend(self._client, self.arguments_of, subsystem, key, idempotency)
         except (NotSent, Unanswered, Rejected) as error:
-            raise _unavailable(error) from None
+            raise unavailable(error) from None
 
     async def close(self) -> None:
         self.storage.close()
@@ -447,15 +296,6 @@ class RedisJournal:
         """Tell each subsystem which storage it is in."""
         for route in await self.routes():
             await self.ensure_route(route.subsystem, route.owner, route.fallback)
-
-    async def _run(self, script: str, key: str, *arguments: Part) -> list[Any]:
-        try:
-            return await self._client.run(script, key, *arguments)
-        except (NotSent, Unanswered, Rejected) as error:
-            raise _unavailable(error) from None
-
-    async def _call(self, subsystem: str, *command: Part) -> Any:
-        return (await self._run("call", prefix_of(subsystem), *command))[0]
 
     async def _read(self, subsystem: str, wanted: list[Wanted]) -> list[Any]:
         arguments = [part for read in wanted for part in read]
@@ -510,9 +350,3 @@ def _unfinished(subsystem: str, key: str, message_id: str) -> BridgeError:
         key=key,
         message_id=message_id,
     )
-
-
-def _unavailable(error: Exception) -> BridgeError:
-    if isinstance(error, Rejected) and not is_refusal(error):
-        return BridgeError("internal", f"Redis refused: {error}")
-    return BridgeError("storage_unavailable", f"Redis: {error}")

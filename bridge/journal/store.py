@@ -268,6 +268,29 @@ class Deliveries(Protocol):
     async def waiting(self, limit: int = 100) -> Waiting: ...
 
 
+class Targets(Protocol):
+    """Where effects of each kind go, as all workers know it: there, or away.
+
+    Every method may raise BridgeError `storage_unavailable`.
+    """
+
+    async def state(self, kind: str) -> TargetState:
+        """Return what is known of where effects of this kind go."""
+        ...
+
+    async def away(
+        self, kind: str, error: str, pause_ms: int, longest_ms: int, retry_after_ms: int = 0
+    ) -> TargetState:
+        """Tell all workers that an attempt failed; the pause doubles with each, up to longest."""
+        ...
+
+    async def probe(self, kind: str) -> TargetState:
+        """Ask for the one attempt that all workers have together."""
+        ...
+
+    async def back(self, kind: str) -> None: ...
+
+
 class Journal(Protocol):
     """Every method may raise BridgeError `storage_unavailable`: nothing was written, or, if it
     was sent before Redis went away, what was written may be asked for again.
@@ -360,27 +383,14 @@ class Journal(Protocol):
         """
         ...
 
-    async def target(self, kind: str) -> TargetState:
-        """Return what is known of where effects of this kind go."""
-        ...
-
-    async def target_away(
-        self, kind: str, error: str, pause_ms: int, longest_ms: int, retry_after_ms: int = 0
-    ) -> TargetState:
-        """Tell all workers that an attempt failed; the pause doubles with each, up to longest."""
-        ...
-
-    async def probe_target(self, kind: str) -> TargetState:
-        """Ask for the one attempt that all workers have together."""
-        ...
-
-    async def target_back(self, kind: str) -> None: ...
-
     async def tally(self, subsystem: str) -> Tally:
         """Count the effects that wait; it takes a while where there are many."""
         ...
 
     async def outbox(self, subsystem: str, limit: int = 100) -> list[OutboxEntry]: ...
+
+    @property
+    def targets(self) -> Targets: ...
 
     # -- deliveries ------------------------------------------------------------------------
     def deliveries(self, subsystem: str) -> Deliveries:

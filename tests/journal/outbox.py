@@ -238,24 +238,24 @@ class OutboxSuite(JournalCase):
 
     # -- where they go ---------------------------------------------------------------------
     async def test_a_target_is_away_with_a_pause_that_doubles_until_it_is_back(self) -> None:
-        assert await self.journal.target("inngest") == TargetState()
+        assert await self.journal.targets.state("inngest") == TargetState()
         for n, wait_ms in enumerate((1000, 2000, 4000, 5000, 5000), 1):
-            state = await self.journal.target_away("inngest", f"no {n}", 1000, 5000)
+            state = await self.journal.targets.away("inngest", f"no {n}", 1000, 5000)
             assert (state.attempts, state.error, state.wait_ms) == (n, f"no {n}", wait_ms)
-        state = await self.journal.target_away("inngest", "429", 1000, 5000, 60_000)
+        state = await self.journal.targets.away("inngest", "429", 1000, 5000, 60_000)
         assert state.wait_ms == 60_000
-        assert (await self.journal.target("inngest")).attempts == 6
-        assert await self.journal.target("system_event") == TargetState()
-        await self.journal.target_back("inngest")
-        assert await self.journal.target("inngest") == TargetState()
+        assert (await self.journal.targets.state("inngest")).attempts == 6
+        assert await self.journal.targets.state("system_event") == TargetState()
+        await self.journal.targets.back("inngest")
+        assert await self.journal.targets.state("inngest") == TargetState()
 
     async def test_of_all_workers_one_makes_the_attempt_that_is_due(self) -> None:
-        assert not (await self.journal.probe_target("inngest")).granted
-        await self.journal.target_away("inngest", "no", SHORT_MS, SHORT_MS)
-        assert not (await self.journal.probe_target("inngest")).granted
+        assert not (await self.journal.targets.probe("inngest")).granted
+        await self.journal.targets.away("inngest", "no", SHORT_MS, SHORT_MS)
+        assert not (await self.journal.targets.probe("inngest")).granted
         await self.pass_time(SHORT_MS)
-        assert (await self.journal.probe_target("inngest")).granted
-        assert not (await self.journal.probe_target("inngest")).granted
+        assert (await self.journal.targets.probe("inngest")).granted
+        assert not (await self.journal.targets.probe("inngest")).granted
 
     async def test_effects_are_counted(self) -> None:
         assert await self.journal.tally(SUBSYSTEM) == Tally()
