@@ -54,15 +54,15 @@ elseif open ~= message_id then
   return answer('stale', current_seq, current_id)
 end
 
--- Ask for all that is written below, in forms that change nothing: first of all that no key is of
--- another type. HSET has no such form, and is the first to write.
-local now, used = now_ms(), {}
+-- Ask for all that is written below, in forms that change nothing, and that no key is of another
+-- type. HSET has no such form, and is the first to write; nor has RPUSH, which is the third.
+local now, used, lengths = now_ms(), {}, {}
 local i = EFFECTS
 while i <= #ARGV do
   local operation = ARGV[i]
   used[operation] = true
   if operation == 'queue' then
-    redis.call('LLEN', P .. 'lane:' .. ARGV[i + 1])
+    lengths[ARGV[i + 1]] = redis.call('LLEN', P .. 'lane:' .. ARGV[i + 1])
   end
   i = i + 1 + ARGUMENTS[operation]
 end
@@ -73,8 +73,10 @@ redis.call('SET', nothing, '', 'XX')
 local emitted = 0
 if used.emit or used.deliver then
   redis.call('XLEN', P .. 'events')
-  redis.call('XLEN', P .. 'deliveries')
   emitted = tonumber(redis.call('GET', P .. 'events:count') or 0)
+end
+if used.deliver then
+  redis.call('XLEN', P .. 'deliveries')
 end
 if timer ~= '' or used.schedule or used.cancel then
   redis.call('ZADD', P .. 'timers', 'XX', 0, '')
@@ -83,8 +85,7 @@ if timer ~= '' or used.schedule or used.cancel then
 end
 if used.queue then
   redis.call('ZADD', P .. 'ready', 'XX', 0, '')
-  redis.call('RPUSH', nothing, '')
-  redis.call('DEL', nothing)
+  redis.call('XDEL', nothing, '0-1')
 end
 
 -- What was written to a stream by the script that did not end.
@@ -123,6 +124,25 @@ local position = mended
 if mended == '' then
   position = redis.call('XADD', P .. 'journal', '*', 'entry', entry, 'key', key, 'seq', seq)
 end
+i = EFFECTS
+while i <= #ARGV do
+  if ARGV[i] == 'queue' then
+    local lane = ARGV[i + 1]
+    if not queued(lane, ARGV[i + 2]) then
+      local pushed = redis.pcall('RPUSH', P .. 'lane:' .. lane, ARGV[i + 2])
+      if type(pushed) == 'table' then -- refused, and the first one, or it would not be
+        redis.call('XDEL', P .. 'journal', position)
+        redis.call('HSET', P .. 'state:' .. key, 'open', '')
+        return pushed
+      end
+    end
+    if lengths[lane] == 0 or mended ~= '' then -- else it is in `ready` or held already
+      redis.call('ZADD', P .. 'ready', now, lane)
+    end
+    lengths[lane] = lengths[lane] + 1
+  end
+  i = i + 1 + ARGUMENTS[ARGV[i]]
+end
 if timer ~= '' then
   drop_timer(fired)
 end
@@ -138,11 +158,7 @@ while i <= #ARGV do
       emitted = emitted + 1
       redis.call('SET', P .. 'events:count', string.format('%.0f', emitted))
     end
-  elseif operation == 'queue' then
-    if not queued(first, ARGV[i + 2]) then
-      append(first, ARGV[i + 2], now)
-    end
-  else
+  elseif operation ~= 'queue' then
     local member = key .. '\n' .. first
     drop_timer(member)
     if operation == 'schedule' then

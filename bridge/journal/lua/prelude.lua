@@ -15,14 +15,6 @@ local function answer(...)
   return {ARGV[1], ...}
 end
 
--- Put an effect at the end of its lane. A lane that was not empty is in `ready` or held already.
-local function append(lane, record, now)
-  if redis.call('LLEN', P .. 'lane:' .. lane) == 0 then
-    redis.call('ZADD', P .. 'ready', now, lane)
-  end
-  redis.call('RPUSH', P .. 'lane:' .. lane, record)
-end
-
 -- Take so many off the head of a lane and make the next one due.
 local function release(lane, count)
   local now = now_ms()

@@ -6,7 +6,10 @@ if not what then
   return answer(0)
 end
 if what == 'effect' then
-  append(lane, record, now_ms())
+  if redis.call('LLEN', P .. 'lane:' .. lane) == 0 then -- else it is in `ready` or held already
+    redis.call('ZADD', P .. 'ready', now_ms(), lane)
+  end
+  redis.call('RPUSH', P .. 'lane:' .. lane, record)
 elseif redis.call('EXISTS', P .. 'timer:' .. lane) == 1 then
   return answer(0) -- set again since: the dead one would replace its own successor
 else
