@@ -134,6 +134,41 @@ def test_a_change_is_said_and_taken_in_by_all_workers_at_once(tmp_path: Path) ->
         assert again.stdout == f"python: {digests[2]}, as before\n"
 
 
+def test_no_commit_of_an_epoch_is_of_two_builds_whichever_worker_makes_it(tmp_path: Path) -> None:
+    folder = written(tmp_path / "mine", "python")
+    directory = tmp_path / "dir"
+
+    async def add(up: Up, key: str, ended: asyncio.Event) -> None:
+        async with connected(up.run["url"]) as client:
+            await client.join(f"tally:{key}")
+            while not ended.is_set():
+                await client.push(f"tally:{key}", "add", {"n": 1})
+
+    async def scenario(up: Up) -> None:
+        ended = asyncio.Event()
+        # Several sockets on few keys: both workers commit to each of them.
+        adding = [asyncio.create_task(add(up, str(n % 2), ended)) for n in range(8)]
+        for more in (2, 3, 4):
+            (folder / "tally" / "rules.py").write_text(f"MORE = {more}\n")
+            done = await asyncio.to_thread(bridge, directory, "reload", "tally")
+            assert done.returncode == 0, done.stderr
+        ended.set()
+        await asyncio.gather(*adding)
+
+    with Up(directory, *arguments(folder), **ALONE) as up:
+        asyncio.run(scenario(up))
+        listed = bridge(
+            directory, "journal", "list", "tally", "--json", "--limit", "100000"
+        ).stdout
+    builds: dict[int, set[str]] = {}
+    for line in listed.splitlines():
+        entry = json.loads(line)
+        builds.setdefault(entry["epoch"], set()).add(entry["build"])
+    assert sorted(builds) == [1, 2, 3, 4]
+    assert [len(found) for found in builds.values()] == [1, 1, 1, 1]
+    assert len(set.union(*builds.values())) == 4
+
+
 def test_reloads_at_the_same_time_go_one_after_the_other(tmp_path: Path) -> None:
     folder = written(tmp_path / "mine", "python", "elixir")
     directory = tmp_path / "dir"
