@@ -121,6 +121,26 @@ def test_a_node_that_is_killed_over_and_over_leaves_no_more_workers_behind(
         asyncio.run(scenario(up))
 
 
+def test_a_worker_whose_node_dies_before_it_serves_leaves(tmp_path: Path) -> None:
+    async def scenario(up: Up) -> None:
+        before = await serving(up)
+        node = node_of(up)
+        assert node is not None
+        for worker in before:
+            os.kill(worker, signal.SIGKILL)
+        await until(lambda: workers_of(up) - before, "another one starts")
+        starting = workers_of(up) - before
+        os.kill(node, signal.SIGKILL)
+        log = up.directory / "logs" / "node.log"
+        await until(lambda: not any(lives(pid) for pid in starting), "it left")
+        assert " text=the node is gone" in log.read_text()
+        await until(lambda: len(workers_of(up)) == 2, "others run")
+        assert bridge(tmp_path, "call", TOPIC, "status").returncode == 0
+
+    with Up(tmp_path, BRIDGE_TYPESCRIPT="off") as up:
+        asyncio.run(scenario(up))
+
+
 def test_a_node_that_hangs_is_replaced_and_never_comes_back(tmp_path: Path) -> None:
     async def scenario(up: Up) -> None:
         node = node_of(up)
