@@ -334,6 +334,7 @@ class Worker:
             try:
                 await check_server(self._settings.redis_url, unsafe=self._settings.redis_unsafe)
                 await journal.storage.recognise()
+                await journal.adopt_routes()
                 await self._ensure_routes(journal, registry)
                 return True
             except BridgeError as error:

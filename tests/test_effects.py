@@ -19,7 +19,7 @@ from bridge.runtimes.python import PythonRuntime
 from bridge.runtimes.runtime import Runtime, unjudged
 from bridge.targets import EffectFailed, Executor, TargetAway, backoff_ms
 from bridge.telemetry import Telemetry
-from tests.deadline import until
+from tests.deadline import DEADLINE_S, until
 from tests.subsystems.counter.counter import handle as counter
 
 SUBSYSTEMS = Path(__file__).parent / "subsystems"
@@ -473,5 +473,27 @@ def test_behind_an_effect_that_fails_for_now_nothing_of_its_key_goes() -> None:
         await together(100, *((f"m{n}", f"k{n % 2}") for n in range(8)))(bench)
         assert sorted(await bench.taken(4)) == ["m0/0", "m2/0", "m4/0", "m6/0"]
         assert [entry.id for entry in await bench.waiting()] == [f"m{n}/0" for n in (1, 3, 5, 7)]
+
+    run(test)
+
+
+@pytest.mark.usefixtures("soon")
+def test_one_effect_at_which_the_target_breaks_each_time_keeps_no_other_key_waiting() -> None:
+    async def test(bench: Bench) -> None:
+        def breaks(id: str) -> EffectFailed | None:
+            if id == "m5/0":
+                raise TargetAway("500")
+            return None
+
+        bench.inbox.failure = breaks
+        await together(100, *((f"m{n}", f"k{n}") for n in range(40)))(bench)
+        async with asyncio.timeout(DEADLINE_S):
+            while len(bench.inbox.taken) < 39:
+                await bench.later(10_000)
+                await asyncio.sleep(0.01)
+        assert sorted(bench.inbox.ids) == sorted(f"m{n}/0" for n in range(40) if n != 5)
+        [entry] = await bench.waiting()
+        assert (entry.id, entry.error) == ("m5/0", "500")
+        assert await bench.journal.dead("counter") == []
 
     run(test)

@@ -292,7 +292,7 @@ class RedisJournal(RedisOutbox):
             mended=mended,
         )
 
-    async def _adopt_routes(self) -> None:
+    async def adopt_routes(self) -> None:
         """Tell each subsystem which storage it is in."""
         for route in await self.routes():
             await self.ensure_route(route.subsystem, route.owner, route.fallback)
