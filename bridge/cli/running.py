@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import importlib
+import os
 import re
 from dataclasses import fields, replace
 from typing import Any
@@ -73,7 +74,8 @@ def _up(call: Call) -> int:
     def say(text: str) -> None:
         print(text, flush=True)
 
-    return up(settings, say, check=call.args.check)
+    asked = call.args.port is not None or f"{PREFIX}PORT" in os.environ
+    return up(settings, say, check=call.args.check, port_asked=asked)
 
 
 def _settings(call: Call) -> int:

@@ -45,12 +45,19 @@ PROBE_TIMEOUT_S = 15.0
 MARGIN_S = 5.0  # beyond `drain_ms`, before a child is killed; the node takes up to 4 s
 
 
-def up(settings: Settings, say: Callable[[str], None], *, check: bool = False) -> int:
+def up(
+    settings: Settings,
+    say: Callable[[str], None],
+    *,
+    check: bool = False,
+    port_asked: bool = True,
+) -> int:
     """Run the bridge until SIGINT, SIGTERM or SIGHUP; with `check` only until it is shown.
 
-    Returns the exit code. Raises StartFailed, BadSetting and ContractBroken.
+    `port_asked`: somebody wants just this port, so that no other one will do. Returns the exit
+    code. Raises StartFailed, BadSetting and ContractBroken.
     """
-    return asyncio.run(_until_signal(_Run(settings, say), check))
+    return asyncio.run(_until_signal(_Run(settings, say, port_asked), check))
 
 
 async def _until_signal(run: _Run, check: bool) -> int:
@@ -82,10 +89,11 @@ class _Run:
     the TypeScript service, then Redis, then files and lock.
     """
 
-    def __init__(self, settings: Settings, say: Callable[[str], None]) -> None:
+    def __init__(self, settings: Settings, say: Callable[[str], None], port_asked: bool) -> None:
         # As they were given, and as children get them: with what was kept at the start.
         self._given = self._settings = environment.absolute(settings)
         self._say = say
+        self._port_asked = port_asked
         self._directory = Path(self._settings.dir)
         self._logs = self._directory / "logs"
         self._restarts: dict[str, int] = {}
@@ -115,7 +123,7 @@ class _Run:
             await self._start_workers(stack, listener, registry.digests())
             self._write_run_file(stack)
             findings = await self._probe(registry)
-            self._show(findings)
+            self._show(findings, check)
             if check:
                 return int(bool(left_out) or any(finding.error for finding in findings))
             await asyncio.Event().wait()  # until cancelled
@@ -192,7 +200,7 @@ class _Run:
 
     def _listen(self, stack: AsyncExitStack) -> Listener:
         wanted = self._settings.port
-        listening = listen(self._settings.host, wanted)
+        listening = listen(self._settings.host, wanted, asked=self._port_asked)
         port = listening.getsockname()[1]
         if wanted not in (0, port):
             self._say(f"port {wanted} is taken: using {port}")
@@ -310,7 +318,7 @@ class _Run:
             *await yours.look(settings, registry, url, there),
         ]
 
-    def _show(self, findings: list[Finding]) -> None:
+    def _show(self, findings: list[Finding], check: bool) -> None:
         rows: list[tuple[str, str, str | float | None, str]] = [
             (
                 f.runtime,
@@ -325,9 +333,11 @@ class _Run:
         self._say(table(("runtime", "subsystem", "round trip", "state"), rows))
         if self._settings.terminal_port:
             self._say(f"terminal {self._terminal_url()} ({self._settings.terminal})")
+        kept = f"data and logs in {self._directory}"
         self._say(
-            f"serving {self._url()} (WebSocket: /socket/websocket), data and logs in"
-            f" {self._directory}, Ctrl-C stops"
+            f"checked {self._url()}: stopping; {kept}"
+            if check
+            else f"serving {self._url()} (WebSocket: /socket/websocket), {kept}, Ctrl-C stops"
         )
 
     def _children(self) -> list[Child]:

@@ -29,7 +29,9 @@ def broken_after(journal: RedisJournal, writes: int) -> Script:
     head, mark, tail = source.partition(MARK)
     assert mark
     counted = re.sub(
-        r"redis\.p?call\('(HSET|XADD|SET|ZADD|RPUSH|ZREM|DEL)'", r"counted('\1'", head + mark + tail
+        r"redis\.p?call\('(HSET|XADD|SET|ZADD|RPUSH|ZREM|DEL)'",
+        r"counted('\1'",
+        head + mark + tail,
     )
     prelude = f"""
 local left, marked = {writes}, false

@@ -46,7 +46,7 @@ while True:
 @asynccontextmanager
 async def opened() -> AsyncIterator[tuple[Listener, Path]]:
     path = sockets_directory() / "listener"
-    listener = Listener(listen("127.0.0.1", 0), path)
+    listener = Listener(listen("127.0.0.1", 0, asked=False), path)
     listener.open()
     try:
         yield listener, path

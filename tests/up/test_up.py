@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import re
@@ -112,12 +113,24 @@ def test_of_a_killed_up_only_redis_stays_and_the_next_takes_it_over(tmp_path: Pa
     assert processes_of(tmp_path) == {}
 
 
-def test_a_taken_port_is_replaced_by_a_free_one_and_printed(tmp_path: Path) -> None:
+def test_the_usual_port_is_replaced_by_a_free_one_if_it_is_taken(tmp_path: Path) -> None:
+    with contextlib.ExitStack() as stack:
+        with contextlib.suppress(OSError):  # whoever has it does as well
+            stack.enter_context(socket.create_server(("127.0.0.1", 4100)))
+        done = bridge(tmp_path, "up", "--check", **ALONE)
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"^port 4100 is taken: using \d+$", done.stdout, re.MULTILINE)
+
+
+@pytest.mark.parametrize("asked", ["--port", "BRIDGE_PORT"])
+def test_a_port_that_was_asked_for_and_is_taken_is_refused(tmp_path: Path, asked: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = str(other.getsockname()[1])
-        done = bridge(tmp_path, "up", "--check", "--port", port, **ALONE)
-    assert done.returncode == 0, done.stderr
-    assert re.search(rf"^port {port} is taken: using \d+$", done.stdout, re.MULTILINE)
+        option = ("--port", port) if asked == "--port" else ()
+        setting = {} if option else {"BRIDGE_PORT": port}
+        done = bridge(tmp_path, "up", "--check", *option, **ALONE, **setting)
+    assert done.returncode == 1
+    assert f"port {port} is taken: give another --port or BRIDGE_PORT" in done.stderr
 
 
 def test_everysec_is_told_to_be_a_window_of_loss(tmp_path: Path) -> None:
