@@ -13,6 +13,7 @@ from websockets.frames import CloseCode, Frame, Opcode
 from websockets.http11 import Request
 
 from bridge.paced import Paced
+from bridge.patience import due_in
 
 EXTENSION = "bridge.connection"
 # A peer that does not read would keep its buffers for ever.
@@ -186,7 +187,7 @@ class Connection(WebSocketsSansIOProtocol):
         self.close_sent = True
         self.received = None
         self.transport.resume_reading()
-        self.close_timer = self.loop.call_later(HANG_UP_S, self.transport.abort)
+        self.close_timer = due_in(HANG_UP_S, self.transport.abort)  # type: ignore[assignment]
 
     def stalled(self) -> None:
         """Hang up on a peer that reads nothing."""

@@ -10,8 +10,18 @@ HEADERS = ("Connection", "Upgrade", "Sec-WebSocket-Key", "Sec-WebSocket-Version"
 
 
 def missing_headers(headers: Iterable[tuple[bytes, bytes]]) -> list[str]:
-    there = {name for name, _ in headers}
-    return [name for name in HEADERS if name.lower().encode() not in there]
+    """Return which are missing, or say something else: a proxy may have put in its own."""
+    there: dict[bytes, set[bytes]] = {}
+    for name, value in headers:
+        tokens = {token.strip().lower() for token in value.split(b",")}
+        there[name] = there.get(name, set()) | tokens
+    wanted = {"Connection": b"upgrade", "Upgrade": b"websocket"}
+    return [
+        name
+        for name in HEADERS
+        if name.lower().encode() not in there
+        or (name in wanted and wanted[name] not in there[name.lower().encode()])
+    ]
 
 
 def incomplete(missing: list[str]) -> BridgeError:
@@ -19,8 +29,8 @@ def incomplete(missing: list[str]) -> BridgeError:
     return BridgeError(
         "invalid_request",
         "a WebSocket is here, and this request asks for none: "
-        f"{', '.join(missing) or 'Connection: Upgrade'} is missing. A proxy in between must "
-        "pass on `Connection: Upgrade` and `Upgrade: websocket`",
+        f"{', '.join(missing) or 'HTTP/1.1'} is missing. A proxy in between must pass on "
+        "`Connection: Upgrade` and `Upgrade: websocket`",
         expected=list(HEADERS),
         missing=missing,
     )

@@ -43,8 +43,8 @@ class Requests(h11.Connection):
         if isinstance(event, h11.Request):
             self.found += REQUEST_ITEMS
             self._check(event)
-        elif not isinstance(event, h11.Data) or event.chunk_start:
-            self.found += 1  # else it is as large as what was read
+        elif isinstance(event, h11.EndOfMessage) or getattr(event, "chunk_start", False):
+            self.found += 1  # other data is as large as what was read
         return event
 
     def _check(self, request: h11.Request) -> None:
@@ -58,8 +58,7 @@ class Requests(h11.Connection):
             self._refuse(505, _bad("HTTP/1.1", f"HTTP/{request.http_version.decode()}"))
         if chunked and b"content-length" in values:
             # RFC 9112, 6.1: the two name different ends of the request.
-            both = "both"
-            self._refuse(400, _bad("Content-Length or Transfer-Encoding", both))
+            self._refuse(400, _bad("Content-Length or Transfer-Encoding", "both"))
         if chunked and request.http_version == b"1.0":
             self._refuse(400, _bad("no Transfer-Encoding in HTTP/1.0", "chunked"))
         if values.get(b"upgrade", b"").lower() == b"websocket":
@@ -71,7 +70,7 @@ class Requests(h11.Connection):
         self, headers: list[tuple[bytes, bytes]], values: dict[bytes, bytes]
     ) -> None:
         missing = missing_headers(headers)
-        if b"connection" in values and missing:  # else it is answered with 426
+        if missing and "Connection" not in missing:  # else it is answered with 426
             self._refuse(400, incomplete(missing))
         if b"transfer-encoding" in values or int(values.get(b"content-length", 0)):
             self._refuse(400, _bad("no body in a WebSocket's handshake", "one"))
@@ -156,6 +155,9 @@ class Http(H11Protocol):
     def _give_up(self) -> None:
         if self.cycle is not None and not self.cycle.response_complete:
             return  # its body and its answer have limits of their own
+        if cast(Paced, self.transport).busy:  # it is here, and was not looked at yet
+            self._patience = due_in(self._request_s, self._give_up)
+            return
         begun, _ = self.conn.trailing_data
         if begun:
             late = f"no whole head of a request within {self._request_s:g} s"

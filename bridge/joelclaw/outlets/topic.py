@@ -16,6 +16,7 @@ from bridge.errors import BridgeError, InvalidRequest
 from bridge.joelclaw.outlet import TOPIC, DeliveryFailed, NotNow
 from bridge.journal.store import Deliveries, Delivery, Event
 from bridge.message import JSON
+from bridge.patience import timeout
 
 KEY = "gateway"
 ACK_MS = 60_000
@@ -139,7 +140,7 @@ class TopicOutlet:
         for client in list(self._clients):
             client(delivery.event)
         try:
-            async with asyncio.timeout(self._ack_ms / 1000):
+            async with timeout(self._ack_ms / 1000):
                 while id in self._sent:
                     if not self._clients:
                         raise NotNow("every client left")
