@@ -67,7 +67,7 @@ class Settings:
     )
     silent_ms: int = _setting(
         15_000,
-        "kill and replace a worker or node of `bridge up` that says nothing for so long",
+        "kill and replace a worker, node or service of `bridge up` that says nothing for so long",
         least=3000,
     )
     link_dir: str = _setting(

@@ -2,8 +2,8 @@
 
 A worker connects, writes one JSON line `{"pid", "worker"}`, gets a line `{"listener": true}`
 that carries the descriptor, writes `{"ready": true}` once it serves, and keeps the connection
-for its life. A node writes `{"node"}` and gets nothing. Both write `{"alive": true}` each
-second. End of file tells each side that the other is gone.
+for its life. A node writes `{"node"}` and a TypeScript service `{"service"}`; they get nothing.
+All write `{"alive": true}` each second. End of file tells each side that the other is gone.
 
 `{"reload": subsystem}` is a request: a line `{"said"}` for each thing that was done, then
 `{"failed"}`, the reason or empty.
@@ -32,7 +32,7 @@ class ReloadFailed(Exception):
 
 
 class Peer:
-    """A process that keeps a connection: a worker, or a node.
+    """A process that keeps a connection: a worker, a node or a service.
 
     `pid` is the kernel's word, 0 if it cannot be told. Whoever wants to know how long it has
     been silent adds to `silent_s`; each of its lines makes that 0.
@@ -144,9 +144,10 @@ class Listener:
                 if "reload" in hello:
                     await self._ask(connection, str(hello["reload"]))
                     return
-                if "node" in hello:
+                if "worker" not in hello:
                     there = self.nodes
-                name = str(hello.get("node", hello.get("worker", "?")))
+                kind = next((k for k in ("worker", "node", "service") if k in hello), "")
+                name = str(hello.get(kind, "?"))
                 peer = Peer(name, _peer_pid(connection), connection)
                 if there is self.workers:
                     fds = [self._listening.fileno()]

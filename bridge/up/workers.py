@@ -23,8 +23,8 @@ class Workers:
 
     A node starts its workers itself, and adopts those of the one before it. While none is there
     (the node fails to start, or died and its last orphan too) a stand-in runs, until another
-    worker is ready. A worker or node that says nothing for `silent_s` is killed and replaced;
-    that is counted in turns of our own loop, as a pause of this process is nobody's silence.
+    worker is ready. Whoever says nothing for `silent_s` is killed and replaced; that is counted
+    in turns of our own loop, as a pause of this process is nobody's silence.
     """
 
     def __init__(

@@ -200,6 +200,25 @@ def test_a_worker_without_a_node_that_hangs_is_replaced(tmp_path: Path) -> None:
         asyncio.run(scenario(up))
 
 
+def test_a_typescript_service_that_hangs_is_replaced(tmp_path: Path) -> None:
+    if not isinstance(programs.typescript(programs.search_path()), Command):
+        pytest.skip("there is no TypeScript service on this machine")
+
+    def service(up: Up) -> int:
+        return next((pid for pid, text in up.children().items() if "main." in text), 0)
+
+    async def scenario(up: Up) -> None:
+        hanging = service(up)
+        os.kill(hanging, signal.SIGSTOP)
+        await until(lambda: service(up) not in (0, hanging), "another one runs")
+        assert not lives(hanging)
+        asked = ("call", TOPIC, "status", '{"runtime": "typescript"}')
+        await until(lambda: bridge(tmp_path, *asked).returncode == 0, "it answers")
+
+    with Up(tmp_path, BRIDGE_NODE="off", BRIDGE_WORKERS="1", BRIDGE_SILENT_MS="3000") as up:
+        asyncio.run(scenario(up))
+
+
 def test_the_socket_of_an_orphan_that_was_killed_is_removed(tmp_path: Path) -> None:
     async def scenario(up: Up) -> None:
         sockets = Path(up.run["link_dir"])

@@ -8,6 +8,7 @@
 
 import { join } from "node:path";
 
+import { sayAlive } from "./alive.ts";
 import { LoadError, loadContracts, loadHandlers } from "./load.ts";
 import { toStderr, whole } from "./logger.ts";
 import { serve } from "./serve.ts";
@@ -58,6 +59,7 @@ async function main(env: NodeJS.ProcessEnv): Promise<void> {
     await service.close();
     process.exit(0);
   };
+  if (env["BRIDGE_LISTENER"]) sayAlive(env["BRIDGE_LISTENER"]);
   process.once("SIGTERM", leave).once("SIGINT", leave);
   if (env["BRIDGE_PARENT_STDIN"] === "1") {
     process.stdin.on("error", leave).on("close", leave).on("end", leave).resume();
