@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import shlex
+from collections.abc import Collection
 from dataclasses import asdict
 from pathlib import Path
 
@@ -12,6 +14,7 @@ from bridge.cli.command import (
     Call,
     CommandFailed,
     Commands,
+    UsageError,
     add_command,
     add_group,
     add_subsystem,
@@ -31,9 +34,12 @@ from bridge.contracts.files import read_json
 from bridge.contracts.importing import import_schema, name_for
 from bridge.contracts.loading import subset
 from bridge.contracts.registry import Registry
+from bridge.contracts.scenarios import FILE_NAME as SCENARIOS
+from bridge.contracts.scenarios import load_scenarios
 from bridge.errors import ContractBroken
 from bridge.joelclaw.envelopes import NAMES
 from bridge.joelclaw.examples import faults
+from bridge.message import RUNTIMES
 from bridge.settings import Settings
 from bridge.up.programs import contract_folders
 
@@ -48,6 +54,8 @@ CONTRACTS = {
 OPERATIONS = {
     "operation": "operation",
     "kind": "kind",
+    "request": "request",
+    "reply": "reply",
     "internal": "internal",
     "effects": "effects",
     "errors": "errors",
@@ -74,7 +82,9 @@ def add(commands: Commands) -> None:
         implementations=None,
     )
     add_folders(add_command(group, "list", "list every subsystem's contract", _list))
-    parser = add_command(group, "show", "show the operations of a contract", _show)
+    parser = add_command(
+        group, "show", "show a contract: operations, a call of each, schemas", _show
+    )
     add_subsystem(parser, required=True)
     add_folders(parser)
     parser = add_command(
@@ -86,6 +96,12 @@ def add(commands: Commands) -> None:
     )
     add_subsystem(parser)
     add_folders(parser)
+    parser.add_argument(
+        "--require",
+        metavar="RUNTIMES",
+        default="",
+        help="fail if one of these did not run: python,typescript,elixir",
+    )
     parser = add_command(
         group,
         "import",
@@ -123,7 +139,11 @@ def _list(call: Call) -> int:
 
 
 def _show(call: Call) -> int:
-    contract = _registry(call).get(call.args.subsystem)
+    registry = _registry(call)
+    contract = registry.get(call.args.subsystem)
+    file = registry.file(contract.name)
+    document = read_json(file)
+    examples = _examples(file.with_name(SCENARIOS), contract)
     rows = [
         {
             "operation": name,
@@ -132,11 +152,32 @@ def _show(call: Call) -> int:
             "effects": sorted(operation.effects),
             "errors": list(operation.errors),
             "summary": operation.summary,
+            "request": document["operations"][name]["request"],
+            "reply": document["operations"][name]["reply"],
+            "example": examples.get(name, ""),
         }
         for name, operation in contract.operations.items()
     ]
     call.show(OPERATIONS, rows)
+    if not call.args.json:
+        shapes = {member: document.get(member, {}) for member in ("state", "events", "$defs")}
+        print("\n".join(["", *examples.values()]))
+        print("\n" + json.dumps(shapes, indent=2, ensure_ascii=False))
     return 0
+
+
+def _examples(file: Path, contract: Contract) -> dict[str, str]:
+    """Return a call for each operation that clients have, as its first scenario asks it."""
+    found: dict[str, str] = {}
+    if not file.is_file():
+        return found
+    for scenario in load_scenarios(file, contract):
+        for step in scenario.steps:
+            if not step.operation.internal:
+                asked = json.dumps(step.request, ensure_ascii=False)
+                text = f"bridge call {contract.name}:{scenario.key} {step.operation.name}"
+                found.setdefault(step.operation.name, f"{text} {shlex.quote(asked)}")
+    return found
 
 
 def _check(call: Call) -> int:
@@ -156,8 +197,18 @@ def _check(call: Call) -> int:
             rows += check_released(registry)
             rows += check_generated()
         rows += asyncio.run(_scenarios(settings, registry, wanted))
+    rows += _not_run(call.args.require, {row.runtime for row in rows})
     call.show(CHECKS, [{**asdict(row), "result": row.problem or "ok"} for row in rows])
     return int(not all(row.ok for row in rows))
+
+
+def _not_run(required: str, ran: Collection[str]) -> list[Row]:
+    wanted = [name for name in required.split(",") if name]
+    if unknown := set(wanted) - set(RUNTIMES):
+        known = ", ".join(RUNTIMES)
+        raise UsageError(f"--require: expected some of {known}, got {', '.join(sorted(unknown))}")
+    why = "required, and no scenario ran in it"
+    return [Row("scenario", "", "", name, why) for name in wanted if name not in ran]
 
 
 def _envelopes() -> list[Row]:

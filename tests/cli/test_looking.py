@@ -50,6 +50,11 @@ def test_contracts_are_listed_and_shown(alone: Cli) -> None:
         ("tick", "command"),
         ("status", "query"),
     ]
+    assert shown[2]["request"] == {"$ref": "#/$defs/Nothing"}
+    assert shown[2]["example"] == "bridge call heartbeat:early status '{}'"
+    text = alone("contracts", "show", "heartbeat").out
+    assert '\nbridge call heartbeat:early configure \'{"every_ms": 900000, ' in text
+    assert '"Nothing": {' in text
     assert alone("contracts").out.startswith("subsystem ")
     assert alone("contracts", "show", "nothing").code == 1
 
@@ -60,6 +65,21 @@ def test_contracts_check_runs_the_scenarios(alone: Cli) -> None:
     runtimes = {row["runtime"] for row in done.rows if row["check"] == "scenario"}
     assert "python" in runtimes
     assert {row["result"] for row in done.rows} == {"ok"}
+
+
+def test_contracts_check_fails_if_a_runtime_that_is_required_did_not_run(
+    alone: Cli, tmp_path: Path
+) -> None:
+    folder = tmp_path / "mine"
+    assert alone("new", "tally", "--runtimes", "python", "--into", str(folder)).code == 0
+    asked = ("contracts", "check", "--contracts", str(folder), "--json")
+    done = alone(*asked, "--require", "elixir")
+    assert done.code == 1
+    assert {"runtime": "elixir", "result": "required, and no scenario ran in it"}.items() <= (
+        done.rows[-1].items()
+    )
+    wrong = alone(*asked, "--require", "python,java")
+    assert (wrong.code, "got java" in wrong.err) == (2, True)
 
 
 def test_contracts_check_names_file_pointer_and_rule(alone: Cli, tmp_path: Path) -> None:
