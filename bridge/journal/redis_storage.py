@@ -16,6 +16,7 @@ from bridge.journal.store import Storage
 from bridge.journal.wire import read_storage
 
 OTHER = "it was flushed, or is another server"
+ID_LENGTH = 12  # of the token's 32: every position of an event begins with it
 Run = Callable[..., Awaitable[list[Any]]]
 
 
@@ -122,11 +123,14 @@ class RedisStorage:
         if self._recognising is not None:
             self._recognising.cancel()
 
+    def _fresh(self) -> str:
+        return self._new_token()[:ID_LENGTH]
+
     async def _ensure(self, run: Run, known: str, why: str) -> list[Any]:
-        return await run("storage", STORAGE, "ensure", self._new_token(), known, why)
+        return await run("storage", STORAGE, "ensure", self._fresh(), known, why)
 
     async def _change(self, run: Run, known: str, why: str) -> list[Any]:
-        return await run("storage", STORAGE, "replace", known, self._new_token(), why)
+        return await run("storage", STORAGE, "replace", known, self._fresh(), why)
 
     def _take(self, answer: list[Any]) -> Storage:
         storage = read_storage(answer)
