@@ -15,11 +15,11 @@ from urllib.parse import unquote
 
 import jsonschema_rs
 
-from bridge.canonical import escape
+from bridge.canonical import escape, json_type
 from bridge.contracts import draft07
 from bridge.contracts.draft07 import ANY_TYPE, NOTHING, Schema, Types, all_of
 from bridge.contracts.subset import Subset
-from bridge.contracts.validation import BadSchema, CompiledSchema, pointer_of, resolve
+from bridge.contracts.validation import BadSchema, CompiledSchema, place_of, pointer_of, resolve
 
 Kind = Literal["refused", "loosened", "noted"]
 
@@ -273,7 +273,17 @@ def _shape(document: Any) -> Iterator[Finding]:
         says = "draft-07 does not allow that here"
         told = _meant(error)
         text = told.message.splitlines()[0]
-        yield Finding(pointer_of(told.instance_path), "refused", text, says)
+        yield Finding(pointer_of(place_of(document, told)), "refused", text, says)
+    for place in _DEFINITIONS if isinstance(document, dict) else ():
+        named = document.get(place, {})
+        for name in named if isinstance(named, dict) else ():
+            if not isinstance(named[name], dict | bool):
+                says = "definitions are schemas: an object, true or false"
+                what = json_type(named[name])
+                yield Finding(f"/{place}/{escape(name)}", "refused", f"`{name}`: {what}", says)
+        if not isinstance(named, dict):
+            says = "definitions are an object of schemas"
+            yield Finding(f"/{place}", "refused", f"`{place}`: {json_type(named)}", says)
 
 
 def _meant(error: jsonschema_rs.ValidationError) -> jsonschema_rs.ValidationError:

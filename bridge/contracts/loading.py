@@ -15,7 +15,7 @@ from bridge.contracts.contract import Operation as LoadedOperation
 from bridge.contracts.files import META, read_json
 from bridge.contracts.generated.subsystem import Operation, SubsystemFile
 from bridge.contracts.subset import Subset
-from bridge.contracts.validation import BadSchema, CompiledSchema, pointer_of, resolve
+from bridge.contracts.validation import BadSchema, CompiledSchema, place_of, pointer_of, resolve
 from bridge.errors import ContractBroken
 from bridge.message import JSON, RESERVED_MEMBERS, RESERVED_NAMES
 
@@ -143,7 +143,7 @@ class _Loading:
         """Hold a schema to 2020-12's own meta schema: the lint takes shapes for granted."""
         error = next(iter(_DRAFT.iter_errors(schema)), None)
         if error is not None:
-            at = pointer + pointer_of(error.instance_path)
+            at = pointer + pointer_of(place_of(schema, error))
             raise self.broken(at, error.kind.name, error.message.splitlines()[0])
 
     def check_subset(self) -> None:

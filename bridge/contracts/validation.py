@@ -6,7 +6,7 @@ jsonschema-rs, and only a bad one pays for its report. `format` is not asserted.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import jsonschema_rs
@@ -77,7 +77,36 @@ def _compiled(
             pattern_options=jsonschema_rs.RegexOptions(),
         )
     except (jsonschema_rs.ValidationError, jsonschema_rs.ReferencingError) as error:
-        raise _bad_schema(error) from None
+        raise _bad_schema(whole, error) from None
+
+
+def place_of(document: Any, error: jsonschema_rs.ValidationError) -> list[str | int]:
+    """Return the path to what an error of jsonschema-rs is about, within the whole document.
+
+    Its own path has no empty names, and names of digits as numbers.
+    """
+    whole = _places(document, list(error.instance_path))
+    return next((path for path, part in whole if part == error.instance), [])
+
+
+def _places(value: Any, told: list[str | int]) -> Iterator[tuple[list[str | int], Any]]:
+    """Yield each path that such a path may stand for, with what is there."""
+    if not told:
+        yield [], value
+    members = value if isinstance(value, dict) else {}
+    names = [name for name in members if told and name and _is_told(name, told[0])]
+    steps = [(name, members[name], told[1:]) for name in names]
+    if "" in members:
+        steps.append(("", members[""], told))
+    if told and isinstance(value, list) and isinstance(told[0], int):
+        yield from (([told[0], *path], part) for path, part in _places(value[told[0]], told[1:]))
+    for name, below, left in steps:
+        yield from (([name, *path], part) for path, part in _places(below, left))
+
+
+def _is_told(name: str, token: str | int) -> bool:
+    number = name.isascii() and name.isdecimal()
+    return name == token or (number and isinstance(token, int) and int(name) == token)
 
 
 def pointer_of(path: Sequence[str | int]) -> str:
@@ -112,8 +141,8 @@ _EXPECTED = {
 }
 
 
-def _bad_schema(error: Exception) -> BadSchema:
+def _bad_schema(whole: Mapping[str, Any], error: Exception) -> BadSchema:
     if isinstance(error, jsonschema_rs.ValidationError):
         text = error.message.splitlines()[0]
-        return BadSchema(list(error.instance_path), error.kind.name, text)
+        return BadSchema(place_of(whole, error), error.kind.name, text)
     return BadSchema([], "$ref", str(error))

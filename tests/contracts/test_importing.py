@@ -396,3 +396,24 @@ def test_a_file_of_definitions_has_no_root() -> None:
 )
 def test_names_are_made_to_fit(text: str, name: str) -> None:
     assert name_for(text) == name
+
+
+@pytest.mark.parametrize(
+    ("name", "pointer"),
+    [("042", "/properties/042/type"), ("", "/properties//type"), ("~", "/properties/~0/type")],
+)
+def test_what_is_no_schema_is_pointed_at_whatever_the_members_name(
+    name: str, pointer: str
+) -> None:
+    document = {"type": "object", "properties": {name: {"type": "sting"}}}
+    (found,) = import_schema(document, "X", subset()).findings
+    assert (found.pointer, found.kind) == (pointer, "refused")
+
+
+@pytest.mark.parametrize(
+    ("definitions", "pointer"),
+    [({"description": "text"}, "/$defs/description"), ("text", "/$defs"), ({"": 1}, "/$defs/")],
+)
+def test_definitions_that_are_no_schemas_are_refused(definitions: Any, pointer: str) -> None:
+    found = import_schema({"$defs": definitions, "type": "string"}, "X", subset()).findings
+    assert [(each.pointer, each.kind) for each in found] == [(pointer, "refused")]
