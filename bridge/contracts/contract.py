@@ -65,6 +65,8 @@ class Operation:
             came = json_type(refusal.message)
             raise _broken(runtime, where, "/message", "type", "string", came)
         detail = _normalised(runtime, where, refusal.detail)
+        if type(detail) is not dict:
+            raise _broken(runtime, where, "/detail", "type", "object", json_type(detail))
         return Refusal(reason, legible(refusal.message), **detail)
 
 

@@ -110,9 +110,12 @@ def _outcome(handler: Handler, invocation: Invocation, build: str) -> Outcome:
     context = invocation.context._replace(local=dict(invocation.context.local))
     try:
         answer: Any = handler(state, invocation.operation, request, context)
-    except (_OutOfTime, Refusal):
+    except _OutOfTime:
         raise
     except BaseException as error:  # also `sys.exit()`: nothing else could raise it here
+        refusal = _refusal(error) if isinstance(error, Refusal) else None
+        if refusal is not None:
+            raise refusal from None
         text = f"{_where(invocation)} raised {text_of(error)}{_place(error)}"
         raise RuntimeFault("python", "crashed", text) from error
     if isinstance(answer, tuple) and len(answer) == 3:
@@ -124,6 +127,16 @@ def _outcome(handler: Handler, invocation: Invocation, build: str) -> Outcome:
         came = f"a tuple of {len(answer)}" if isinstance(answer, tuple) else json_type(answer)
     text = f"{_where(invocation)}: expected (reply, effects, state), got {came}"
     raise RuntimeFault("python", "off_contract", text)
+
+
+def _refusal(raised: Refusal) -> Refusal | None:
+    """Read a refusal here, where it costs the budget; None if a class of others' hides it."""
+    try:
+        refusal = Refusal(raised.reason, raised.message)
+        refusal.message, refusal.detail = raised.message, raised.detail
+    except Exception:
+        return None
+    return refusal
 
 
 def _place(error: BaseException) -> str:

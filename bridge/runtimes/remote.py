@@ -38,10 +38,9 @@ def outcome_of(runtime: RuntimeName, answer: Any, build: str = "") -> Outcome:
                 return Outcome(reply, effects, state, build)
         case {"refused": {"reason": str(reason), **rest}}:
             detail = rest.get("detail")
+            members = detail if isinstance(detail, Mapping) else {}
             raise Refusal(
-                reason,
-                str(rest.get("message") or ""),
-                **(_plain(detail) if isinstance(detail, Mapping) else {}),
+                reason, str(rest.get("message") or ""), **{str(k): v for k, v in members.items()}
             )
         case {"fault": {"kind": str(kind), "message": str(message)}}:
             if kind in NOT_HERE:
@@ -51,7 +50,3 @@ def outcome_of(runtime: RuntimeName, answer: Any, build: str = "") -> Outcome:
             raise RuntimeFault(runtime, kind, message)
     text = f"expected ok, refused or fault, got {type(answer).__name__}"
     raise RuntimeFault(runtime, "off_contract", text)
-
-
-def _plain(detail: Mapping[Any, Any]) -> dict[str, Any]:
-    return {str(k): v for k, v in detail.items() if k not in ("code", "reason", "message")}

@@ -269,6 +269,17 @@ def test_a_refusal_with_a_detail_that_is_no_json_is_the_runtimes_fault(
     assert caught.value.kind == "not_serialisable"
 
 
+@pytest.mark.parametrize("detail", [None, [1], "text"])
+def test_a_refusal_with_a_detail_that_is_no_object_is_the_runtimes_fault(
+    contract: Contract, detail: Any
+) -> None:
+    refusal = Refusal("no")
+    refusal.detail = detail
+    with pytest.raises(RuntimeFault) as caught:
+        contract.operation("set").check_refusal(refusal, "python")
+    assert (caught.value.kind, caught.value.detail["pointer"]) == ("off_contract", "/detail")
+
+
 def test_half_a_character_in_a_refusals_message_is_mended(contract: Contract) -> None:
     refusal = contract.operation("set").check_refusal(Refusal("no", "ab\ud83d", n=1), "python")
     assert refusal.response() == {

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from bridge.canonical import normalise
-from bridge.errors import BridgeError, RuntimeFault
+from bridge.errors import BridgeError, Refusal, RuntimeFault
 from bridge.message import Context, Invocation, Judge, Outcome, context_for
 from bridge.runtimes.python import PythonRuntime
 from bridge.runtimes.runtime import unjudged
@@ -120,3 +120,29 @@ def test_what_a_handler_does_to_its_context_is_seen_by_nobody_else() -> None:
         asyncio.run(runtime.handle(ASKED))
     assert seen == ["1970-01-01", "1970-01-01"]
     assert CONTEXT.local["date"] == "1970-01-01"
+
+
+class Bare(Refusal):
+    """A refusal of somebody else's making, which has neither reason nor message."""
+
+    def __init__(self) -> None:
+        pass
+
+
+class Endless(Refusal):
+    @property
+    def reason(self) -> str:  # type: ignore[override]
+        while True:
+            pass
+
+    @reason.setter
+    def reason(self, _: str) -> None:
+        pass
+
+
+@pytest.mark.parametrize(("refusal", "kind"), [(Bare(), "crashed"), (Endless("no"), "timeout")])
+def test_a_refusal_that_cannot_be_read_is_the_handlers_fault(refusal: Refusal, kind: str) -> None:
+    def handle(*_: object) -> Any:
+        raise refusal
+
+    assert fault_of(handle).kind == kind
