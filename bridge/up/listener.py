@@ -25,6 +25,7 @@ from typing import Any
 MAX_LINE_BYTES = 4096
 Reload = Callable[[str], AsyncIterator[str]]
 HELLO_TIMEOUT_S = 5.0
+ACCEPT_AGAIN_S = 0.1
 
 
 class ReloadFailed(Exception):
@@ -123,11 +124,12 @@ class Listener:
 
     async def _accept(self, server: socket.socket) -> None:
         loop = asyncio.get_running_loop()
-        while True:
+        while server.fileno() >= 0:  # until stop_accepting
             try:
                 connection, _ = await loop.sock_accept(server)
-            except OSError:
-                return  # closed by stop_accepting
+            except OSError:  # also for want of descriptors, which those who left give back
+                await asyncio.sleep(ACCEPT_AGAIN_S)
+                continue
             connection.setblocking(False)
             self._spawn(self._serve(connection))
 
@@ -159,7 +161,7 @@ class Listener:
                     if line.get("ready") is True:
                         peer.ready = True
                         self._changed()
-            except (OSError, ValueError, TimeoutError):
+            except (OSError, ValueError, TimeoutError, RecursionError):
                 pass  # it died, or it is no worker: either way the connection ends here
             finally:
                 if peer in there:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import resource
 import socket
 import subprocess
 import sys
@@ -97,6 +98,27 @@ def test_connections_wait_for_the_next_worker_when_one_is_killed() -> None:
             listener.workers[0].dismiss()
             assert await listener.emptied(30)
             assert second.wait() == 7
+
+    asyncio.run(scenario())
+
+
+def test_a_worker_is_handed_the_socket_after_there_were_no_descriptors_left() -> None:
+    async def scenario() -> None:
+        async with opened() as (listener, path):
+            with socket.socket(socket.AF_UNIX) as stranger:
+                soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+                resource.setrlimit(resource.RLIMIT_NOFILE, (stranger.fileno() + 1, hard))
+                try:
+                    stranger.connect(os.fspath(path))
+                    for _ in range(10):  # turns of the loop, in one of which it is not accepted
+                        await asyncio.sleep(0)
+                finally:
+                    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+            process = start(path, "first")
+            await until(lambda: [w.ready for w in listener.workers] == [True], "it is ready")
+            listener.workers[0].dismiss()
+            assert await listener.emptied(30)
+            process.wait()
 
     asyncio.run(scenario())
 
