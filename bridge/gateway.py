@@ -139,7 +139,6 @@ class Worker:
         registry, handlers, digests = _load(settings, left_out)
         for fault in left_out:
             self._telemetry.emit("left_out", text=str(fault))
-        implemented = implementers(settings, registry.names(), left_out)
         elixir = ElixirRuntime()
         nodes = self._nodes(elixir, registry.digests(), transport)
         async with contextlib.AsyncExitStack() as stack:
@@ -170,6 +169,9 @@ class Worker:
             ingress = joelclaw.ingress(dispatcher)
 
             async def status() -> dict[str, JSON]:
+                for name in registry.names():
+                    if not python.available(name):  # no epoch has a build of it: it may be new
+                        self._look_for_build(python, name)
                 return {
                     "worker": self._name,
                     "pid": os.getpid(),
@@ -177,7 +179,7 @@ class Worker:
                         name: {s: runtime.available(s) for s in registry.names()}
                         for name, runtime in runtimes.items()
                     },
-                    "implementations": implemented,
+                    "implementations": implementers(settings, registry.names(), left_out),
                     "left_out": list(map(str, left_out)),
                     "storage": await _status_of(journal.storage),
                     "effects": await _effects_of(journal, registry.names()),

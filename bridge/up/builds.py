@@ -94,6 +94,9 @@ def again(settings: Settings, subsystem: str, where: Mapping[str, str]) -> Path:
     shutil.copytree(folder, fresh)
     if settings.implementations:
         _write(fresh, {**json.loads((fresh / FILE_NAME).read_text()), subsystem: where})
+    taken_in = [f": /{subsystem}/{runtime}: " for runtime in where]
+    still = [why for why in left_out(Path(settings.dir)) if not any(t in why for t in taken_in)]
+    (fresh / LEFT_OUT).write_text(json.dumps(still))
     for runtime, build in found(settings, where):
         builds.write(fresh, runtime, subsystem, build)
     return fresh

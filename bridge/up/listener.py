@@ -176,7 +176,7 @@ class Listener:
                 async for said in self._reload(subsystem) if self._reload else _nothing():
                     line = json.dumps({"said": said}).encode()
                     await loop.sock_sendall(connection, line + b"\n")
-        except ReloadFailed as error:
+        except (ReloadFailed, OSError) as error:  # of the second, it ended in the middle
             failed = str(error)
         await loop.sock_sendall(connection, json.dumps({"failed": failed}).encode() + b"\n")
 

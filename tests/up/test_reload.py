@@ -189,6 +189,22 @@ def test_reloads_at_the_same_time_go_one_after_the_other(tmp_path: Path) -> None
         assert asyncio.run(totals(up)) == {2}
 
 
+def test_what_was_left_out_of_the_start_is_taken_in_once_it_is_mended(tmp_path: Path) -> None:
+    folder = written(tmp_path / "mine", "python")
+    directory = tmp_path / "dir"
+    (folder / "tally" / "tally.py").write_text("1 / 0")
+    with Up(directory, *arguments(folder), **ALONE) as up:
+        assert "ZeroDivisionError" in bridge(directory, "doctor").stdout
+        (folder / "tally" / "tally.py").write_text(PYTHON)
+        done = bridge(directory, "reload", "tally")
+        assert done.returncode == 0, done.stderr
+        done = bridge(directory, "route", "tally", "python")  # before anybody asked for it
+        assert done.returncode == 0, done.stderr
+        assert re.search("^python +serves .*tally", bridge(directory, "status").stdout, re.M)
+        assert "ZeroDivisionError" not in bridge(directory, "doctor").stdout
+        assert asyncio.run(totals(up)) == {1}
+
+
 def test_what_cannot_be_imported_is_not_taken_in(tmp_path: Path) -> None:
     folder = written(tmp_path / "mine", "python")
     directory = tmp_path / "dir"
