@@ -131,7 +131,7 @@ class Bare(Refusal):
 
 class Endless(Refusal):
     @property
-    def reason(self) -> str:  # type: ignore[override]
+    def reason(self) -> str:
         while True:
             pass
 
