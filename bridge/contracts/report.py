@@ -82,6 +82,10 @@ class Report:
                 said = schema[rule]
                 if rule == "required":
                     said = next(name for name in said if name not in value)
+                if rule == "propertyNames":
+                    for name in value:
+                        if not self._valid_part(said, name):
+                            return Broken((*path, name), rule, said, name)
                 return Broken(path, rule, said, value)
         if schema.get("additionalProperties") is False and isinstance(value, dict):
             for name in sorted(value.keys() - schema.get("properties", {}).keys()):

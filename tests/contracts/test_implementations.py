@@ -136,7 +136,7 @@ def test_the_counter_of_the_tests_loads() -> None:
     ("document", "pointer", "rule"),
     [
         ([], "", "type"),
-        ({"A": {"python": "a:b"}}, "", "propertyNames"),
+        ({"a": {"python": "a:b"}, "A": {"python": "a:b"}}, "/A", "propertyNames"),
         ({"a": {}}, "/a", "minProperties"),
         ({"a": {"ruby": "a.rb"}}, "/a/ruby", "additionalProperties"),
         ({"a": {"python": "a.b"}}, "/a/python", "pattern"),

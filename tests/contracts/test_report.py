@@ -186,3 +186,9 @@ def test_whatever_breaks_a_schema_is_reported_where_something_is(
     parent, _, _ = found.pointer.rpartition("/")
     assert found.rule
     assert found.pointer == "" or isinstance(resolve(value, parent), dict | list)
+
+
+def test_a_member_name_that_breaks_the_rule_for_names_is_named() -> None:
+    names = {"type": "object", "propertyNames": {"pattern": "^[a-z]+$"}}
+    found = violation(names, {"ok": 1, "toJSON": 2})
+    assert (found.pointer, found.rule, found.actual) == ("/toJSON", "propertyNames", "string")
