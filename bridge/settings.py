@@ -14,6 +14,7 @@ INTERNAL = frozenset(
         "NODE_WORKERS",
         "PYTHON",
         "PARENT_STDIN",
+        "ALIVE_FILE",
         "ELIXIR_IMPLEMENTATIONS",
         "ELIXIR_DIGESTS",
         "ELIXIR_SOURCES",

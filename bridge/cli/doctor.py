@@ -169,6 +169,7 @@ def _port(settings: Settings) -> Check:
 def _served(run: RunFile, settings: Settings) -> Iterator[Check]:
     """Ask the running bridge whom it reaches: a runtime with other contracts is not reached."""
     try:
+        fetch(f"{run.url}/health")
         status = fetch(f"{run.url}/admin/status", settings.token)
     except NotReached as error:
         yield Check("health", "fail", f"{error}: look into {settings.dir}/logs")
@@ -181,6 +182,12 @@ def _served(run: RunFile, settings: Settings) -> Iterator[Check]:
         elif served is not None:
             why = f"nothing: not started, or built from other contracts ({settings.dir}/logs)"
             yield Check(f"{runtime} serves", "warn", why)
+    for route in status["routes"] if isinstance(status.get("routes"), list) else ():
+        name, owner = route["subsystem"], route["owner"]
+        served = served_by(status, owner)
+        if served and name not in served:
+            why = f"owned by {owner}, which does not serve it: its implementation is not there"
+            yield Check(f"{name} in {owner}", "warn", why)
 
 
 def _redis(url: str, settings: Settings) -> Iterator[Check]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -73,10 +74,18 @@ def _twice(name: str, file: Path, other: Path) -> ContractBroken:
 
 def files_of(folder: Path) -> list[Path]:
     """Return the contract files of a folder. Raises ContractBroken if there is none."""
-    if not folder.is_dir():
-        raise ContractBroken(str(folder), "", "file", "expected a folder of subsystems")
-    own = folder / FILE_NAME
-    found = [own] if own.is_file() else sorted(folder.glob(f"*/{FILE_NAME}"))
+    try:
+        if not folder.is_dir():
+            raise ContractBroken(str(folder), "", "file", "expected a folder of subsystems")
+        os.listdir(folder)  # `glob` takes a folder it may not read for an empty one
+        own = folder / FILE_NAME
+        found = [own] if own.is_file() else sorted(folder.glob(f"*/{FILE_NAME}"))
+    except OSError as error:
+        what = (
+            f"expected a folder that user {os.getuid()} may read and enter, got:"
+            f" {error.strerror}; `chmod -R a+rX` it"
+        )
+        raise ContractBroken(str(folder), "", "file", what) from None
     if not found:
         raise ContractBroken(
             str(folder), "", "file", f"expected <name>/{FILE_NAME} in it, found none"

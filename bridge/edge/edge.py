@@ -99,6 +99,7 @@ class Edge:
         self.draining = False
         self.drained = asyncio.Event()
         self.stop_accepting: Callable[[], None] = lambda: None  # set by `serve`
+        self._journal = journal
         self._registry = registry
         self._dispatcher = dispatcher
         self._gate = Gate.of(settings)
@@ -279,14 +280,23 @@ class Edge:
             headers = [*headers, (b"connection", b"close")]
         await respond(send, scope["method"], status, headers, answer)
 
+    async def _health(self) -> tuple[int, JSON]:
+        """Say whether this worker can commit; whoever asks needs no token, and gets no address."""
+        if self.draining:
+            return 503, {"status": "draining"}
+        try:
+            await self._journal.routes()
+        except BridgeError as error:
+            return 503, {"status": error.code, "message": "Redis does not answer"}
+        return 200, {"status": "ok"}
+
     async def _answer(self, scope: Scope, body: Body) -> tuple[int, Headers, bytes]:
         """Return status, headers and body of the answer, or raise AccessRefused."""
         caller = Caller.of(scope["headers"], scope["query_string"])
         path = scope["path"]
         self._gate.check_page(caller)
         if path == "/health":
-            status, text = (503, "draining") if self.draining else (200, "ok")
-            answer: JSON = {"status": text}
+            status, answer = await self._health()
         elif path.startswith("/admin/"):
             self._gate.check_token(caller)
             status, answer = await self._admin.answer(scope["method"], path, body)

@@ -48,8 +48,10 @@ def _refusal(refused: urllib.error.HTTPError) -> Exception:
         response = json.load(refused)
     except (OSError, ValueError):
         response = None
-    if isinstance(response, dict) and "message" in response and refused.code < 500:
-        return ErrorReply(response)
+    if isinstance(response, dict) and "message" in response:
+        if refused.code < 500:
+            return ErrorReply(response)
+        return NotReached(f"{refused.url}: {response['message']}")
     return NotReached(f"{refused.url}: {refused}")
 
 

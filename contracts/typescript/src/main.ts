@@ -8,7 +8,7 @@
 
 import { join } from "node:path";
 
-import { sayAlive } from "./alive.ts";
+import { sayAlive, touch } from "./alive.ts";
 import { LoadError, loadContracts, loadHandlers } from "./load.ts";
 import { toStderr, whole } from "./logger.ts";
 import { serve } from "./serve.ts";
@@ -60,6 +60,7 @@ async function main(env: NodeJS.ProcessEnv): Promise<void> {
     process.exit(0);
   };
   if (env["BRIDGE_LISTENER"]) sayAlive(env["BRIDGE_LISTENER"]);
+  if (env["BRIDGE_ALIVE_FILE"]) touch(env["BRIDGE_ALIVE_FILE"]);
   process.once("SIGTERM", leave).once("SIGINT", leave);
   if (env["BRIDGE_PARENT_STDIN"] === "1") {
     process.stdin.on("error", leave).on("close", leave).on("end", leave).resume();

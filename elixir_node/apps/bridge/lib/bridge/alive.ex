@@ -1,6 +1,7 @@
 defmodule Bridge.Alive do
   @moduledoc """
-  Tells whoever supervises the node that it still answers: a line each second.
+  Tells whoever supervises the node that it still answers: a line each second on a socket, or a file
+  that is written again, whose age a health check looks at.
 
   It says so only after the node's workers process answered, so a node that hangs says nothing.
   """
@@ -13,24 +14,25 @@ defmodule Bridge.Alive do
 
   @type option ::
           {:path, Path.t()}
+          | {:file, Path.t()}
           | {:node, String.t()}
           | {:workers, GenServer.server()}
           | {:interval_ms, pos_integer}
 
-  @doc "Connect to the socket at `path`, and again whenever that is lost."
+  @doc "Connect to the socket at `path`, and again whenever that is lost; `\"\"` for none."
   @spec start_link([option]) :: GenServer.on_start()
   def start_link(options), do: GenServer.start_link(__MODULE__, Map.new(options))
 
   @impl true
   def init(options) do
     send(self(), :say)
-    {:ok, Map.merge(%{interval_ms: 1_000, socket: nil}, options)}
+    {:ok, Map.merge(%{interval_ms: 1_000, socket: nil, path: "", file: ""}, options)}
   end
 
   @impl true
   def handle_info(:say, state) do
     Process.send_after(self(), :say, state.interval_ms)
-    {:noreply, if(answers?(state.workers), do: say(state), else: state)}
+    {:noreply, if(answers?(state.workers), do: state |> write() |> say(), else: state)}
   end
 
   def handle_info({:tcp_closed, socket}, %{socket: socket} = state) do
@@ -45,6 +47,15 @@ defmodule Bridge.Alive do
   catch
     :exit, _ -> false
   end
+
+  defp write(%{file: ""} = state), do: state
+
+  defp write(state) do
+    _ = File.touch(state.file)
+    state
+  end
+
+  defp say(%{path: ""} = state), do: state
 
   defp say(%{socket: nil} = state) do
     options = [:local, mode: :binary, active: true, send_timeout: @connect_ms]

@@ -81,7 +81,12 @@ defmodule Bridge.Application do
       connection: connection
     ]
 
-    alive = [path: settings.listener, node: connection[:identity]["node"], workers: Workers]
+    alive = [
+      path: settings.listener,
+      file: settings.alive_file,
+      node: connection[:identity]["node"],
+      workers: Workers
+    ]
 
     # Stopped from the last to the first: workers need the links and keys to leave in order.
     [
@@ -90,7 +95,7 @@ defmodule Bridge.Application do
       {Workers, workers}
     ] ++
       if(settings.link_dir == "", do: [], else: [{Scanner, scanner}]) ++
-      if(settings.listener == "", do: [], else: [{Alive, alive}]) ++
+      if(settings.listener <> settings.alive_file == "", do: [], else: [{Alive, alive}]) ++
       if(settings.parent_stdin, do: [{Parent, &stop_all/0}], else: [])
   end
 

@@ -8,6 +8,7 @@ defmodule Bridge.Settings do
   | `BRIDGE_PYTHON` | their interpreter, default `python3` |
   | `BRIDGE_LINK_DIR` | directory whose `*.sock` are workers to connect to, default none |
   | `BRIDGE_LISTENER` | socket of who supervises node and workers, default none |
+  | `BRIDGE_ALIVE_FILE` | written each second while the node answers, default none |
   | `BRIDGE_ELIXIR_IMPLEMENTATIONS` | `name=/path/file.ex`, one per line |
   | `BRIDGE_ELIXIR_DIGESTS` | `name=<contract digest>`, one per line, for those |
   | `BRIDGE_ELIXIR_SOURCES` | `name=/path/file.ex`, what those held at the start |
@@ -25,6 +26,7 @@ defmodule Bridge.Settings do
             worker_args: ["-u", "-m", "bridge.gateway", "--packet=4", "--nouse_stdio"],
             link_dir: "",
             listener: "",
+            alive_file: "",
             implementations: %{},
             digests: %{},
             sources: %{},
@@ -39,6 +41,7 @@ defmodule Bridge.Settings do
           worker_args: [String.t()],
           link_dir: String.t(),
           listener: String.t(),
+          alive_file: String.t(),
           implementations: %{String.t() => Path.t()},
           digests: %{String.t() => String.t()},
           sources: %{String.t() => Path.t()},
@@ -50,7 +53,7 @@ defmodule Bridge.Settings do
 
   # The node's own; the gateway refuses variables it does not know.
   @own ~w(BRIDGE_NODE_WORKERS BRIDGE_PYTHON BRIDGE_ELIXIR_IMPLEMENTATIONS
-          BRIDGE_ELIXIR_DIGESTS BRIDGE_ELIXIR_SOURCES BRIDGE_PARENT_STDIN)
+          BRIDGE_ELIXIR_DIGESTS BRIDGE_ELIXIR_SOURCES BRIDGE_PARENT_STDIN BRIDGE_ALIVE_FILE)
 
   @doc "Return the names of the variables that are not passed on to the workers."
   @spec own_variables() :: [String.t()]
@@ -66,6 +69,7 @@ defmodule Bridge.Settings do
       python: text(environment, "BRIDGE_PYTHON", defaults.python),
       link_dir: text(environment, "BRIDGE_LINK_DIR", defaults.link_dir),
       listener: text(environment, "BRIDGE_LISTENER", defaults.listener),
+      alive_file: text(environment, "BRIDGE_ALIVE_FILE", defaults.alive_file),
       implementations: pairs(environment, "BRIDGE_ELIXIR_IMPLEMENTATIONS"),
       digests: pairs(environment, "BRIDGE_ELIXIR_DIGESTS"),
       sources: pairs(environment, "BRIDGE_ELIXIR_SOURCES"),
