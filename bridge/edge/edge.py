@@ -281,7 +281,7 @@ class Edge:
         await respond(send, scope["method"], status, headers, answer)
 
     async def _health(self) -> tuple[int, JSON]:
-        """Say whether this worker can commit; whoever asks needs no token, and gets no address."""
+        """Say whether this worker can commit; it needs no token, so it tells no address."""
         if self.draining:
             return 503, {"status": "draining"}
         try:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from pathlib import Path
 from typing import Any
 
@@ -230,3 +231,14 @@ def test_definitions_that_double_at_each_level_are_refused(tmp_path: Path) -> No
         document["$defs"][f"L{n}"] = {"anyOf": twice}
     fault = loading(tmp_path, document)
     assert (fault.pointer, fault.rule) == ("/$defs/L8/anyOf/0/$ref", "ref_ways")
+
+
+@pytest.mark.skipif(os.getuid() == 0, reason="root may enter every folder")
+def test_a_folder_that_cannot_be_entered_is_named_with_the_way_out(tmp_path: Path) -> None:
+    written(tmp_path, SOUND)
+    tmp_path.chmod(0)
+    try:
+        with pytest.raises(ContractBroken, match=r"read and enter.*chmod -R a\+rX"):
+            Registry.load(tmp_path)
+    finally:
+        tmp_path.chmod(0o700)

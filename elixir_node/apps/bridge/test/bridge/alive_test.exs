@@ -55,6 +55,20 @@ defmodule Bridge.AliveTest do
     assert line(socket) == ~s({"alive":true}\n)
   end
 
+  test "a node that answers writes its file again and again", %{path: path} do
+    workers = start_supervised!({Workers, count: 0, links: nil, drain_ms: 0, connection: []})
+    start_supervised!({Alive, file: path, node: "n", workers: workers, interval_ms: 5})
+    for _ <- 1..2, do: written(path)
+  end
+
+  # Waits until the file is there, and takes it away.
+  defp written(path) do
+    case File.rm(path) do
+      :ok -> :ok
+      {:error, :enoent} -> written(path)
+    end
+  end
+
   defp drain(socket) do
     case :gen_tcp.recv(socket, 0, 100) do
       {:ok, _} -> drain(socket)
