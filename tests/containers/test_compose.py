@@ -30,6 +30,7 @@ FIXED = {
     "BRIDGE_LINK_DIR",
     "BRIDGE_BUILDS",
 }
+NO_SETTINGS = Path(ROOT, "tests", "containers", "none.env")  # compose would read .env
 SECRETS = {"BRIDGE_TOKEN": "token", "REDIS_PASSWORD": "password"}
 
 
@@ -55,7 +56,7 @@ def config(form: str, **settings: str) -> subprocess.CompletedProcess[str]:
     env = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
     env |= {name: text for name, text in os.environ.items() if name.startswith("DOCKER_")}
     return subprocess.run(
-        [*command, *files, "--env-file", os.devnull, "config"],
+        [*command, *files, "--env-file", str(NO_SETTINGS), "config"],
         cwd=ROOT,
         env=env | settings,
         capture_output=True,
@@ -142,7 +143,15 @@ def test_every_service_is_bounded_checked_and_confined(form: str) -> None:
 def _services(form: str) -> dict[str, Any]:
     files = [part for file in FORMS[form] for part in ("-f", file)]
     said = subprocess.run(
-        [*(compose() or ()), *files, "--env-file", os.devnull, "config", "--format", "json"],
+        [
+            *(compose() or ()),
+            *files,
+            "--env-file",
+            str(NO_SETTINGS),
+            "config",
+            "--format",
+            "json",
+        ],
         cwd=ROOT,
         env=os.environ | SECRETS,
         capture_output=True,
