@@ -73,6 +73,7 @@ class Lock:
 
     def __init__(self, directory: Path) -> None:
         """Take the lock; raises AlreadyRunning with the pid of whoever has it."""
+        self._directory = directory
         self._file = open(directory / "up.lock", "a+")  # noqa: SIM115 - held until close()
         if not _flock(self._file):
             self._file.seek(0)
@@ -88,6 +89,15 @@ class Lock:
 
     def close(self) -> None:
         self._file.close()
+
+    def lost(self) -> str:
+        """Say how the directory came to be another's than the one locked; empty: it did not."""
+        ours = os.fstat(self._file.fileno())
+        try:
+            there = (self._directory / "up.lock").stat()
+        except OSError:
+            return "was removed"
+        return "" if os.path.samestat(ours, there) else "was replaced by another"
 
     @staticmethod
     def held(directory: Path) -> bool:

@@ -42,6 +42,7 @@ from bridge.up.workers import Workers
 
 READY_TIMEOUT_S = 30.0
 PROBE_TIMEOUT_S = 15.0
+LOOK_AT_DIRECTORY_S = 0.5
 MARGIN_S = 5.0  # beyond `drain_ms`, before a child is killed; the node takes up to 4 s
 
 
@@ -110,24 +111,33 @@ class _Run:
         registry = Registry.load(*programs.contract_folders(self._settings), left_out=left_out)
         check_joelclaw(self._settings, registry)
         async with AsyncExitStack() as stack:
-            self._take_directory(stack)
+            lock = self._take_directory(stack)
             self._settings = builds.keep(self._given, registry, left_out)
             await self._leave_out(registry)
             await self._start_redis(stack)
-            await self._look_at_storage(stack)
+            await self._look_at_storage(stack, lock)
             listener = self._listen(stack)
             reaper = asyncio.create_task(reap_strangers(self._pids))
             stack.callback(reaper.cancel)
             self._start_typescript(stack)
             self._look_at_terminal()
             await self._start_workers(stack, listener, registry.digests())
-            self._write_run_file(stack)
+            self._write_run_file(stack, lock)
             findings = await self._probe(registry)
             self._show(findings, check)
             if check:
                 return int(bool(left_out) or any(finding.error for finding in findings))
-            await asyncio.Event().wait()  # until cancelled
-        return 0
+            await self._until_lost(lock)
+        return 1
+
+    async def _until_lost(self, lock: Lock) -> None:
+        """Wait until the directory is ours no more: what is acknowledged then has no place."""
+        while not (how := lock.lost()):
+            await asyncio.sleep(LOOK_AT_DIRECTORY_S)
+        self._say(
+            f"{self._directory} {how} while this bridge ran (pid {os.getpid()}): stopping, what"
+            " it kept there is lost; stop a bridge before its directory is removed"
+        )
 
     async def _leave_out(self, registry: Registry) -> None:
         """Leave out what cannot be served, and nothing else."""
@@ -146,7 +156,7 @@ class _Run:
         if self._workers is not None:
             self._workers.kill()
 
-    def _take_directory(self, stack: AsyncExitStack) -> None:
+    def _take_directory(self, stack: AsyncExitStack) -> Lock:
         self._directory.mkdir(parents=True, exist_ok=True)
         lock = Lock(self._directory)
         stack.callback(lock.close)
@@ -159,6 +169,7 @@ class _Run:
             link_dir=self._given.link_dir or str(sockets / "link"),
         )
         remove_dead_sockets(Path(self._given.link_dir))
+        return lock
 
     async def _start_redis(self, stack: AsyncExitStack) -> None:
         if self._settings.redis_url:
@@ -191,8 +202,13 @@ class _Run:
         children = {name: child for name, child in there.items() if child is not None}
         return reload(subsystem, self._given, self._settings, children, self._url())
 
-    async def _look_at_storage(self, stack: AsyncExitStack) -> None:
-        watch = StorageWatch(self._directory, self._settings.redis_url, self._say)
+    async def _look_at_storage(self, stack: AsyncExitStack, lock: Lock) -> None:
+        watch = StorageWatch(
+            self._directory,
+            self._settings.redis_url,
+            self._say,
+            ours=lambda: not lock.lost(),
+        )
         stack.push_async_callback(watch.close)
         try:
             await watch.start(cut=self._redis is not None and self._redis.cut)
@@ -275,7 +291,7 @@ class _Run:
             watches_stdin="BRIDGE_PARENT_STDIN" in env,
         )
 
-    def _write_run_file(self, stack: AsyncExitStack) -> None:
+    def _write_run_file(self, stack: AsyncExitStack, lock: Lock) -> None:
         run = RunFile(
             pid=os.getpid(),
             url=self._url(),
@@ -284,8 +300,12 @@ class _Run:
             listener=self._settings.listener,
             joelclaw_redis_url=self._settings.joelclaw_redis_url,
         )
-        stack.callback((self._directory / "run.json").unlink, missing_ok=True)
+        stack.callback(self._remove_run_file, lock)
         run.write(self._directory)
+
+    def _remove_run_file(self, lock: Lock) -> None:
+        if not lock.lost():  # or it would be another's
+            (self._directory / "run.json").unlink(missing_ok=True)
 
     def _url(self) -> str:
         return url_of(self._settings.host, self._settings.port)

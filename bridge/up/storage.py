@@ -53,8 +53,17 @@ class Known:
 class StorageWatch:
     """Compare the storage with what this directory knows, then note what it has."""
 
-    def __init__(self, directory: Path, redis_url: str, say: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        redis_url: str,
+        say: Callable[[str], None],
+        *,
+        ours: Callable[[], bool] = lambda: True,
+    ) -> None:
+        """Take who is told, and whether the directory is `ours` still: another's is not written."""
         self._directory = directory
+        self._ours = ours
         self._journal = RedisJournal(redis_url)
         self._say = say
         self._known = Known.read(directory)
@@ -118,7 +127,7 @@ class StorageWatch:
         there = {name: mark for name, mark in marks.items() if mark}
         # An empty journal was trimmed behind its export, or there never was an entry.
         known = Known(self._known.id, {**self._known.marks, **there}, whole)
-        if known != self._known:
+        if known != self._known and self._ours():
             known.write(self._directory)
             self._known = known
 

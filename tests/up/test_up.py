@@ -7,6 +7,7 @@ import contextlib
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 from pathlib import Path
@@ -15,7 +16,7 @@ import pytest
 
 from bridge.up import programs
 from bridge.up.programs import Command
-from tests.deadline import until
+from tests.deadline import DEADLINE_S, until
 from tests.running import ALONE, Up, bridge, processes_of
 
 CALL = ("call", "heartbeat:main", "status")
@@ -96,6 +97,31 @@ def test_a_second_up_names_the_pid_of_the_first(tmp_path: Path) -> None:
         assert second.returncode == 1
         assert f"already, as pid {up.process.pid}: stop it with `kill" in second.stderr
         assert second.stderr.count("\n") == 1
+
+
+def test_an_up_whose_directory_is_removed_says_so_and_stops(tmp_path: Path) -> None:
+    directory = tmp_path / "data"
+    with Up(tmp_path, **ALONE, BRIDGE_DIR=str(directory)) as up:
+        shutil.rmtree(directory)
+        assert up.process.wait(4 * DEADLINE_S) == 1
+        assert f"{directory} was removed while this bridge ran" in up.output
+        assert processes_of(directory) == {}
+        assert not directory.exists()
+
+
+def test_an_up_whose_directory_another_has_stops_and_leaves_it_alone(tmp_path: Path) -> None:
+    directory = tmp_path / "data"
+    with Up(tmp_path, **ALONE, BRIDGE_DIR=str(directory)) as first:
+        first.process.send_signal(signal.SIGSTOP)  # so that the second is there before it looks
+        shutil.rmtree(directory)
+        with Up(directory, **ALONE) as second:
+            run = dict(second.run)
+            first.process.send_signal(signal.SIGCONT)
+            assert first.process.wait(4 * DEADLINE_S) == 1
+            assert f"{directory} was replaced by another while" in first.output
+            assert json.loads((directory / "run.json").read_text()) == run
+            assert bridge(directory, *CALL).returncode == 0
+            assert second.end() == 0
 
 
 def test_of_a_killed_up_only_redis_stays_and_the_next_takes_it_over(tmp_path: Path) -> None:
