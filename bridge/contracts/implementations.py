@@ -186,7 +186,11 @@ def python_handler(subsystem: str, where: str, build: Build | None = None) -> Ha
         raise _broken(subsystem, where, f"{module} has no function {function}")
     for kind, is_such in _ODD.items():
         if is_such(found):  # it would run on after its answer
-            text = f"expected a plain function, {function} is {kind}"
+            text = (
+                f"expected a plain function, {function} is {kind}: a handler is"
+                f" `def {function}(state, operation, request, context)` and returns"
+                " (reply, effects, state); waiting for others is for effects"
+            )
             raise _broken(subsystem, where, text)
     return cast(Handler, found)
 

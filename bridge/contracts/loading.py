@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from difflib import SequenceMatcher
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from bridge.contracts.contract import Contract
 from bridge.contracts.contract import Operation as LoadedOperation
 from bridge.contracts.files import META, read_json
 from bridge.contracts.generated.subsystem import Operation, SubsystemFile
-from bridge.contracts.subset import Subset
+from bridge.contracts.subset import Fault, Subset
 from bridge.contracts.validation import BadSchema, CompiledSchema, place_of, pointer_of, resolve
 from bridge.errors import ContractBroken
 from bridge.message import JSON, RESERVED_MEMBERS, RESERVED_NAMES
@@ -36,12 +37,11 @@ def require_shape(file: Path, document: Any, meta: str) -> None:
     """Hold a file to its meta schema. Raises ContractBroken."""
     violation = _meta(meta).violation(document)
     if violation is not None:
-        raise ContractBroken(
-            str(file),
-            violation.pointer,
-            violation.rule,
-            f"expected {violation.expected}, got {violation.actual}",
-        )
+        text = f"expected {violation.expected}, got {violation.actual}"
+        got = resolve(document, violation.pointer)
+        if violation.rule == "enum" and isinstance(got, str):
+            text = _not_among(got, [word for word in violation.expected if word is not None])
+        raise ContractBroken(str(file), violation.pointer, violation.rule, text)
 
 
 @cache
@@ -143,17 +143,26 @@ class _Loading:
         """Hold a schema to 2020-12's own meta schema: the lint takes shapes for granted."""
         error = next(iter(_DRAFT.iter_errors(schema)), None)
         if error is not None:
-            at = pointer + pointer_of(place_of(schema, error))
-            raise self.broken(at, error.kind.name, error.message.splitlines()[0])
+            place = place_of(schema, error)
+            at = pointer + pointer_of(place)
+            text = error.message.splitlines()[0]
+            if error.kind.name == "anyOf" and place[-1:] == ["type"]:
+                got = error.instance if isinstance(error.instance, list) else [error.instance]
+                wrong = [word for word in got if isinstance(word, str) and word not in _TYPES]
+                text = _not_among(wrong[0], _TYPES) if wrong else text
+            raise self.broken(at, error.kind.name, text)
 
     def check_subset(self) -> None:
         requests = {
             _definition(operation.request) for operation in self.parsed.operations.values()
         }
+        faults: list[Fault] = []
         for pointer, schema in self.schemas():
             request = pointer.endswith("/request") or pointer in requests
-            for fault in subset().lint(schema, pointer, self.definitions, request=request):
-                raise self.broken(fault.pointer, fault.rule, fault.message)
+            faults += subset().lint(schema, pointer, self.definitions, request=request)
+        # A `$ref` that leads nowhere first: what it should name may look wrong without it.
+        for fault in sorted(faults, key=lambda fault: fault.rule != "ref"):
+            raise self.broken(fault.pointer, fault.rule, fault.message)
         for pointer, schema in self.schemas():
             if pointer == "/state" or pointer.endswith("/reply") or pointer.startswith("/events"):
                 for fault in subset().floats(schema, pointer, self.definitions):
@@ -269,6 +278,16 @@ class _Loading:
 _DRAFT = jsonschema_rs.Draft202012Validator(
     {"$ref": "https://json-schema.org/draft/2020-12/schema"}, offline=True
 )
+
+
+# As the dialect's own meta schema has them.
+_TYPES = ("array", "boolean", "integer", "null", "number", "object", "string")
+
+
+def _not_among(got: str, allowed: Collection[str]) -> str:
+    """Say what is allowed, the likeliest meant first."""
+    nearest = sorted(allowed, key=lambda word: -SequenceMatcher(None, got, word).ratio())
+    return f"expected one of {', '.join(nearest)}, got {got!r}"
 
 
 def _definition(schema: Mapping[str, Any]) -> str:

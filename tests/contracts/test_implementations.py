@@ -170,7 +170,8 @@ def test_a_handler_whose_work_does_not_end_with_its_call_is_refused(
     tmp_path: Path, text: str, kind: str
 ) -> None:
     (tmp_path / "odd.py").write_text(text)
-    with pytest.raises(ContractBroken, match=f"expected a plain function, handle is {kind}$"):
+    told = rf"expected a plain function, handle is {kind}: a handler is `def handle\(state, "
+    with pytest.raises(ContractBroken, match=told):
         python_handlers({"odd": {"python": str(tmp_path / "odd.py")}})
 
 

@@ -209,6 +209,42 @@ def test_a_broken_contract_stops_the_start_with_file_pointer_and_rule(
     assert str(fault) == f"{fault.file}: {at or '(whole file)'}: {rule}: {fault.message}"
 
 
+@pytest.mark.parametrize(
+    ("pointer", "value", "at", "told"),
+    [
+        ("/state", {"type": "sting"}, "/state/type", "string, "),
+        (
+            "/$defs/State/properties/n/type",
+            ["intger", "null"],
+            "/$defs/State/properties/n/type",
+            "integer, ",
+        ),
+        ("/state", {"not": {"type": "arrray"}}, "/state/not/type", "array, "),
+        ("/owner", "typscript", "/owner", "typescript, python, elixir, got"),
+        ("/fallback", "elxir", "/fallback", "elixir, "),
+        ("/operations/set/kind", "comand", "/operations/set/kind", "command, query, got"),
+        ("/operations/set/effects", ["cancle"], "/operations/set/effects/0", "cancel, "),
+    ],
+)
+def test_a_misspelled_word_is_told_with_what_is_allowed_the_nearest_first(
+    tmp_path: Path, pointer: str, value: Any, at: str, told: str
+) -> None:
+    fault = loading(tmp_path, with_change(pointer, value))
+    assert fault.pointer == at
+    assert fault.message.startswith(f"expected one of {told}")
+
+
+@pytest.mark.parametrize("wrong", ["#/$defs/Sett", "#/$defs/set", "#/defs/Set", "Set"])
+def test_a_misspelled_reference_is_told_before_what_it_makes_of_its_definition(
+    tmp_path: Path, wrong: str
+) -> None:
+    document = with_change("/operations/timed/request", {"$ref": wrong})
+    document["operations"]["set"]["request"] = {"$ref": wrong}
+    fault = loading(tmp_path, document)
+    assert (fault.pointer, fault.rule) == ("/operations/set/request/$ref", "ref")
+    assert fault.message.startswith(f"{wrong!r}: `$ref` is #/$defs/Name")
+
+
 def test_floats_are_taken_in_requests_but_not_where_they_could_be_stored(tmp_path: Path) -> None:
     number = {**NOTHING, "properties": {"x": {"type": "number"}}}
     written(tmp_path, with_change("/operations/get/request", number))
