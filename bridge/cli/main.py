@@ -34,6 +34,7 @@ MODULES = {
     "reload": ("reload",),
     "storage": ("storage",),
     "doctor": ("doctor",),
+    "completion": ("completion",),
 }
 
 

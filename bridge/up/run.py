@@ -132,8 +132,10 @@ class _Run:
 
     async def _until_lost(self, lock: Lock) -> None:
         """Wait until the directory is ours no more: what is acknowledged then has no place."""
-        while not (how := lock.lost()):
+        how = ""
+        while not how:
             await asyncio.sleep(LOOK_AT_DIRECTORY_S)
+            how = lock.lost()
         self._say(
             f"{self._directory} {how} while this bridge ran (pid {os.getpid()}): stopping, what"
             " it kept there is lost; stop a bridge before its directory is removed"

@@ -61,7 +61,7 @@ class StorageWatch:
         *,
         ours: Callable[[], bool] = lambda: True,
     ) -> None:
-        """Take who is told, and whether the directory is `ours` still: another's is not written."""
+        """Take who is told, and whether the directory is `ours` still: else nothing is noted."""
         self._directory = directory
         self._ours = ours
         self._journal = RedisJournal(redis_url)
