@@ -33,6 +33,7 @@ Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
+HEALTH_S = 1.0  # how old the answer of /health may be
 SOCKET_PATHS = ("/socket/websocket", "/socket/websocket/")
 UPGRADE = (b"upgrade", b"websocket")
 ANSWER_ON_MS = 300  # below the second after which phoenix.js joins again
@@ -105,6 +106,8 @@ class Edge:
         self._gate = Gate.of(settings)
         self._admin = Admin(journal, self._status, status)
         self._ingress = ingress
+        self._health_until = 0.0  # until when `_storage_health` is an answer
+        self._storage_health: asyncio.Task[tuple[int, JSON]] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._calls: set[asyncio.Task[Any]] = set()  # uvicorn's, under way in the ingress
         self._queries = Queries(self._query, self.start)
@@ -281,9 +284,19 @@ class Edge:
         await respond(send, scope["method"], status, headers, answer)
 
     async def _health(self) -> tuple[int, JSON]:
-        """Say whether this worker can commit; it needs no token, so it tells no address."""
+        """Say whether this worker can commit.
+
+        It needs no token: so it tells no address, and asks Redis at most once a second.
+        """
         if self.draining:
             return 503, {"status": "draining"}
+        now = asyncio.get_running_loop().time()
+        if self._storage_health is None or now >= self._health_until:
+            self._health_until = now + HEALTH_S
+            self._storage_health = asyncio.create_task(self._ask_storage())
+        return await asyncio.shield(self._storage_health)
+
+    async def _ask_storage(self) -> tuple[int, JSON]:
         try:
             await self._journal.routes()
         except BridgeError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 
 import pytest
@@ -9,6 +10,8 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 from websockets.typing import Origin
 
+from bridge.errors import BridgeError
+from bridge.journal.store import Route
 from tests.edge.rig import rig, run
 from tests.test_access import token_of
 
@@ -56,6 +59,28 @@ def test_health_needs_no_token_and_tells_no_secrets() -> None:
         async with rig(token="s3cret") as r:
             assert await r.http("GET", "/health") == (200, {"status": "ok"})
             assert await r.http("HEAD", "/health") == (200, None)
+
+    run(main())
+
+
+def test_health_says_that_redis_is_away_and_asks_it_once_for_many(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def main() -> None:
+        async with rig() as r:
+            asked = 0
+
+            async def away() -> list[Route]:
+                nonlocal asked
+                asked += 1
+                raise BridgeError("storage_unavailable", "Redis at 10.0.0.7:6379 is away")
+
+            monkeypatch.setattr(r.journal, "routes", away)
+            answers = await asyncio.gather(*(r.http("GET", "/health") for _ in range(20)))
+            assert {status for status, _ in answers} == {503}
+            assert all(body["status"] == "storage_unavailable" for _, body in answers)
+            assert "10.0.0.7" not in str(answers)
+            assert asked == 1
 
     run(main())
 
