@@ -17,7 +17,7 @@ from bridge.cli.command import (
 from bridge.client import ErrorReply, NotReached
 from bridge.journal.store import Route
 from bridge.message import JSON, RUNTIMES
-from bridge.up.admin import fetch, put, served_by
+from bridge.up.admin import fetch, loaded_by, put, served_by
 from bridge.up.place import NotRunning
 
 COLUMNS = {
@@ -48,8 +48,21 @@ def _routes(call: Call) -> int:
                 return [route for name in names for route in await journal.route_log(name)]
             return [route for route in await journal.routes() if route.subsystem in names]
 
-    call.show(COLUMNS, [asdict(route) for route in asyncio.run(read())])
+    rows = [asdict(route) for route in asyncio.run(read())]
+    loaded = _loaded(call)
+    absent = [row for row in rows if loaded is not None and row["subsystem"] not in loaded]
+    for row in absent:
+        row["contract"] = "not loaded"
+    call.show({**COLUMNS, "contract": "contract"} if absent else COLUMNS, rows)
     return 0
+
+
+def _loaded(call: Call) -> set[str] | None:
+    """Return what the bridge that runs here has loaded; None if none does, or it cannot tell."""
+    try:
+        return loaded_by(fetch(f"{call.run_file().url}/admin/status", call.settings.token))
+    except (NotRunning, NotReached):
+        return None
 
 
 def _route(call: Call) -> int:

@@ -61,3 +61,11 @@ def served_by(status: JSON, runtime: str) -> set[str] | None:
         return {name for name, there in status["runtimes"][runtime].items() if there}
     except (KeyError, TypeError, AttributeError):
         return None
+
+
+def loaded_by(status: JSON) -> set[str] | None:
+    """Return the subsystems whose contract is loaded, None if the bridge does not tell."""
+    try:
+        return {name for served in status["runtimes"].values() for name in served}
+    except (KeyError, TypeError, AttributeError):
+        return None

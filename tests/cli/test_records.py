@@ -12,7 +12,7 @@ from bridge.contracts.files import BUILT_IN
 from bridge.contracts.registry import Registry
 from bridge.journal.store import TargetState
 from tests.cli.conftest import Cli
-from tests.running import SUBSYSTEMS
+from tests.running import ALONE, SUBSYSTEMS, Up, bridge
 
 NAMES = Registry.load(BUILT_IN, SUBSYSTEMS).names()
 
@@ -39,6 +39,19 @@ def test_routes_is_a_table_for_people(cli: Cli) -> None:
     lines = cli("routes").out.splitlines()
     assert lines[0].split() == ["subsystem", "owner", "fallback", "epoch", "since"]
     assert [line.split()[0] for line in lines[1:]] == NAMES
+
+
+def test_routes_mark_a_subsystem_whose_contract_is_not_loaded(tmp_path: Path) -> None:
+    folders = ("--contracts", str(SUBSYSTEMS))
+    implementations = ("--implementations", str(SUBSYSTEMS / "implementations.json"))
+    with Up(tmp_path, *folders, *implementations, **ALONE) as up:
+        assert "contract" not in bridge(tmp_path, "routes").stdout
+        assert up.end() == 0
+    with Up(tmp_path, **ALONE):
+        lines = bridge(tmp_path, "routes").stdout.splitlines()
+        marked = {line.split()[0] for line in lines[1:] if line.endswith("  not loaded")}
+        assert marked == set(NAMES) - set(Registry.load(BUILT_IN).names())
+        assert '"contract":"not loaded"' in bridge(tmp_path, "routes", "echo", "--json").stdout
 
 
 @pytest.mark.parametrize(
