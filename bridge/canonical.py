@@ -86,12 +86,20 @@ def check_values(text: str, most: int = MAX_SENT_VALUES) -> None:
     It counts the marks that begin a value or stand between two: those outside of strings, if
     all together are too many. In text that is no JSON it may count wrongly.
     """
+    # What begins with too many is refused without a look at the rest, which may be long.
+    for part in (text[: 4 * most], text):
+        if _has_more_values(part, most):
+            raise BridgeError(
+                "limit_exceeded", f"more than {most} values", limit="values", max=most
+            )
+
+
+def _has_more_values(text: str, most: int) -> bool:
     if len(text) <= most or _marks(text) <= most:
-        return
+        return False
     plain = text.replace("\\\\", "").replace('\\"', "")
     # A member of an object has two strings, of which one is a value.
-    if plain.count('"') > 4 * most or _marks("".join(plain.split('"')[::2])) > most:
-        raise BridgeError("limit_exceeded", f"more than {most} values", limit="values", max=most)
+    return plain.count('"') > 4 * most or _marks("".join(plain.split('"')[::2])) > most
 
 
 def _marks(text: str) -> int:
