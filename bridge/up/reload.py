@@ -44,8 +44,8 @@ async def reload(
     absent = []
     for runtime, child in children.items():
         if runtime in where:
-            await _restart(child)
-            if not await _is_served(subsystem, runtime, url, given):
+            again = await child.restart(BACK_S)
+            if not (again and await _is_served(subsystem, runtime, url, given)):
                 absent.append(f"{runtime} does not serve {subsystem}: see {child.program.log}")
     builds.take_python(given, fresh)
     # Last: whoever commits under the new epoch has looked at what is kept before.
@@ -88,14 +88,6 @@ async def _checked(
 
 def _digests(subsystem: str, given: Settings) -> dict[str, str]:
     return {r: build.digest for s, r, build in builds.kept(Path(given.dir)) if s == subsystem}
-
-
-async def _restart(child: Child) -> None:
-    before = child.pid
-    child.restart()
-    deadline = time.monotonic() + BACK_S
-    while child.pid in (None, before) and time.monotonic() < deadline:  # noqa: ASYNC110
-        await asyncio.sleep(LOOK_S)
 
 
 async def _is_served(subsystem: str, runtime: RuntimeName, url: str, given: Settings) -> bool:

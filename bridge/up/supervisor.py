@@ -16,6 +16,7 @@ from bridge.up.place import open_log
 
 FIRST_WAIT_S = 0.25
 LONGEST_WAIT_S = 1.5  # what nobody stands in for is back within 3 s
+LOOK_S = 0.1
 ALIVE_S = 10.0  # a child that lived so long starts from the first wait again
 
 
@@ -75,10 +76,23 @@ class Child:
         self._stopping.set()
         self._signal(signal.SIGTERM)
 
-    def restart(self) -> None:
-        """Send SIGTERM; when it has left, another one is started at once."""
+    async def restart(self, timeout_s: float) -> bool:
+        """Send SIGTERM, after `timeout_s` SIGKILL; say whether another one runs in its place.
+
+        False when none was started within `timeout_s` of its end.
+        """
+        before = self.pid
         self._replaced = "left for a reload"
         self._signal(signal.SIGTERM)
+        if before is not None and not await self._becomes(lambda: self.pid != before, timeout_s):
+            self.replace("killed for a reload: it did not leave")
+        return await self._becomes(lambda: self.pid not in (None, before), timeout_s)
+
+    async def _becomes(self, true: Callable[[], bool], timeout_s: float) -> bool:
+        deadline = time.monotonic() + timeout_s
+        while not true() and time.monotonic() < deadline:  # noqa: ASYNC110
+            await asyncio.sleep(LOOK_S)
+        return true()
 
     def end_input(self) -> None:
         """Restart it no more, and let it see the end of its standard input: all is to stop."""

@@ -111,6 +111,41 @@ def test_a_child_deaf_to_sigterm_is_killed(tmp_path: Path) -> None:
     asyncio.run(scenario())
 
 
+@pytest.mark.parametrize("stopped", [False, True])
+def test_a_child_that_does_not_leave_for_its_restart_is_killed(
+    tmp_path: Path, stopped: bool
+) -> None:
+    async def scenario() -> None:
+        child = Child(program(tmp_path, sys.executable, "-c", STUBBORN))
+        child.start()
+        await until(lambda: b"deaf" in _log(tmp_path), "it ignores SIGTERM")
+        first = child.pid
+        assert first is not None
+        if stopped:
+            os.kill(first, signal.SIGSTOP)
+        assert await child.restart(DEADLINE_S / 10)
+        assert not lives(first)
+        assert child.last_end == "killed for a reload: it did not leave"
+        assert child.pid not in (None, first)
+        await child.stop(timeout_s=0.1)
+
+    asyncio.run(scenario())
+
+
+def test_a_restart_says_that_nothing_runs_in_its_place(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        sleep = tmp_path / "sleep"
+        sleep.symlink_to("/bin/sleep")
+        child = Child(program(tmp_path, str(sleep), "600"))
+        child.start()
+        await until(lambda: child.pid is not None, "it runs")
+        sleep.unlink()
+        assert not await child.restart(DEADLINE_S / 10)
+        await child.stop(DEADLINE_S)
+
+    asyncio.run(scenario())
+
+
 def test_what_a_killed_child_started_dies_with_it(tmp_path: Path) -> None:
     async def scenario() -> None:
         child = Child(program(tmp_path, "sh", "-c", "trap '' TERM; sleep 600 & echo $!; wait"))
