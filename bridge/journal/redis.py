@@ -89,7 +89,7 @@ class RedisJournal(RedisOutbox):
         try:
             return await self._reads.ask(subsystem, Wanted(key, message_id, idempotency))
         except (NotSent, Unanswered, Rejected) as error:
-            raise unavailable(error) from None
+            raise unavailable(error, f" {subsystem}:{key}") from None
 
     async def commit(self, commit: Commit, timeout_ms: int) -> Committed:
         if timeout_ms <= 0:

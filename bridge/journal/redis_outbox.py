@@ -162,7 +162,7 @@ class RedisOutbox:
         return (await self._run("call", prefix_of(subsystem), *command))[0]
 
 
-def unavailable(error: Exception) -> BridgeError:
+def unavailable(error: Exception, what: str = "") -> BridgeError:
     if isinstance(error, Rejected) and not is_refusal(error):
-        return BridgeError("internal", f"Redis refused: {error}")
+        return BridgeError("internal", f"Redis refused{what}: {error}")
     return BridgeError("storage_unavailable", f"Redis: {error}")

@@ -67,6 +67,20 @@ class TestRedisFailures(JournalCase):
         )
         assert self.control.info("commandstats")["cmdstat_evalsha"]["calls"] == 1
 
+    async def test_a_key_of_another_type_fails_its_own_reads_alone_and_is_named(self) -> None:
+        await self.put("m1")
+        (state,) = self.control.keys("*state:k")
+        assert isinstance(state, bytes)
+        self.control.set(state + b"7", "no hash")
+        found = await asyncio.gather(
+            *(self.journal.read(SUBSYSTEM, f"k{n}") for n in range(20)), return_exceptions=True
+        )
+        (failed,) = (each for each in found if isinstance(each, BaseException))
+        assert found[7] is failed
+        assert isinstance(failed, BridgeError)
+        assert failed.message.startswith(f"Redis refused {SUBSYSTEM}:k7: ")
+        assert "WRONGTYPE" in failed.message
+
     async def test_a_read_sees_every_commit_acknowledged_before_it_was_asked_for(self) -> None:
         stop = asyncio.Event()
 
