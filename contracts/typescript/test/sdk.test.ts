@@ -29,7 +29,8 @@ const STATE = {
   runs: 0,
   skipped: 0,
 };
-const ASKED = { subsystem: "heartbeat", operation: "status", state: STATE, digest: DIGEST };
+const STATUS = { subsystem: "heartbeat", operation: "status", state: STATE, digest: DIGEST };
+const ASKED = { ...STATUS, kind: "query" } as const;
 const REPLY = { reply: { last_ms: null, next_ms: null, runs: 0, skipped: 0 } };
 
 let server: RedisServer;

@@ -184,7 +184,7 @@ for (const [runtime, program] of here) {
 
     test("takes over what is left, also when some of it was deleted", async () => {
       const ids = [];
-      for (let n = 0; n < 100; n++) ids.push(await gateway.send(counter("total")));
+      for (let n = 0; n < 100; n++) ids.push(await gateway.send(counter("total", {}, QUERY)));
       await readBy("dead", ids);
       const stream = requestsOf("counter");
       const sent = (await gateway.redis.xrange(stream, "-", "+")).map(([id]) => id);
