@@ -245,10 +245,10 @@ class Worker:
         So no commit under the new epoch is of another build, whichever worker makes it.
         """
         settings = self._settings
-        build = builds.read_one(Path(settings.builds), "python", subsystem)
-        if not settings.builds or build is None:
+        if not settings.builds:
             return
-        if build.digest == python.builds().get(subsystem):
+        build = builds.read_one(Path(settings.builds), "python", subsystem)
+        if build is None or build.digest == python.builds().get(subsystem):
             return
         try:
             where = of_settings(settings, [subsystem])[subsystem]["python"]
