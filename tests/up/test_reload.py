@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from bridge.cli.new import TEMPLATE
-from bridge.client import connected
+from bridge.client import ErrorReply, connected
 from bridge.message import RUNTIMES
 from bridge.up import programs
 from bridge.up.programs import Command
@@ -67,13 +67,21 @@ def arguments(folder: Path) -> tuple[str, ...]:
 
 
 async def totals(up: Up, runtime: str = "python") -> set[int]:
-    """Return what a total of 0 is said to be, over so many connections that all workers say."""
+    """Return what a total of 0 is said to be, over so many connections that all workers say.
+
+    A worker may not have met the runtime yet: what it calls retryable is asked again.
+    """
 
     async def ask() -> int:
         async with connected(up.run["url"]) as client:
             await client.join("tally:a")
-            reply = await client.push("tally:a", "total", {"runtime": runtime})
-            return int(reply["total"])
+            while True:
+                try:
+                    reply = await client.push("tally:a", "total", {"runtime": runtime})
+                    return int(reply["total"])
+                except ErrorReply as error:
+                    if not error.response["retryable"]:
+                        raise
 
     return set(await asyncio.gather(*(ask() for _ in range(20))))
 
