@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from bridge.client import ErrorReply
 from bridge.contracts.files import ROOT
 from tests.deadline import DEADLINE_S
 
@@ -52,6 +54,18 @@ def lives(pid: int) -> bool:
             return file.read().rpartition(")")[2].split()[0] != "Z"
     except FileNotFoundError:
         return os.path.isdir("/proc/self") is False  # no /proc on macOS: kill's word stands
+
+
+async def answered(ask: Callable[[], Awaitable[Any]]) -> Any:
+    """Ask as clients do: again, while the answer is an error that is retryable."""
+    async with asyncio.timeout(DEADLINE_S):
+        while True:
+            try:
+                return await ask()
+            except ErrorReply as error:
+                if not error.response["retryable"]:
+                    raise
+                await asyncio.sleep(0.05)
 
 
 class Up:

@@ -131,7 +131,9 @@ def test_one_large_thing_comes_in_large_pieces_and_bounded_bytes(loop: Loop) -> 
             writer.write(TEXT * 10)
             await until(lambda: len(reader.data) == 10 * len(TEXT))
         assert max(reader.pieces) <= PIECE_BYTES
-        assert max(reader.in_turn) < TURN_BYTES + PIECE_BYTES
+        # Where the process was held up, what was read and its turn may meet in one.
+        assert max(reader.in_turn) <= 2 * TURN_BYTES
+        assert sorted(reader.in_turn)[len(reader.in_turn) // 2] <= TURN_BYTES
 
     run(loop, work)
 

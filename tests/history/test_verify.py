@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import pytest
+
 from bridge.bench import handler
 from bridge.bench.processes import SUBSYSTEMS
 from bridge.contracts.registry import Registry
@@ -76,6 +78,7 @@ def test_what_the_dispatcher_commits_and_answers_has_no_findings() -> None:
     asyncio.run(scenario())
 
 
+@pytest.mark.slow
 def test_an_acknowledgement_without_commit_is_found_in_a_real_journal() -> None:
     async def scenario() -> None:
         recorded = await Recorded.make()

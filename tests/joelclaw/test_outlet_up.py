@@ -49,6 +49,7 @@ def until_shown(up: Up, **expected: Any) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(
     shutil.which("node") is None or not SDK.is_file(),
     reason="needs Node and `npm run build` in contracts/typescript; `make test` does both",

@@ -115,11 +115,11 @@ def test_reading_is_linear_in_the_number_of_chunks() -> None:
     def seconds(size: int) -> float:
         stream = size.to_bytes(4, "big") + bytes(size)
         reader = FrameReader(2**32)
-        began = time.perf_counter()
+        began = time.process_time()
         for at in range(0, len(stream), 100):
             reader.feed(stream[at : at + 100])
             reader.take()
-        return time.perf_counter() - began
+        return time.process_time() - began
 
     fast = min(seconds(400_000) for _ in range(3))
     slow = min(seconds(8_000_000) for _ in range(2))

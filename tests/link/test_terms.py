@@ -213,9 +213,9 @@ def test_reading_is_linear_in_the_number_of_terms() -> None:
     small, large = encode(["x" * 100] * 2000), encode(["x" * 100] * 40_000)
 
     def seconds(frame: bytes) -> float:
-        began = time.perf_counter()
+        began = time.process_time()
         decode_json(frame, Limits(max_bytes=10_000_000))
-        return time.perf_counter() - began
+        return time.process_time() - began
 
     fast = min(seconds(small) for _ in range(5))
     slow = min(seconds(large) for _ in range(3))

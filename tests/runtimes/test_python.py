@@ -18,9 +18,9 @@ CONTEXT = context_for("m", 0, 1000, "UTC", "key")
 ASKED = Invocation("a", "key", "do", "command", {}, {}, CONTEXT, "digest", 1000)
 
 
-def fault_of(handler: Any, judge: Judge = unjudged) -> RuntimeFault:
+def fault_of(handler: Any, judge: Judge = unjudged, budget_ms: int = 250) -> RuntimeFault:
     with pytest.raises(RuntimeFault) as caught:
-        asyncio.run(PythonRuntime({"a": handler}, 250).handle(ASKED, judge))
+        asyncio.run(PythonRuntime({"a": handler}, budget_ms).handle(ASKED, judge))
     return caught.value
 
 
@@ -92,7 +92,7 @@ def test_an_answer_that_holds_itself_again_and_again_is_too_large() -> None:
             shared = [shared, shared]
         return shared, [], {}
 
-    fault = fault_of(handle, judge)
+    fault = fault_of(handle, judge, budget_ms=60_000)
     assert (fault.kind, fault.message) == (
         "not_serialisable",
         "python: more than 131072 values in one",

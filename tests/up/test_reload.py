@@ -15,12 +15,12 @@ from pathlib import Path
 import pytest
 
 from bridge.cli.new import TEMPLATE
-from bridge.client import ErrorReply, connected
+from bridge.client import connected
 from bridge.message import RUNTIMES
 from bridge.up import programs
 from bridge.up.programs import Command
 from tests.deadline import until
-from tests.running import ALONE, Up, bridge
+from tests.running import ALONE, Up, answered, bridge
 from tests.up.test_nodes import workers_of
 
 PYTHON = """
@@ -69,19 +69,14 @@ def arguments(folder: Path) -> tuple[str, ...]:
 async def totals(up: Up, runtime: str = "python") -> set[int]:
     """Return what a total of 0 is said to be, over so many connections that all workers say.
 
-    A worker may not have met the runtime yet: what it calls retryable is asked again.
+    A worker may not have met the runtime yet.
     """
 
     async def ask() -> int:
         async with connected(up.run["url"]) as client:
             await client.join("tally:a")
-            while True:
-                try:
-                    reply = await client.push("tally:a", "total", {"runtime": runtime})
-                    return int(reply["total"])
-                except ErrorReply as error:
-                    if not error.response["retryable"]:
-                        raise
+            reply = await answered(partial(client.push, "tally:a", "total", {"runtime": runtime}))
+            return int(reply["total"])
 
     return set(await asyncio.gather(*(ask() for _ in range(20))))
 
@@ -229,6 +224,7 @@ def test_what_cannot_be_imported_is_not_taken_in(tmp_path: Path) -> None:
         assert asyncio.run(totals(up)) == {1}
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(
     not isinstance(programs.elixir(programs.search_path()), Command)
     or not isinstance(programs.typescript(programs.search_path()), Command),
@@ -270,6 +266,7 @@ def test_the_other_runtimes_too_run_what_was_there_at_the_start(tmp_path: Path) 
         assert builds == [line.split()[-1] for line in _by_runtime(done.stdout)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("runtime", "file", "text", "why"),
     [

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from bridge.client import Client, connected
 from bridge.up.storage import FILE
 from tests.deadline import DEADLINE_S, until
 from tests.redis_server import RedisServer
-from tests.running import ALONE, SUBSYSTEMS, Up, bridge
+from tests.running import ALONE, SUBSYSTEMS, Up, answered, bridge
 
 FOLDERS = (
     "--contracts",
@@ -47,6 +48,7 @@ async def next_of(client: Client, name: str) -> Any:
     raise AssertionError("the socket was closed")
 
 
+@pytest.mark.slow
 def test_a_flush_is_said_everywhere_and_clients_join_again_with_a_gap(directory: Path) -> None:
     async def scenario(running: Up) -> None:
         url = running.run["url"]
@@ -60,11 +62,11 @@ def test_a_flush_is_said_everywhere_and_clients_join_again_with_a_gap(directory:
                 control.flushall()
             await next_of(client, "phx_error")
             await next_of(other, "phx_error")
-            again = await client.join("counter:k", {"since": position})
+            again = await answered(partial(client.join, "counter:k", {"since": position}))
             assert again["gap"] is True
             assert before is not None
             assert not again["position"].startswith(before.decode())
-            await client.push("counter:k", "add", {"n": 1})
+            await answered(partial(client.push, "counter:k", "add", {"n": 1}))
             assert (await next_of(client, "counter.added"))["seq"] == 1
         said = f"in place of {before.decode()[:8]}: it was flushed, or is another server"
         await until(lambda: said in running.output, "bridge up says it")
@@ -79,6 +81,7 @@ def test_a_flush_is_said_everywhere_and_clients_join_again_with_a_gap(directory:
         asyncio.run(scenario(running))
 
 
+@pytest.mark.slow
 def test_a_file_cut_at_its_end_is_told_from_one_that_is_whole(directory: Path) -> None:
     for _ in range(2):
         with up(directory) as running:

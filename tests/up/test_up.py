@@ -203,6 +203,7 @@ def test_a_wrong_setting_stops_the_start(
     assert done.stderr.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_without_a_working_node_a_worker_stands_in(tmp_path: Path) -> None:
     found = programs.elixir(programs.search_path())
     if not isinstance(found, Command):
