@@ -60,7 +60,7 @@ from bridge.joelclaw.wanted import check_joelclaw
 from bridge.journal.redis import RedisJournal
 from bridge.journal.redis_storage import RedisStorage
 from bridge.journal.server import UnsafeServer, check_server
-from bridge.journal.store import OUTBOX_KINDS, Journal, Storage
+from bridge.journal.store import OUTBOX_KINDS, Damaged, Journal, Storage
 from bridge.link.arguments import BadArgument, PortArguments, parse_arguments
 from bridge.link.session import SessionLimits
 from bridge.link.transport import Transport
@@ -125,6 +125,7 @@ class Worker:
         self._leaving = asyncio.Event()
         self._serves = False
         self._routes_gone = False
+        self._damaged = set[str]()  # subsystems whose route cannot be read
         self._telemetry = Telemetry()
         self._log = logging.getLogger("bridge")
         self._telemetry.attach(log_to(self._log))
@@ -370,7 +371,14 @@ class Worker:
         for name in registry.names():
             if name not in there:
                 contract = registry.get(name)
-                await journal.ensure_route(name, contract.owner, contract.fallback)
+                try:
+                    await journal.ensure_route(name, contract.owner, contract.fallback)
+                except Damaged as error:  # the others are served
+                    if name not in self._damaged:
+                        self._telemetry.emit("damaged", subsystem=name, text=str(error))
+                    self._damaged.add(name)
+                    continue
+                self._damaged.discard(name)
                 self._telemetry.emit("route_made", subsystem=name, owner=contract.owner)
 
     def _orphaned(self) -> None:
@@ -523,9 +531,16 @@ async def _effects_of(journal: Journal, subsystems: list[str]) -> JSON:
         targets = {kind: await journal.targets.state(kind) for kind in OUTBOX_KINDS}
         return {
             "away": {kind: state._asdict() for kind, state in targets.items() if state.since_ms},
-            "outbox": {name: asdict(await journal.tally(name)) for name in subsystems},
+            "outbox": {name: await _tally_of(journal, name) for name in subsystems},
         }
     except BridgeError as error:
+        return error.response()
+
+
+async def _tally_of(journal: Journal, subsystem: str) -> JSON:
+    try:
+        return asdict(await journal.tally(subsystem))
+    except Damaged as error:
         return error.response()
 
 

@@ -29,7 +29,6 @@ from bridge.joelclaw.redis_client import Failures, connect
 from bridge.joelclaw.wanted import check_joelclaw
 from bridge.journal.redis import RedisJournal
 from bridge.journal.server import UnsafeServer, check_server
-from bridge.journal.store import Storage
 from bridge.message import RUNTIMES
 from bridge.settings import BadSetting, Settings
 from bridge.up.admin import fetch, served_by
@@ -211,21 +210,22 @@ def _redis(url: str, settings: Settings) -> Iterator[Check]:
 
 
 def _storage(url: str) -> Iterator[Check]:
-    async def look() -> tuple[Storage | None, dict[str, list[str]], list[Finding]]:
+    async def look() -> tuple[storage.Looked, list[Finding]]:
         journal = RedisJournal(url)
         try:
-            found, unfinished = await storage.look(journal)
-            return found, unfinished, of_effects(await read_pending(journal))
+            looked = await storage.look(journal)
+            return looked, of_effects(await read_pending(journal))
         finally:
             await journal.close()
 
     try:
-        found, unfinished, effects = asyncio.run(look())
+        looked, effects = asyncio.run(look())
     except BridgeError as error:
         yield Check("storage", "fail", error.message)
         return
-    for text in storage.warnings(found, unfinished):
+    for text in storage.warnings(looked):
         yield Check("storage", "warn", text)
+    found = looked.storage
     if found is not None and not found.why:
         yield Check("storage", "ok", f"{found.id[:8]}, since {when(found.made_ms)}")
     for finding in effects:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 
 from bridge.cli.command import when
 from bridge.cli.findings import Finding
 from bridge.journal.redis import RedisJournal
-from bridge.journal.store import OUTBOX_KINDS, Tally, TargetState
+from bridge.journal.store import OUTBOX_KINDS, Damaged, Tally, TargetState
 
 EXECUTED_WITH = {
     "inngest": "BRIDGE_INNGEST_URL",
@@ -25,8 +26,10 @@ class Pending:
 
 
 async def read_pending(journal: RedisJournal) -> Pending:
-    names = [route.subsystem for route in await journal.routes()]
-    tallies = {name: await journal.tally(name) for name in names}
+    tallies = dict[str, Tally]()
+    for name in await journal.subsystems():
+        with contextlib.suppress(Damaged):  # `storage.look` names the key
+            tallies[name] = await journal.tally(name)
     targets = {kind: await journal.targets.state(kind) for kind in OUTBOX_KINDS}
     return Pending(await journal.now_ms(), tallies, targets)
 

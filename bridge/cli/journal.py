@@ -162,7 +162,7 @@ def _verify(call: Call) -> int:
         async with call.journal() as journal:
             names = await call.subsystems(journal)
             rows = [await _verified(journal, name) for name in names]
-            return rows, storage.warnings(*await storage.look(journal))
+            return rows, storage.warnings(await storage.look(journal))
 
     rows, warnings = asyncio.run(verify())
     columns = {

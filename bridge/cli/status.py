@@ -69,14 +69,15 @@ async def _storage(call: Call, run: RunFile) -> list[Finding]:
     journal = RedisJournal(run.redis_url)
     try:
         report = await check_server(run.redis_url, unsafe=True)
-        found, unfinished = await storage.look(journal)
+        looked = await storage.look(journal)
+        found = looked.storage
         effects = of_effects(await read_pending(journal))
     except (BridgeError, UnsafeServer) as error:
         return [Finding("storage", "does not serve", str(error))]
     finally:
         await journal.close()
     worth = list(filter(None, [*report.problems, loss_of(report.appendfsync)]))
-    warnings = [*worth, *storage.warnings(found, unfinished)]
+    warnings = [*worth, *storage.warnings(looked)]
     what = f"{found.id[:8]} since {when(found.made_ms)}" if found is not None else "empty"
     text = f"{what}, Redis {report.version}, appendfsync {report.appendfsync}"
     return [Finding("storage", text, "; ".join(warnings)), *effects]

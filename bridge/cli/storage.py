@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 
 from bridge.cli.command import Call, CommandFailed, Commands, add_command, add_group, say_error
 from bridge.journal.redis import RedisJournal
-from bridge.journal.store import Storage
+from bridge.journal.store import Damaged, Storage
 from bridge.up.storage import warning_of
 
 COLUMNS = {
@@ -26,10 +26,21 @@ def add(commands: Commands) -> None:
     add_command(group, "accept", "say no more that it is another one than before", _accept)
 
 
-def warnings(storage: Storage | None, unfinished: dict[str, list[str]]) -> list[str]:
-    """Return what is wrong with the storage; `unfinished` are keys by subsystem."""
+@dataclass(frozen=True, slots=True)
+class Looked:
+    """Which storage it is, the keys set aside in each subsystem, and those somebody damaged."""
+
+    storage: Storage | None
+    unfinished: dict[str, list[str]]
+    damaged: list[Damaged]
+
+
+def warnings(looked: Looked) -> list[str]:
+    """Return what is wrong with the storage."""
+    storage = looked.storage
     found = [warning_of(storage)] if storage is not None and storage.why else []
-    for subsystem, keys in unfinished.items():
+    found += [f"{damaged}; what needs it fails" for damaged in looked.damaged[:10]]
+    for subsystem, keys in looked.unfinished.items():
         if keys:
             found.append(
                 f"{subsystem}: set aside, as a commit ended half way: {', '.join(keys[:10])}; "
@@ -38,21 +49,25 @@ def warnings(storage: Storage | None, unfinished: dict[str, list[str]]) -> list[
     return found
 
 
-async def look(journal: RedisJournal) -> tuple[Storage | None, dict[str, list[str]]]:
-    """Return which storage it is, and the keys that were set aside in each subsystem."""
-    names = [route.subsystem for route in await journal.routes()]
-    unfinished = {name: await journal.unfinished(name) for name in names}
-    return await journal.storage.read(), unfinished
+async def look(journal: RedisJournal) -> Looked:
+    unfinished, damaged = dict[str, list[str]](), list[Damaged]()
+    for name in await journal.subsystems():
+        try:
+            unfinished[name] = await journal.unfinished(name)
+            damaged += await journal.damaged(name)
+        except Damaged as error:
+            damaged.append(error)
+    return Looked(await journal.storage.read(), unfinished, damaged)
 
 
 def _show(call: Call) -> int:
-    async def read() -> tuple[Storage | None, dict[str, list[str]]]:
+    async def read() -> Looked:
         async with call.journal() as journal:
             return await look(journal)
 
-    storage, unfinished = asyncio.run(read())
-    call.show(COLUMNS, [asdict(storage)] if storage else [])
-    found = warnings(storage, unfinished)
+    looked = asyncio.run(read())
+    call.show(COLUMNS, [asdict(looked.storage)] if looked.storage else [])
+    found = warnings(looked)
     for text in found:
         say_error(text)
     return int(bool(found))

@@ -149,19 +149,25 @@ class Client:
         """Run one command on the shared connection."""
         return (await self.run("call", key, *command))[0]
 
-    async def block(self, wait_ms: int, *command: Part) -> Any:
-        """Run a command that may block for `wait_ms` on a connection nobody else uses.
+    async def arrivals(
+        self, prefix: str, stream: str, after: str, count: int, wait_ms: int
+    ) -> list[Any]:
+        """Return entries of a stream behind a position, waiting `wait_ms` for the first.
 
-        A cancelled call drops its connection, and with it the command that waits in Redis.
+        It has a connection that nobody else uses meanwhile. A cancelled call drops it, and with
+        it the command that waits in Redis.
         """
+        command = ("XREAD", "COUNT", count, "BLOCK", wait_ms, "STREAMS", stream, after)
         connection = self._idle.pop() if self._idle else None
         if connection is None or connection.closed:
             connection = await self._connect()
         self._lent.add(connection)
         try:
             answer = await connection.send(*command, timeout_s=wait_ms / 1000 + self._timeout_s)
-        except BaseException:
+        except BaseException as error:
             connection.close()
+            if isinstance(error, Rejected) and error.code == "WRONGTYPE":
+                await self.call(prefix, "XLEN", stream)  # says which key is of what type
             raise
         finally:
             self._lent.discard(connection)
@@ -169,7 +175,7 @@ class Client:
             self._idle.append(connection)
         else:
             connection.close()
-        return answer
+        return answer[0][1] if answer else []
 
     async def close(self) -> None:
         """Cut every connection: who waits for an answer gets Unanswered."""

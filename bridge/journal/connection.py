@@ -21,6 +21,8 @@ import hiredis
 from bridge.errors import BridgeError
 from bridge.patience import Due, timeout
 
+# What the prelude of our scripts says of a key of another type.
+_WRONG_TYPE = re.compile(r"WRONGTYPE (.+) is a ([\w ]+), expected a (\w+)")
 _IN_SCRIPT = re.compile(r"(?:ERR Error running script .*?|@user_script: \d+): -([A-Z]+) ")
 
 Part = str | bytes | int
@@ -45,6 +47,22 @@ class Rejected(Exception):
         # (call to f_…): @user_script:25: @user_script: 25: -OOM command not allowed …`.
         inside = _IN_SCRIPT.match(text)
         self.code = inside[1] if inside else text.partition(" ")[0]
+
+
+class WrongType(Rejected):
+    """A key holds another type than the bridge gave it; nothing was done to it."""
+
+    def __init__(self, key: str, found: str, expected: str) -> None:
+        super().__init__(f"WRONGTYPE {key} is a {found}, expected a {expected}")
+        self.key = key
+        self.found = found
+        self.expected = expected
+
+
+def rejected(text: str) -> Rejected:
+    """Return the error that Redis's text stands for."""
+    wrong = _WRONG_TYPE.search(text)
+    return WrongType(*wrong.groups()) if wrong else Rejected(text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,7 +200,7 @@ class Connection(asyncio.Protocol):
         if pending.answer.done():
             return  # its caller was cancelled
         if failed:
-            pending.answer.set_exception(Rejected(str(answer)))
+            pending.answer.set_exception(rejected(str(answer)))
         else:
             pending.answer.set_result(answer)
 

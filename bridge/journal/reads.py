@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any, Generic, NamedTuple, TypeVar
 
-from bridge.journal.connection import Rejected
+from bridge.journal.connection import WrongType
 
 MAX_TOGETHER = 256  # reads in one script call: it holds Redis for about half a millisecond
 
@@ -75,7 +75,7 @@ class Reads(Generic[T]):
         try:
             now_ms, route, *found = await self._send(subsystem, list(reads))
         except Exception as error:  # raised again where each caller waits
-            if len(reads) > 1 and isinstance(error, Rejected) and error.code == "WRONGTYPE":
+            if len(reads) > 1 and isinstance(error, WrongType):
                 # One key is damaged: whoever asked for another one gets its answer.
                 both, half = list(reads.items()), len(reads) // 2
                 await asyncio.gather(

@@ -26,6 +26,7 @@ from bridge.journal.refusals import UNAVAILABLE
 from bridge.journal.store import (
     Commit,
     Committed,
+    Damaged,
     Deliveries,
     Event,
     PositionGone,
@@ -35,6 +36,7 @@ from bridge.journal.store import (
 )
 from bridge.journal.wire import (
     commit_arguments,
+    groups,
     read_committed,
     read_route,
 )
@@ -89,7 +91,7 @@ class RedisJournal(RedisOutbox):
         try:
             return await self._reads.ask(subsystem, Wanted(key, message_id, idempotency))
         except (NotSent, Unanswered, Rejected) as error:
-            raise unavailable(error, f" {subsystem}:{key}") from None
+            raise unavailable(error) from None
 
     async def commit(self, commit: Commit, timeout_ms: int) -> Committed:
         if timeout_ms <= 0:
@@ -148,15 +150,19 @@ class RedisJournal(RedisOutbox):
         return await self._write_route(subsystem, owner, fallback, "set")
 
     async def routes(self) -> list[Route]:
-        (names,) = await self._run("register", SUBSYSTEMS, "")
-        subsystems = sorted(name.decode() for name in names)
-        answers = await asyncio.gather(
-            *(self._run("read", prefix_of(subsystem)) for subsystem in subsystems)
-        )
-        found = (
-            read_route(name, answer[1]) for name, answer in zip(subsystems, answers, strict=True)
-        )
+        found = await asyncio.gather(*map(self._route, await self.subsystems()))
         return [route for route in found if route is not None]
+
+    async def subsystems(self) -> list[str]:
+        """Return the names of all there ever were, also of those whose route is damaged."""
+        (names,) = await self._run("register", SUBSYSTEMS, "")
+        return sorted(name.decode() for name in names)
+
+    async def _route(self, subsystem: str) -> Route | None:
+        try:
+            return read_route(subsystem, (await self._run("read", prefix_of(subsystem)))[1])
+        except Damaged:  # it is nobody's until that is put right; all others are
+            return None
 
     async def route_log(self, subsystem: str) -> list[Route]:
         log = await self._call(subsystem, "LRANGE", f"{prefix_of(subsystem)}route:log", 0, -1)
@@ -177,12 +183,11 @@ class RedisJournal(RedisOutbox):
         storage, after = in_stream(position)
         stream = f"{prefix_of(subsystem)}events"
         if wait_ms > 0:
-            command = ("XREAD", "COUNT", count, "BLOCK", wait_ms, "STREAMS", stream, after)
+            prefix = prefix_of(subsystem)
             try:
-                answer = await self._client.block(wait_ms, *command)
+                found = await self._client.arrivals(prefix, stream, after, count, wait_ms)
             except (NotSent, Unanswered, Rejected) as error:
                 raise unavailable(error) from None
-            found = answer[0][1] if answer else []
         else:
             found = await self._call(
                 subsystem, "XRANGE", stream, f"({after}", "+", "COUNT", count
@@ -264,6 +269,11 @@ class RedisJournal(RedisOutbox):
         """Return the keys that were set aside: a commit of theirs ended half way."""
         _, keys = await self._run("unfinished", prefix_of(subsystem))
         return sorted(key.decode() for key in keys)
+
+    async def damaged(self, subsystem: str) -> list[Damaged]:
+        """Return the keys that were met and still hold another type than they should."""
+        found = groups(await self._run("damaged", prefix_of(subsystem)), 3)
+        return [Damaged(*(part.decode() for part in each)) for each in found]
 
     async def mend(
         self, subsystem: str, key: str, idempotency: Callable[[str, JSON], JSON | None]

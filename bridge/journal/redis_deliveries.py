@@ -51,9 +51,11 @@ class RedisDeliveries:
         await self._run("call", "XADD", self._stream, "*", "event", text)
 
     async def arrived(self, wait_ms: int) -> bool:
-        command = ("XREAD", "COUNT", 1, "BLOCK", max(1, wait_ms), "STREAMS", self._stream, "0-0")
+        wait_ms = max(1, wait_ms)
         try:
-            return bool(await self._client.block(wait_ms, *command))
+            return bool(
+                await self._client.arrivals(self._prefix, self._stream, "0-0", 1, wait_ms)
+            )
         except (NotSent, Unanswered, Rejected) as error:
             raise self._unavailable(error) from None
 

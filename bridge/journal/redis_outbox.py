@@ -8,10 +8,10 @@ from typing import Any, Literal, cast
 from bridge.errors import BridgeError
 from bridge.journal import records
 from bridge.journal.client import Client
-from bridge.journal.connection import NotSent, Part, Rejected, Unanswered
+from bridge.journal.connection import NotSent, Part, Rejected, Unanswered, WrongType
 from bridge.journal.keys import prefix_of
 from bridge.journal.refusals import is_refusal
-from bridge.journal.store import OUTBOX_KINDS, Dead, OutboxEntry, Tally, Timer
+from bridge.journal.store import OUTBOX_KINDS, Damaged, Dead, OutboxEntry, Tally, Timer
 from bridge.journal.wire import groups, read_dead, read_timers
 
 Verdict = Literal["retried", "dead", "lost"]
@@ -162,7 +162,9 @@ class RedisOutbox:
         return (await self._run("call", prefix_of(subsystem), *command))[0]
 
 
-def unavailable(error: Exception, what: str = "") -> BridgeError:
+def unavailable(error: Exception) -> BridgeError:
+    if isinstance(error, WrongType):
+        return Damaged(error.key, error.found, error.expected)
     if isinstance(error, Rejected) and not is_refusal(error):
-        return BridgeError("internal", f"Redis refused{what}: {error}")
+        return BridgeError("internal", f"Redis refused: {error}")
     return BridgeError("storage_unavailable", f"Redis: {error}")

@@ -9,10 +9,17 @@ from typing import Any
 
 from bridge.errors import BridgeError
 from bridge.journal.client import Client
-from bridge.journal.connection import Connection, NotSent, Part, Rejected, Unanswered
+from bridge.journal.connection import (
+    Connection,
+    NotSent,
+    Part,
+    Rejected,
+    Unanswered,
+    WrongType,
+)
 from bridge.journal.keys import STORAGE, prefix_of
 from bridge.journal.positions import order
-from bridge.journal.store import Storage
+from bridge.journal.store import Damaged, Storage
 from bridge.journal.wire import read_storage
 
 OTHER = "it was flushed, or is another server"
@@ -92,24 +99,37 @@ class RedisStorage:
         if mark is None:
             await self.recognise()
             return
-        seen, there, _ = await self._run("look", prefix_of(self._newest), mark)
+        try:
+            seen, there, _ = await self._run("look", prefix_of(self._newest), mark)
+        except Damaged:
+            await self.recognise()  # as far as can be seen without it
+            return
         if self.is_known(seen) and not there:
             await self.replace(went_back(self._newest, mark))
 
     async def has_entry(self, subsystem: str, position: str) -> bool:
         """Say whether an entry is there, or was exported and trimmed."""
         order(position)
-        return bool((await self._run("look", prefix_of(subsystem), position))[1])
+        try:
+            return bool((await self._run("look", prefix_of(subsystem), position))[1])
+        except Damaged:  # nobody can tell
+            return True
 
     async def last_entry(self, subsystem: str) -> str:
-        """Return the position of the newest entry, '' if there is none."""
-        return str((await self._run("look", prefix_of(subsystem), ""))[2].decode())
+        """Return the position of the newest entry, '' if there is none, or it cannot be had."""
+        try:
+            return str((await self._run("look", prefix_of(subsystem), ""))[2].decode())
+        except Damaged:
+            return ""
 
     async def greet(self, connection: Connection) -> None:
         """Look at every mark on a new connection, before anybody reads there."""
         run = functools.partial(self._client.run_on, connection)
         for subsystem, mark in list(self._marks.items()):
-            seen, there, _ = await run("look", prefix_of(subsystem), mark)
+            try:
+                seen, there, _ = await run("look", prefix_of(subsystem), mark)
+            except WrongType:
+                continue
             if there and seen.decode() == self.id:
                 continue
             known = self.id

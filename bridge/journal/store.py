@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, Protocol
 
+from bridge.errors import BridgeError
 from bridge.message import JSON, Reason, RuntimeName, Version
 
 # Effects that wait in the outbox for an executor; emit, schedule and cancel happen in the commit.
@@ -38,6 +39,22 @@ class Storage:
     before: str = ""
     why: str = ""
     changed_ms: int = 0
+
+
+class Damaged(BridgeError):
+    """A key in Redis holds another type than the bridge gave it: somebody else wrote to it.
+
+    What needs that key fails, until it is deleted or put right; nothing was applied.
+    """
+
+    def __init__(self, key: str, found: str, expected: str) -> None:
+        super().__init__(
+            "storage_unavailable",
+            f"Redis key {key} is a {found}, expected a {expected}: somebody else wrote to it",
+            redis_key=key,
+            expected=expected,
+            actual=found,
+        )
 
 
 class PositionGone(Exception):

@@ -194,7 +194,9 @@ class TypeScriptRuntime:
                 continue
             for attempt, result in zip(batch, results, strict=True):
                 if isinstance(result, Exception):
-                    self._lose([attempt], f"Redis refused the request: {result}")
+                    key = _requests(attempt.invocation.subsystem)
+                    self._lose([attempt], f"Redis refused the request in {key}: {result}")
+                    await self._note(attempt.invocation.subsystem, f"stream {key}", result)
 
     async def _write_batch(self, batch: list[_Attempt]) -> list[Any]:
         try:
@@ -208,7 +210,7 @@ class TypeScriptRuntime:
         pipeline = self._redis.pipeline(transaction=False)
         for attempt in batch:
             pipeline.xadd(
-                f"{PREFIX}{{{attempt.invocation.subsystem}}}:requests:typescript",
+                _requests(attempt.invocation.subsystem),
                 {"event": attempt.event},
                 maxlen=MAX_ENTRIES,
                 approximate=True,
@@ -280,14 +282,23 @@ class TypeScriptRuntime:
             self._read_to = read_on.decode()
         for (name, digest), members in zip(self._digests.items(), live, strict=True):
             # An error: its key is of a wrong type. That is no reason to leave the others.
-            refused = isinstance(members, Exception)
-            self._live[name] = frozenset() if refused else _consumers(members, digest)
+            if isinstance(members, Exception):
+                self._live[name] = frozenset()
+                await self._note(name, f"zset {_presence(name)}", members)
+            else:
+                self._live[name] = _consumers(members, digest)
         for attempt in list(self._attempts.values()):
             there = self._live.get(attempt.invocation.subsystem, frozenset())
             if not there:
                 self._lose([attempt], "the service is gone")
             elif not attempt.sent_to <= there and attempt not in self._unsent:
                 self._send(attempt)
+
+    async def _note(self, subsystem: str, what: str, error: Exception) -> None:
+        """Note a key of another type where `journal/lua/prelude.lua` does."""
+        if "WRONGTYPE" in str(error):
+            with contextlib.suppress(RedisError, OSError):
+                await self._redis.sadd(f"{PREFIX}{{{subsystem}}}:damaged", what)
 
     def _lose(self, attempts: list[_Attempt], why: str) -> None:
         for attempt in attempts:
@@ -307,6 +318,10 @@ def _connect(url: str, answer_s: float) -> Redis:
 
 def _presence(subsystem: str) -> str:
     return f"{PREFIX}{{{subsystem}}}:runtime:typescript"
+
+
+def _requests(subsystem: str) -> str:
+    return f"{PREFIX}{{{subsystem}}}:requests:typescript"
 
 
 def _contract(subsystem: str) -> str:

@@ -81,6 +81,34 @@ def test_a_flush_is_said_everywhere_and_clients_join_again_with_a_gap(directory:
         asyncio.run(scenario(running))
 
 
+@pytest.mark.parametrize("key", ["route", "state:k", "runtime:typescript"])
+def test_a_key_of_another_type_is_named_and_the_rest_goes_on(directory: Path, key: str) -> None:
+    name = f"joelclaw:bridge:{{counter}}:{key}"
+    said = f"Redis key {name} is a string"
+    asked = ("call", "counter:k", "add", '{"n": 1}')
+    with up(directory) as running:
+        assert bridge(directory, *asked).returncode == 0
+        with control_of(running) as control:
+            control.delete(name)
+            control.set(name, "not the bridge's")
+            if key == "runtime:typescript":
+                noted = "joelclaw:bridge:{counter}:damaged"
+                asyncio.run(until(lambda: control.exists(noted), "the runtime met it"))
+            else:
+                done = bridge(directory, *asked)
+                assert (done.returncode, said in done.stdout) == (1, True), done.stdout
+        for command in ("status", "doctor", "storage", "outbox", "routes"):
+            done = bridge(directory, command)
+            if command not in ("outbox", "routes"):
+                assert said in done.stdout + done.stderr, command
+            assert done.returncode == (command == "storage"), command
+        assert bridge(directory, "call", "heartbeat:main", "status").returncode == 0
+        with control_of(running) as control:
+            control.delete(name)
+        done = bridge(directory, "storage")
+        assert (done.returncode, done.stderr) == (0, "")
+
+
 @pytest.mark.slow
 def test_a_file_cut_at_its_end_is_told_from_one_that_is_whole(directory: Path) -> None:
     for _ in range(2):

@@ -23,10 +23,10 @@ local out, due, examined = answer(), now + lease_ms, 0
 
 local function claim(lane, kind, records)
   local claimed = P .. 'claim:' .. lane
-  redis.call('ZADD', P .. 'ready', due, lane)
-  redis.call('HSET', claimed, 'token', token)
   local failures = redis.call('HMGET', claimed, 'attempts', 'error')
   local attempts, error = failures[1] or 0, failures[2] or ''
+  redis.call('ZADD', P .. 'ready', due, lane)
+  redis.call('HSET', claimed, 'token', token)
   for _, record in ipairs(records) do
     if kind_of(record) ~= kind or count == 0 or (#out > 1 and bytes < #record) then
       return
@@ -36,6 +36,21 @@ local function claim(lane, kind, records)
     out[n + 4], out[n + 5] = error, record
     attempts, error = 0, ''
     count, bytes = count - 1, bytes - #record
+  end
+end
+
+local function examine(lane)
+  local records = redis.call('LRANGE', P .. 'lane:' .. lane, 0, math.min(count, together) - 1)
+  local kind = kind_of(records[1])
+  if not kind then
+    redis.call('ZREM', P .. 'ready', lane)
+  elseif not executable[kind] then
+    redis.call('SADD', P .. 'held:' .. kind, lane)
+    redis.call('ZREM', P .. 'ready', lane)
+  elseif #out > 1 and bytes < #records[1] then
+    bytes = 0
+  else
+    claim(lane, kind, records)
   end
 end
 
@@ -49,18 +64,8 @@ while count > 0 and bytes > 0 and examined < 1000 do
       break
     end
     examined = examined + 1
-    local records = redis.call('LRANGE', P .. 'lane:' .. lane, 0,
-      math.min(count, together) - 1)
-    local kind = kind_of(records[1])
-    if not kind then
-      redis.call('ZREM', P .. 'ready', lane)
-    elseif not executable[kind] then
-      redis.call('SADD', P .. 'held:' .. kind, lane)
-      redis.call('ZREM', P .. 'ready', lane)
-    elseif #out > 1 and bytes < #records[1] then
-      bytes = 0
-    else
-      claim(lane, kind, records)
+    if not sound(examine, lane) then
+      redis.call('ZADD', P .. 'ready', due, lane)
     end
   end
 end

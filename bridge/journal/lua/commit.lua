@@ -73,7 +73,7 @@ redis.call('SET', nothing, '', 'XX')
 local emitted = 0
 if used.emit or used.deliver then
   redis.call('XLEN', P .. 'events')
-  emitted = tonumber(redis.call('GET', P .. 'events:count') or 0)
+  emitted = tonumber(redis.call('GET', P .. 'events:count') or 0) or 0
 end
 if used.deliver then
   redis.call('XLEN', P .. 'deliveries')

@@ -5,6 +5,6 @@ local out, again = answer(), now + math.max(1, tonumber(ARGV[3]))
 for _, member in ipairs(
   redis.call('ZRANGEBYSCORE', P .. 'timers', '-inf', now, 'LIMIT', 0, ARGV[2])) do
   redis.call('ZADD', P .. 'timers', again, member)
-  list_timer(out, member)
+  sound(list_timer, out, member)
 end
 return out

@@ -4,7 +4,7 @@
 local events, position = P .. 'events', ARGV[2]
 local storage = redis.call('HGET', P .. 'route', 'storage') or ''
 if position == '0-0' then
-  local written = tonumber(redis.call('GET', P .. 'events:count') or 0)
+  local written = tonumber(redis.call('GET', P .. 'events:count') or 0) or 0
   return answer(storage, written > redis.call('XLEN', events) and 1 or 0)
 end
 if #redis.call('XRANGE', events, position, position) == 1 then

@@ -16,7 +16,7 @@ end
 local ready = redis.call('ZRANGE', P .. 'ready', 0, left - 1, 'WITHSCORES')
 for i = 1, #ready, 2 do
   if left > 0 then
-    list(ready[i], ready[i + 1], 0)
+    sound(list, ready[i], ready[i + 1], 0)
   end
 end
 for i = 3, #ARGV do
@@ -24,7 +24,7 @@ for i = 3, #ARGV do
   table.sort(lanes)
   for _, lane in ipairs(lanes) do
     if left > 0 then
-      list(lane, 0, 1)
+      sound(list, lane, 0, 1)
     end
   end
 end

@@ -6,6 +6,41 @@
 -- asks for everything before it writes, and elsewhere what adds stands before what removes.
 local P = KEYS[1]
 
+-- A key that holds another type than its command takes was written by somebody else. It is named,
+-- and noted in `damaged`; whoever goes through many keys goes on without it, by `sound`.
+local plain = redis
+local redis = {pcall = plain.pcall}
+
+local function damaged(command, key)
+  local expected = ({X = 'stream', Z = 'zset', L = 'list', R = 'list', H = 'hash'})[
+    string.sub(command, 1, 1)] or command == 'GET' and 'string' or 'set'
+  local found = plain.pcall('TYPE', key).ok or 'other type'
+  if string.sub(P, -1) == ':' then -- a subsystem's
+    plain.pcall('SADD', P .. 'damaged', expected .. ' ' .. key)
+  end
+  return string.format('WRONGTYPE %s is a %s, expected a %s', key, found, expected)
+end
+
+function redis.call(...)
+  local result = plain.pcall(...)
+  if type(result) == 'table' and result.err then
+    if string.find(result.err, 'WRONGTYPE', 1, true) then
+      error(damaged(...), 0)
+    end
+    return plain.call(...) -- it fails again, as Redis words it
+  end
+  return result
+end
+
+-- Call a function that reads before it does anything; false and why if it met a damaged key.
+local function sound(read, ...)
+  local ok, why = pcall(read, ...)
+  if not ok and not (type(why) == 'string' and string.find(why, '^WRONGTYPE')) then
+    error(why, 0)
+  end
+  return ok, why
+end
+
 local function now_ms()
   local time = redis.call('TIME')
   return time[1] * 1000 + math.floor(time[2] / 1000)

@@ -4,15 +4,21 @@ local key, cursor = P .. ARGV[2], ARGV[3]
 local held = string.sub(ARGV[2], 1, 5) == 'held:'
 local found = redis.call(held and 'SSCAN' or 'ZSCAN', key, cursor, 'COUNT', 500)
 local count, effects, oldest, error = 0, 0, '', ''
-for i = 1, #found[2], held and 1 or 2 do
-  local lane = found[2][i]
+
+local function count_lane(lane)
+  local waiting = redis.call('LLEN', P .. 'lane:' .. lane)
+  local why = redis.call('HGET', P .. 'claim:' .. lane, 'error')
   local head = redis.call('LINDEX', P .. 'lane:' .. lane, 0)
   -- Canonical JSON: committed_ms is its first member.
   local at = head and string.match(head, '^%S+ {"committed_ms":(%d+),')
   if at and (oldest == '' or tonumber(at) < tonumber(oldest)) then
     oldest = at
   end
-  count, effects = count + 1, effects + redis.call('LLEN', P .. 'lane:' .. lane)
-  error = redis.call('HGET', P .. 'claim:' .. lane, 'error') or error
+  count, effects, error = count + 1, effects + waiting, why or error
+end
+
+for i = 1, #found[2], held and 1 or 2 do
+  local ok, why = sound(count_lane, found[2][i])
+  error = ok and error or why
 end
 return answer(found[1], count, effects, oldest, error)
