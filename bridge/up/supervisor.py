@@ -17,7 +17,7 @@ from bridge.up.place import open_log
 FIRST_WAIT_S = 0.25
 LONGEST_WAIT_S = 1.5  # what nobody stands in for is back within 3 s
 LOOK_S = 0.1
-ALIVE_S = 10.0  # a child that lived so long starts from the first wait again
+ALIVE_S = 5.0  # a child that lived so long starts from the first wait again
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +51,8 @@ class Child:
         self._stopping = asyncio.Event()
         self._input = -1  # our end of its standard input, if it watches that
         self._replaced = ""
+        self._starts = self._ended = 0  # how many, the one under way included
+        self._leaving = 0  # the start that a reload is to replace
         self._task: asyncio.Task[None] | None = None
 
     @property
@@ -81,12 +83,14 @@ class Child:
 
         False when none was started within `timeout_s` of its end.
         """
-        before = self.pid
+        last = self._leaving = self._starts
         self._replaced = "left for a reload"
         self._signal(signal.SIGTERM)
-        if before is not None and not await self._becomes(lambda: self.pid != before, timeout_s):
+        if not await self._becomes(lambda: self._ended >= last, timeout_s):
             self.replace("killed for a reload: it did not leave")
-        return await self._becomes(lambda: self.pid not in (None, before), timeout_s)
+        return await self._becomes(
+            lambda: self._starts > last and self.pid is not None, timeout_s
+        )
 
     async def _becomes(self, true: Callable[[], bool], timeout_s: float) -> bool:
         deadline = time.monotonic() + timeout_s
@@ -142,6 +146,13 @@ class Child:
             wait_s = min(wait_s * 2, LONGEST_WAIT_S)
 
     async def _run_once(self) -> str:
+        self._starts += 1
+        try:
+            return await self._run_to_its_end()
+        finally:
+            self._ended = self._starts
+
+    async def _run_to_its_end(self) -> str:
         program = self.program
         log = open_log(program.log)
         if program.watches_stdin:
@@ -165,8 +176,8 @@ class Child:
             finally:
                 os.close(read)
                 os.close(log)
-            if self._stopping.is_set():
-                self._signal(signal.SIGTERM)  # stop() came while it was being started
+            if self._stopping.is_set() or self._leaving == self._starts:
+                self._signal(signal.SIGTERM)  # that came while it was being started
             self._changed()
             code = await self._process.wait()
         finally:

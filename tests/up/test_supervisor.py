@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -128,6 +129,34 @@ def test_a_child_that_does_not_leave_for_its_restart_is_killed(
         assert child.last_end == "killed for a reload: it did not leave"
         assert child.pid not in (None, first)
         await child.stop(timeout_s=0.1)
+
+    asyncio.run(scenario())
+
+
+def test_a_restart_replaces_what_is_just_being_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start = asyncio.create_subprocess_exec
+
+    async def scenario() -> None:
+        begun, go_on = list[int](), asyncio.Event()
+
+        async def slowly(*argv: str, **options: Any) -> asyncio.subprocess.Process:
+            process = await start(*argv, **options)
+            begun.append(process.pid)
+            await go_on.wait()
+            return process
+
+        monkeypatch.setattr(asyncio, "create_subprocess_exec", slowly)
+        child = Child(program(tmp_path, "sleep", "600"))
+        child.start()
+        await until(lambda: begun, "it is being started")
+        restarted = asyncio.create_task(child.restart(DEADLINE_S))
+        await asyncio.sleep(0)
+        go_on.set()
+        assert await restarted
+        assert (child.pid, lives(begun[0])) == (begun[1], False)
+        await child.stop(DEADLINE_S)
 
     asyncio.run(scenario())
 
