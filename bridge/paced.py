@@ -26,6 +26,9 @@ PIECE_BYTES = 1_024
 HEAVY_S = 0.05  # without a portion, until a peer counts as one that sends little
 UNREAD_BYTES = 1_048_576  # of answers a peer does not read, before nothing more of it is read
 LINGER_S = 2.0
+DROP_S = (
+    0.01  # between reads of what is dropped: a peer that only sends would be read without end
+)
 
 
 class Paceable(Protocol):
@@ -60,8 +63,8 @@ class Paced(asyncio.BufferedProtocol, asyncio.Transport):
     """The protocol of a transport, and the transport of a protocol.
 
     `close` lets the peer read what was written before: it sends end of file, drops what still
-    comes for up to 2 s, then closes. Data that a peer has sent and nobody reads would otherwise
-    make TCP reset the connection, and the peer lose the answer.
+    comes for up to 2 s, not faster than 1.6 MB/s, then closes. Data that a peer has sent and
+    nobody reads would otherwise make TCP reset the connection, and the peer lose the answer.
     """
 
     __slots__ = (
@@ -70,6 +73,7 @@ class Paced(asyncio.BufferedProtocol, asyncio.Transport):
         "_choked",
         "_closing",
         "_data",
+        "_drop",
         "_heavy",
         "_held",
         "_inner",
@@ -111,6 +115,7 @@ class Paced(asyncio.BufferedProtocol, asyncio.Transport):
         self._taken = 0
         self._stall: Due | None = None
         self._linger: asyncio.TimerHandle | None = None
+        self._drop: asyncio.TimerHandle | None = None
 
     # -- what comes from the transport -----------------------------------------------------
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -122,6 +127,8 @@ class Paced(asyncio.BufferedProtocol, asyncio.Transport):
 
     def buffer_updated(self, nbytes: int) -> None:
         if self._closing:
+            self._transport.pause_reading()
+            self._drop = self._loop.call_later(DROP_S, self._transport.resume_reading)
             return
         self._data = self._data[self._at :] + self._pacing.buffer[:nbytes]
         self._at = 0
@@ -140,7 +147,7 @@ class Paced(asyncio.BufferedProtocol, asyncio.Transport):
     def connection_lost(self, exc: Exception | None) -> None:
         self._closing = True
         self._data, self._at = b"", 0
-        for timer in (self._stall, self._linger):
+        for timer in (self._stall, self._linger, self._drop):
             if timer is not None:
                 timer.cancel()
         self._inner.connection_lost(exc)

@@ -257,6 +257,32 @@ def test_a_peer_that_does_not_close_is_closed(
 
 
 @LOOPS
+def test_what_comes_after_the_end_is_dropped_a_bounded_number_of_bytes_at_a_time(
+    loop: Loop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(paced, "DROP_S", 3600.0)
+    dropped = list[int]()
+    drop = paced.Paced.buffer_updated
+
+    def counted(self: paced.Paced, nbytes: int) -> None:
+        dropped.append(nbytes)
+        drop(self, nbytes)
+
+    monkeypatch.setattr(paced.Paced, "buffer_updated", counted)
+    monkeypatch.setattr(paced, "LINGER_S", 0.2)
+
+    async def work() -> None:
+        reader = Reader()
+        async with pair(reader) as (_, writer):
+            reader.transport.close()
+            writer.write(bytes(50 * paced.READ_BYTES))
+            await until(lambda: reader.lost)
+        assert len(dropped) == 1  # then it waited, and was closed
+
+    run(loop, work)
+
+
+@LOOPS
 def test_a_pause_of_the_protocol_holds_back_what_was_read_already(loop: Loop) -> None:
     class Pauses(Reader):
         def data_received(self, data: bytes) -> None:

@@ -1,4 +1,4 @@
-"""Portions of much work, one in each turn of the loop."""
+"""Portions of much work, each with turns of the loop for everybody else behind it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from bridge.turns import Turns
+from bridge.turns import EVERY, Turns
 from tests.deadline import DEADLINE_S, until
 
 
@@ -34,14 +34,14 @@ def test_each_has_a_portion_in_rotation() -> None:
     asyncio.run(main())
 
 
-def test_one_turn_of_the_loop_runs_one_portion() -> None:
+def test_between_two_portions_a_message_has_the_turns_it_needs() -> None:
     async def main() -> None:
         turns, log = Turns(), list[str]()
         for name in "ab":
             turns.add(counted(log, name, 3))
-        for n in range(1, 7):
+        for n in range(6 * EVERY):
             await asyncio.sleep(0)
-            assert len(log) == n
+            assert len(log) == n // EVERY + 1
 
     asyncio.run(main())
 

@@ -1,7 +1,11 @@
 """The hostile client of `bridge bench hostile`, in a process of its own.
 
 `python -m bridge.bench.attacker NAME WHERE` (a port, or a socket's path): a few connections do
-the same at once, and connect again when they are closed, until the process is killed.
+the same at once, and connect again when they are closed, until the process is killed. Four times
+a second it says how many bytes it wrote so far, and in how many seconds.
+
+It runs at the lowest priority: on a machine of its own it would take no processor from the worker
+and from those whose answers are measured.
 """
 
 from __future__ import annotations
@@ -9,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+import time
 from typing import cast
 
 import uvloop
@@ -16,10 +21,13 @@ import uvloop
 from bridge.bench.attacks import ATTACKS, Attack
 
 AGAIN_S = 0.01
+SAY_S = 0.25
 
 
 class Attacker(asyncio.Protocol):
-    """Write as fast as the peer takes it."""
+    """Write as fast as the peer takes it; `sent` are the bytes of all."""
+
+    sent = 0
 
     def __init__(self, attack: Attack) -> None:
         self.closed = asyncio.get_running_loop().create_future()
@@ -31,7 +39,9 @@ class Attacker(asyncio.Protocol):
         self._transport = cast(asyncio.Transport, transport)  # uvloop's is no subclass
         if not self._attack.reads:
             self._transport.pause_reading()
-        self._transport.write(self._attack.opening())
+        opening = self._attack.opening()
+        self._transport.write(opening)
+        Attacker.sent += len(opening)
         self._write()
 
     def pause_writing(self) -> None:
@@ -48,6 +58,7 @@ class Attacker(asyncio.Protocol):
     def _write(self) -> None:
         for piece in self._pieces:
             self._transport.write(piece)
+            Attacker.sent += len(piece)
             if self._paused:
                 break
 
@@ -70,11 +81,19 @@ async def keep_attacking(attack: Attack, address: str | int) -> None:
         await asyncio.sleep(AGAIN_S)
 
 
+async def say() -> None:
+    started = time.monotonic()
+    while True:
+        await asyncio.sleep(SAY_S)
+        print(Attacker.sent, time.monotonic() - started, flush=True)
+
+
 async def main(name: str, where: str) -> None:
-    os.nice(19)  # on a machine of its own it would take no processor from those it measures
+    os.nice(19)
     attack = ATTACKS[name]
     address = int(where) if where.isdecimal() else where
-    await asyncio.gather(*(keep_attacking(attack, address) for _ in range(attack.connections)))
+    attackers = (keep_attacking(attack, address) for _ in range(attack.connections))
+    await asyncio.gather(say(), *attackers)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,8 @@
-"""What others notice while a worker is attacked, and while it hands out a burst of events."""
+"""What others notice while a worker is attacked, and while it hands out a burst of events.
+
+Attacker, worker, Redis and the others share one machine here, so the attacker runs at the lowest
+priority, and what it got rid of in a second stands with each figure.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +16,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from bridge.bench.attacks import ATTACKS, Attack
@@ -83,7 +88,7 @@ async def fanout() -> list[Figure]:
 
 
 async def _attacked(name: str, attack: Attack, seconds: float) -> Figure:
-    turns, lost = [], False
+    turns, rates, lost = [], list[float](), False
     async with (
         redis() as redis_url,
         _target(redis_url) as (url, pid, addresses),
@@ -95,20 +100,26 @@ async def _attacked(name: str, attack: Attack, seconds: float) -> Figure:
         for _ in range(TURNS):
             base = await bystanders.ask(time=max(1.0, seconds / TURNS / 4), every=EVERY_S)
             process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "bridge.bench.attacker", name, addresses[attack.where]
+                sys.executable,
+                "-m",
+                "bridge.bench.attacker",
+                name,
+                addresses[attack.where],
+                stdout=asyncio.subprocess.PIPE,
             )
             try:
                 await asyncio.sleep(SETTLE_S)
                 under = await bystanders.ask(time=seconds / TURNS, every=EVERY_S)
             finally:
                 process.kill()
-                await process.wait()
+                said, _ = await process.communicate()
+            rates.append(_rate(said.decode()))
             lost = lost or under["lost"] or not _alive(pid)
             if lost:
                 break
             turns.append((under["p99"] * 1e6, base["p99"] * 1e6))
             await asyncio.sleep(SETTLE_S)
-    title = f"others' p99 under {name}"
+    title = f"others' p99 under {name}, {median(rates):,.2f} MB/s"
     return (
         Figure(title, "worker lost", "", None, GOAL)
         if lost
@@ -139,6 +150,14 @@ def _joined(url: str, count: int, key: str) -> dict[str, Any]:
         "frames": [json.dumps(ask)],
         "window": 1,
     }
+
+
+def _rate(said: str) -> float:
+    """Return the MB per second that the attacker says it sent."""
+    if not said:
+        raise CannotMeasure("the attacker did not start")
+    sent, seconds = said.splitlines()[-1].split()
+    return int(sent) / float(seconds) / 1e6
 
 
 def _alive(pid: int) -> bool:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from bridge.canonical import MAX_DEPTH
 from bridge.contracts.registry import Contract, Registry
 from bridge.errors import BridgeError, InvalidRequest, Refusal, RuntimeFault
 from bridge.message import Outcome
@@ -325,3 +326,40 @@ def test_members_named_in_digits_are_found_wherever_they_break_a_rule(tmp_path: 
         (Outcome({}, [], {"n": 1, "m": {"1": None}}), "/m/1"),
     ):
         assert fault(contract, "set", outcome).detail["pointer"] == pointer
+
+
+def test_a_schema_that_holds_itself_is_judged_as_deep_as_values_may_be(tmp_path: Path) -> None:
+    node = {
+        "type": "object",
+        "required": ["v"],
+        "additionalProperties": False,
+        "properties": {
+            "v": {"type": "integer"},
+            "next": {"$ref": "#/$defs/Node"},
+            "either": {"anyOf": [{"$ref": "#/$defs/Node"}, {"type": "string"}]},
+        },
+    }
+
+    def nested(levels: int, innermost: Any) -> Any:
+        value = innermost
+        for n in range(levels):
+            value = {"v": n, ("next", "either")[n % 2]: value}
+        return value
+
+    document = with_change("/operations/get/request", {"$ref": "#/$defs/Node"})
+    document["operations"]["set"]["reply"] = {"$ref": "#/$defs/Node"}
+    document["$defs"]["Node"] = node
+    written(tmp_path, document)
+    contract = Registry.load(tmp_path).get("sound")
+    get = contract.operation("get")
+    deepest = nested(MAX_DEPTH - 2, {"v": 0})
+    assert get.check_request(deepest) == deepest
+    with pytest.raises(BridgeError) as refused:
+        get.check_request(nested(MAX_DEPTH - 3, {"v": "x"}))
+    assert refused.value.code == "invalid_request"
+    for levels in (MAX_DEPTH, 900):
+        with pytest.raises(BridgeError) as refused:
+            get.check_request(nested(levels, {"v": 0}))
+        assert refused.value.code == "limit_exceeded"
+        outcome = Outcome(nested(levels, {"v": 0}), [], {"n": 1})
+        assert "levels of nesting" in str(fault(contract, "set", outcome))

@@ -209,6 +209,12 @@ def run(
     uvloop.run(within())
 
 
+HANDSHAKE = (
+    b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+    b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+)
+
+
 # -- frames --------------------------------------------------------------------------------
 async def frame_of(reader: asyncio.StreamReader) -> Any:
     """Read one unmasked text frame of a server (RFC 6455, 5.2)."""
@@ -426,6 +432,46 @@ def test_without_an_upgrade_426_is_answered() -> None:
             ):
                 response = await http.request(method, url + path)
                 assert (response.status_code, response.headers["upgrade"]) == (426, "websocket")
+
+    run(test)
+
+
+GARBAGE = (
+    b"",
+    bytes(100_000),
+    bytes(range(256)) * 40,
+    bytes.fromhex("16030100b3010000af0303"),  # TLS
+    b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+    b"*1\r\n$4\r\nPING\r\n",
+    b"GET / HTTP/1.1\r\n" + b"a: b\r\n" * 5_000,
+    b"GET /\xff HTTP/1.1\r\nHost: \xff\r\n\r\n",
+    b"G" * 1_000_000,
+    HANDSHAKE[:40],
+    HANDSHAKE * 2,
+    HANDSHAKE + bytes.fromhex("8102 7b7d"),  # not masked
+    HANDSHAKE + bytes.fromhex("8b81 00000000 78"),  # an opcode that is none
+    HANDSHAKE + bytes.fromhex("81ff 8000000000000005 00000000"),  # a length below 0
+    HANDSHAKE + bytes.fromhex("0081 00000000 78"),  # goes on with nothing
+    HANDSHAKE + bytes.fromhex("8882 00000000 03ed"),  # a code nobody may send
+    HANDSHAKE + bytes.fromhex("8182 00000000 fffe"),  # not UTF-8
+)
+
+
+def test_garbage_harms_nobody_else() -> None:
+    async def test(bench: Bench) -> None:
+        writers = []
+        async with bench.client() as client:
+            for garbage in GARBAGE:
+                _, writer = await asyncio.open_connection("127.0.0.1", bench.port)
+                writers.append(writer)
+                writer.write(garbage)
+                await client.send({"type": "status"})
+                assert (await client.receive())["type"] == "status"
+            for writer in writers:
+                writer.close()
+        async with bench.client():
+            pass
+        assert not [name for name in bench.telemetry.counts() if name.startswith("defect")]
 
     run(test)
 
