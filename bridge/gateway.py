@@ -60,7 +60,7 @@ from bridge.joelclaw.wanted import check_joelclaw
 from bridge.journal.redis import RedisJournal
 from bridge.journal.redis_storage import RedisStorage
 from bridge.journal.server import UnsafeServer, check_server
-from bridge.journal.store import OUTBOX_KINDS, Damaged, Journal, Storage
+from bridge.journal.store import Damaged, Journal, Storage
 from bridge.link.arguments import BadArgument, PortArguments, parse_arguments
 from bridge.link.session import SessionLimits
 from bridge.link.transport import Transport
@@ -183,7 +183,6 @@ class Worker:
                     "implementations": implementers(settings, registry.names(), left_out),
                     "left_out": list(map(str, left_out)),
                     "storage": await _status_of(journal.storage),
-                    "effects": await _effects_of(journal, registry.names()),
                     "link": nodes.counts(),
                     "nodes": elixir.nodes(),
                     "builds": {"python": python.builds(), "typescript": typescript.builds()},
@@ -524,24 +523,6 @@ async def _status_of(storage: RedisStorage) -> JSON:
     except BridgeError as error:
         return error.response()
     return {**(asdict(found) if found else {}), "refused": storage.refused}
-
-
-async def _effects_of(journal: Journal, subsystems: list[str]) -> JSON:
-    try:
-        targets = {kind: await journal.targets.state(kind) for kind in OUTBOX_KINDS}
-        return {
-            "away": {kind: state._asdict() for kind, state in targets.items() if state.since_ms},
-            "outbox": {name: await _tally_of(journal, name) for name in subsystems},
-        }
-    except BridgeError as error:
-        return error.response()
-
-
-async def _tally_of(journal: Journal, subsystem: str) -> JSON:
-    try:
-        return asdict(await journal.tally(subsystem))
-    except Damaged as error:
-        return error.response()
 
 
 if __name__ == "__main__":

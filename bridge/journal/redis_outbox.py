@@ -99,10 +99,10 @@ class RedisOutbox:
         effects, oldest_ms, error, cursor = 0, 0, "", b"0"
         while True:
             cursor, _, count, oldest, one = await self._run(
-                "tally", prefix_of(subsystem), what, cursor
+                "tally", prefix_of(subsystem), what, cursor, error
             )
             effects += int(count)
-            error = one.decode() or error
+            error = one.decode()
             if oldest:
                 oldest_ms = min(int(oldest), oldest_ms or int(oldest))
             if cursor == b"0":
