@@ -59,7 +59,7 @@ class Attacker(asyncio.Protocol):
         for piece in self._pieces:
             self._transport.write(piece)
             Attacker.sent += len(piece)
-            if self._paused:
+            if self._paused or self._transport.is_closing():
                 break
 
 

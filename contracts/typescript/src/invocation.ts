@@ -132,19 +132,19 @@ function read(outcome: unknown, kind: "command" | "query", where: string): Answe
     const came = jsonType(outcome);
     return fault("off_contract", `${where}: expected {reply, effects, state}, got ${came}`);
   }
-  const reply = named("reply", outcome["reply"]);
-  const effects = named("effects", outcome["effects"] ?? []);
+  const reply = normalise(outcome["reply"], "reply");
+  const effects = normalise(outcome["effects"] ?? [], "effects");
   if (!Array.isArray(effects)) {
     const came = jsonType(effects);
     return fault("off_contract", `${where}: expected an array of effects, got ${came}`);
   }
   if (kind === "query") return { ok: effects.length > 0 ? { reply, effects } : { reply } };
-  return { ok: { reply, effects, state: named("state", outcome["state"]) } };
+  return { ok: { reply, effects, state: normalise(outcome["state"], "state") } };
 }
 
 function refuse({ reason, message, detail = {} }: Refused, where: string): Answer {
   try {
-    const plain = named("detail", detail) as { [key: string]: Json };
+    const plain = normalise(detail, "detail") as { [key: string]: Json };
     // The message is for people: half a character in it must not lose the answer.
     return { refused: { reason, message: String(message).toWellFormed(), detail: plain } };
   } catch (error) {
@@ -159,11 +159,6 @@ function mismatch(contract: Contract, asked: string): Answer {
 
 function isAsync(where: string): Answer {
   return fault("off_contract", `${where}: handlers are functions, this one is async`);
-}
-
-/** Normalise a member of the outcome; its name begins the pointer of what is refused. */
-function named(member: string, value: unknown): Json {
-  return (normalise({ [member]: value }) as Record<string, Json>)[member] as Json;
 }
 
 /** Whatever was thrown: its text may be anybody's, and fail. */

@@ -29,10 +29,12 @@ export class NotSerialisable extends Error {
 /**
  * Copy a value as every runtime would read it: -0 becomes 0, and what is not JSON is refused.
  *
- * The rules are those of `normalise` in bridge/canonical.py. Throws NotSerialisable.
+ * The rules are those of `normalise` in bridge/canonical.py. `name` begins the pointer of what is
+ * refused, and is no level of nesting. Throws NotSerialisable.
  */
-export function normalise(value: unknown): Json {
-  return copy(value, []);
+export function normalise(value: unknown, name?: string): Json {
+  const path = name === undefined ? [] : [name];
+  return copy(value, path, MAX_DEPTH + path.length);
 }
 
 /** Read JSON; refuse duplicate keys, too. Throws SyntaxError or NotSerialisable. */
@@ -88,7 +90,7 @@ function checkKeys(text: string): void {
   }
 }
 
-function copy(value: unknown, path: string[]): Json {
+function copy(value: unknown, path: string[], most: number): Json {
   switch (typeof value) {
     case "string":
       if (!value.isWellFormed())
@@ -100,10 +102,12 @@ function copy(value: unknown, path: string[]): Json {
       return value;
     case "object":
       if (value === null) return null;
-      if (path.length >= MAX_DEPTH) {
+      if (path.length >= most) {
         throw new NotSerialisable([], `at most ${MAX_DEPTH} levels of nesting`, "more");
       }
-      return Array.isArray(value) ? copyArray(value, path) : copyObject(value, path);
+      return Array.isArray(value)
+        ? copyArray(value, path, most)
+        : copyObject(value, path, most);
     default:
       throw new NotSerialisable(path, "a JSON value", typeof value);
   }
@@ -117,17 +121,21 @@ function copyNumber(value: number, path: string[]): number {
   return value === 0 ? 0 : value; // -0 === 0
 }
 
-function copyArray(value: unknown[], path: string[]): Json[] {
+function copyArray(value: unknown[], path: string[], most: number): Json[] {
   const out: Json[] = [];
   for (let n = 0; n < value.length; n++) {
     path.push(String(n));
-    out.push(copy(value[n], path)); // a hole reads as undefined, and is refused
+    out.push(copy(value[n], path, most)); // a hole reads as undefined, and is refused
     path.pop();
   }
   return out;
 }
 
-function copyObject(value: object, path: string[]): { [key: string]: Json } {
+function copyObject(
+  value: object,
+  path: string[],
+  most: number,
+): { [key: string]: Json } {
   const prototype: unknown = Object.getPrototypeOf(value);
   if (prototype !== Object.prototype && prototype !== null) {
     const name = value.constructor?.name ?? "object of a class";
@@ -140,7 +148,7 @@ function copyObject(value: object, path: string[]): { [key: string]: Json } {
       throw new NotSerialisable(path, "Unicode text", "a key with a lone surrogate");
     }
     path.push(key);
-    out[key] = copy(member, path);
+    out[key] = copy(member, path, most);
     path.pop();
   }
   return out;

@@ -51,6 +51,20 @@ test("a handler that returns a promise is refused, and the promise's failure is 
   assert.equal(faultOf(ask(handle as unknown as Handler)).kind, "off_contract");
 });
 
+test("reply, effects and state may each be as deep as a value may be", () => {
+  const nested = (levels: number): unknown => (levels > 0 ? [nested(levels - 1)] : 0);
+  const within = (reply: unknown, effects: unknown, state: unknown): Answer =>
+    ask((() => ({ reply, effects, state })) as unknown as Handler);
+  assert.ok("ok" in within(nested(64), nested(64), nested(64)));
+  for (const [name, answer] of [
+    ["reply", within(nested(65), [], 0)],
+    ["effects", within(0, nested(65), 0)],
+    ["state", within(0, [], nested(65))],
+  ] as const) {
+    assert.match(faultOf(answer).message, /at most 64 levels/, name);
+  }
+});
+
 test("a handler may change what it was given", () => {
   const handle: Handler = (state) => {
     state.runs = 5;
