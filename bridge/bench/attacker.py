@@ -22,6 +22,7 @@ from bridge.bench.attacks import ATTACKS, Attack
 
 AGAIN_S = 0.01
 SAY_S = 0.25
+TURN_BYTES = 262_144
 
 
 class Attacker(asyncio.Protocol):
@@ -56,11 +57,17 @@ class Attacker(asyncio.Protocol):
             self.closed.set_result(None)
 
     def _write(self) -> None:
+        """Write until the peer takes no more; what happened to others is looked at in between."""
+        written = 0
         for piece in self._pieces:
+            if self._paused or self._transport.is_closing() or self.closed.done():
+                return
             self._transport.write(piece)
             Attacker.sent += len(piece)
-            if self._paused or self._transport.is_closing():
-                break
+            written += len(piece)
+            if written > TURN_BYTES:
+                asyncio.get_running_loop().call_soon(self._write)
+                return
 
 
 async def keep_attacking(attack: Attack, address: str | int) -> None:
