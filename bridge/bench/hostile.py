@@ -154,9 +154,10 @@ def _joined(url: str, count: int, key: str) -> dict[str, Any]:
 
 def _rate(said: str) -> float:
     """Return the MB per second that the attacker says it sent."""
-    if not said:
+    whole = said.split("\n")[:-1]  # it was killed while it wrote the last one
+    if not whole:
         raise CannotMeasure("the attacker did not start")
-    sent, seconds = said.splitlines()[-1].split()
+    sent, seconds = whole[-1].split()
     return int(sent) / float(seconds) / 1e6
 
 
