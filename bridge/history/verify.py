@@ -127,6 +127,7 @@ async def collect(journal: Journal, contract: Contract) -> Evidence:
         timers=await journal.timers(subsystem, EVERYTHING),
         dead=await journal.dead(subsystem, EVERYTHING),
         initial_state=contract.initial_state,
+        assign=contract.assign,
         queries=frozenset(
             name for name, operation in contract.operations.items() if operation.kind == "query"
         ),

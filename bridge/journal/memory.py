@@ -15,6 +15,7 @@ from bridge.canonical import canonical
 from bridge.errors import BridgeError
 from bridge.journal import records
 from bridge.journal.memory_deliveries import MemoryDeliveries
+from bridge.journal.memory_moves import MemoryMoves
 from bridge.journal.memory_targets import MemoryTargets
 from bridge.journal.positions import is_position, order, trim_refused
 from bridge.journal.store import (
@@ -98,6 +99,7 @@ class MemoryJournal:
         self._numbers = itertools.count(1)
         self._subsystems: dict[str, _Subsystem] = {}
         self.targets = MemoryTargets(clock)
+        self.moves = MemoryMoves(clock, lambda subsystem: self._of(subsystem).routes)
 
     # -- messages --------------------------------------------------------------------------
     async def read(
@@ -173,21 +175,38 @@ class MemoryJournal:
         route = store.routes[-1] if store.routes else None
         if route is None or route.epoch != commit.epoch or version != commit.expected:
             return Committed("stale", version)
-        assigned = route.owner if commit.reason == "owner" else route.fallback
-        return Committed("stale", version) if assigned != commit.runtime else None
+        allowed = route.allows(commit.runtime, commit.reason, commit.bucket)
+        return None if allowed else Committed("stale", version)
 
     # -- routes ----------------------------------------------------------------------------
     async def ensure_route(
         self, subsystem: str, owner: RuntimeName, fallback: RuntimeName | None
     ) -> Route:
         routes = self._of(subsystem).routes
-        return routes[-1] if routes else await self.set_route(subsystem, owner, fallback)
+        if not routes:
+            routes.append(Route(subsystem, owner, fallback, 1, self._clock()))
+        return routes[-1]
 
     async def set_route(
-        self, subsystem: str, owner: RuntimeName, fallback: RuntimeName | None
+        self,
+        subsystem: str,
+        owner: RuntimeName,
+        fallback: RuntimeName | None,
+        *,
+        by: str = "",
+        why: str = "",
     ) -> Route:
         routes = self._of(subsystem).routes
+        if routes and routes[-1].candidate is not None:
+            raise records.move_runs(routes[-1])
         routes.append(Route(subsystem, owner, fallback, len(routes) + 1, self._clock()))
+        self.moves.routed(routes[-1], records.route_entry(owner, by, why))
+        return routes[-1]
+
+    async def renew_route(self, subsystem: str) -> Route:
+        routes = self._of(subsystem).routes
+        epoch = len(routes) + 1
+        routes.append(replace(routes[-1], epoch=epoch, changed_ms=self._clock()))
         return routes[-1]
 
     async def routes(self) -> list[Route]:

@@ -10,7 +10,17 @@ import orjson
 
 from bridge.canonical import canonical
 from bridge.cloud_event import envelope
-from bridge.journal.store import OUTBOX_KINDS, Commit, Dead, Done, Event, OutboxEntry, Timer
+from bridge.errors import BridgeError
+from bridge.journal.store import (
+    OUTBOX_KINDS,
+    Commit,
+    Dead,
+    Done,
+    Event,
+    OutboxEntry,
+    Route,
+    Timer,
+)
 from bridge.message import JSON, Version
 
 START = "0-0"  # the position before the first event and the first entry
@@ -178,3 +188,29 @@ def dead_timer(timer: Timer, error: str, attempts: int, died_ms: int) -> Dead:
 def _milliseconds(iso: str) -> int:
     seconds = datetime.fromisoformat(iso[:19] + "+00:00").timestamp()
     return int(seconds) * 1000 + int(iso[20:23])
+
+
+# -- moves --------------------------------------------------------------------------------------
+def route_entry(owner: str, by: str, why: str) -> dict[str, JSON]:
+    """Return what the history of moves says of a route that was set without one."""
+    return {"event": "route", "phase": "steady", "to": owner, "share": 0, "by": by, "why": why}
+
+
+def history_entry(line: bytes) -> dict[str, JSON]:
+    """Read `<epoch> <at_ms> <JSON>`."""
+    epoch, at_ms, text = line.split(b" ", 2)
+    return {"epoch": int(epoch), "at_ms": int(at_ms), **orjson.loads(text)}
+
+
+def move_runs(route: Route) -> BridgeError:
+    """Return the refusal of a route that is set by hand while a move runs."""
+    name = route.subsystem
+    where = f"canary {route.share} %" if route.phase == "canary" else route.phase
+    return BridgeError(
+        "invalid_request",
+        f"{name} is being moved from {route.owner} to {route.candidate} ({where}): "
+        f"`bridge move abort {name}` or `bridge move rollback {name}` ends that first",
+        subsystem=name,
+        phase=route.phase,
+        candidate=route.candidate,
+    )

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import orjson
 
+from bridge.canonical import canonical
 from bridge.errors import BridgeError
 from bridge.journal import records
 from bridge.journal.client import Client
@@ -19,6 +20,7 @@ from bridge.journal.mending import mend
 from bridge.journal.positions import in_stream, is_position, named, order, trim_refused
 from bridge.journal.reads import Raw, Reads, Wanted
 from bridge.journal.redis_deliveries import RedisDeliveries
+from bridge.journal.redis_moves import RedisMoves
 from bridge.journal.redis_outbox import RedisOutbox, unavailable
 from bridge.journal.redis_storage import RedisStorage
 from bridge.journal.redis_targets import RedisTargets
@@ -37,6 +39,7 @@ from bridge.journal.wire import (
     commit_arguments,
     read_committed,
     read_route,
+    read_route_log,
 )
 from bridge.message import JSON, RuntimeName, Version
 
@@ -81,6 +84,7 @@ class RedisJournal(RedisOutbox):
         self._events_keep = events_keep
         self._delivering = delivering
         self.targets = RedisTargets(client)
+        self.moves = RedisMoves(client, self.storage)
 
     # -- messages --------------------------------------------------------------------------
     async def read(
@@ -143,9 +147,18 @@ class RedisJournal(RedisOutbox):
         return await self._write_route(subsystem, owner, fallback, "ensure")
 
     async def set_route(
-        self, subsystem: str, owner: RuntimeName, fallback: RuntimeName | None
+        self,
+        subsystem: str,
+        owner: RuntimeName,
+        fallback: RuntimeName | None,
+        *,
+        by: str = "",
+        why: str = "",
     ) -> Route:
-        return await self._write_route(subsystem, owner, fallback, "set")
+        return await self._write_route(subsystem, owner, fallback, "set", by, why)
+
+    async def renew_route(self, subsystem: str) -> Route:
+        return await self._write_route(subsystem, "python", None, "again")
 
     async def routes(self) -> list[Route]:
         (names,) = await self._run("register", SUBSYSTEMS, "")
@@ -160,7 +173,7 @@ class RedisJournal(RedisOutbox):
 
     async def route_log(self, subsystem: str) -> list[Route]:
         log = await self._call(subsystem, "LRANGE", f"{prefix_of(subsystem)}route:log", 0, -1)
-        routes = (read_route(subsystem, line.split(b",")) for line in log)
+        routes = (read_route_log(subsystem, line) for line in log)
         return [route for route in routes if route is not None]
 
     # -- events ----------------------------------------------------------------------------
@@ -329,15 +342,24 @@ class RedisJournal(RedisOutbox):
                 raise _unfinished(commit.subsystem, commit.key, answer[0].decode()) from None
 
     async def _write_route(
-        self, subsystem: str, owner: RuntimeName, fallback: RuntimeName | None, how: str
+        self,
+        subsystem: str,
+        owner: RuntimeName,
+        fallback: RuntimeName | None,
+        how: str,
+        by: str = "",
+        why: str = "",
     ) -> Route:
         storage = await self.storage.recognise()
         await self._run("register", SUBSYSTEMS, subsystem)
+        entry = canonical(records.route_entry(owner, by, why))
         answer = await self._run(
-            "route", prefix_of(subsystem), owner, fallback or "", how, storage.id
+            "route", prefix_of(subsystem), owner, fallback or "", how, storage.id, entry
         )
         route = read_route(subsystem, answer[0])
         assert route is not None
+        if answer[1]:
+            raise records.move_runs(route)
         return route
 
 

@@ -48,6 +48,7 @@ def commit_arguments(
         events_keep,
         storage,
         mended,
+        commit.bucket,
     ]
     for kind, effect_id, effect in records.sorted_effects(commit):
         if kind == "emit":
@@ -65,12 +66,27 @@ def commit_arguments(
 
 
 def read_route(subsystem: str, fields: Sequence[Any]) -> Route | None:
-    owner, fallback, epoch, changed_ms = fields[:4]
+    """Read owner, fallback, epoch, time, storage, phase, candidate and share; one that was
+    written before there were moves has none of the last three.
+    """
+    owner, fallback, epoch, changed_ms, _, phase, candidate, share = fields
     if owner is None:
         return None
     return Route(
-        subsystem, owner.decode(), fallback.decode() or None, int(epoch), int(changed_ms)
+        subsystem,
+        owner.decode(),
+        fallback.decode() or None,
+        int(epoch),
+        int(changed_ms),
+        (phase or b"steady").decode(),
+        candidate.decode() if candidate else None,
+        int(share or 0),
     )
+
+
+def read_route_log(subsystem: str, line: bytes) -> Route | None:
+    fields: list[Any] = line.split(b",")
+    return read_route(subsystem, [*fields[:4], b"", *(fields[4:] or (None, None, None))])
 
 
 def read_storage(answer: Sequence[bytes]) -> Storage | None:

@@ -48,7 +48,9 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Move:
-    """One move, as it is stored. `step` counts from 0; times are Redis's, in milliseconds."""
+    """One move, as it is stored. Its id is the epoch it began with, `step` counts from 0, times
+    are Redis's, in milliseconds.
+    """
 
     id: str
     subsystem: str
@@ -114,7 +116,6 @@ def start(
     plan: Sequence[Step],
     policy: Mapping[str, float],
     *,
-    id: str,
     auto: bool,
     change: Change,
 ) -> Move:
@@ -124,7 +125,7 @@ def start(
     if source == target:
         raise refused(f"{target} owns {subsystem} already: there is nothing to move")
     return Move(
-        id=id,
+        id=str(change.epoch),
         subsystem=subsystem,
         source=source,
         target=target,

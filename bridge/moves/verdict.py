@@ -106,8 +106,7 @@ def _failures(
     compared, different = evidence.compared, evidence.different(accepted, now_ms)
     if lower(compared, different) > policy.tolerated:
         found.append(f"{different} of {compared} compared messages differ")
-    step = move.step
-    asked, stood_in = counts[f"asked:{step}"], counts[f"stood_in:{step}"]
+    asked, stood_in = counts[f"asked:{move.share}"], counts[f"stood_in:{move.share}"]
     if lower(asked, stood_in) > STOOD_IN:
         found.append(f"{move.target} did not answer {stood_in} of its {asked} messages")
     took, limit = evidence.latency("took", move.target), slow_us(move, evidence)
@@ -131,7 +130,7 @@ def _missing(
             f"{compared} comparisons, {different} of them different, do not rule out "
             f"{policy.below:.2%}"
         )
-    answered = counts[f"asked:{move.step}"] - counts[f"stood_in:{move.step}"]
+    answered = counts[f"asked:{move.share}"] - counts[f"stood_in:{move.share}"]
     if step.phase == "canary" and answered < step.samples:
         found.append(f"{answered} of {step.samples} answers of {move.target}")
     if lower(compared + counts["missed"], counts["missed"]) > MISSED:

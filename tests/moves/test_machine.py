@@ -33,7 +33,6 @@ def begun(plan: str = "shadow:10,canary:5,100", before: Move | None = None) -> M
     return start(
         before,
         *("triage", "python", "elixir", parse_plan(plan), {}),
-        id="m",
         auto=False,
         change=change(),
     )
@@ -58,7 +57,7 @@ def test_hold_keeps_the_step_and_refuses_a_promotion_until_it_is_resumed() -> No
     assert (held.phase, held.held, held.step_ms) == ("shadow", True, 1002)
     for event in ("promote", "hold"):
         with pytest.raises(BridgeError):
-            step(held, event, change(4))  # type: ignore[arg-type]
+            step(held, event, change(4))
     assert step(held, "resume", change(4)).held is False
     assert step(held, "rollback", change(4)).held is False
 

@@ -27,7 +27,6 @@ def move(plan: str = "shadow:100,canary:50", **policy: float) -> Move:
     return start(
         None,
         *("counter", "python", "elixir", parse_plan(plan, 20), Policy(**policy).as_json()),
-        id="m",
         auto=True,
         change=Change(2, 0, "", ""),
     )
@@ -82,18 +81,18 @@ def test_a_violated_contract_and_a_crash_loop_are_urgent() -> None:
 
 def test_a_candidate_that_others_stand_in_for_fails() -> None:
     canary = replace(move(), phase="canary", step=1)
-    counts = {"same": 100, "asked:1": 30}
-    assert judge(canary, Evidence(Counter({**counts, "stood_in:1": 1}))).outcome == "pass"
-    assert judge(canary, Evidence(Counter({**counts, "stood_in:1": 20}))).outcome == "fail"
+    counts = {"same": 100, "asked:50": 30}
+    assert judge(canary, Evidence(Counter({**counts, "stood_in:50": 1}))).outcome == "pass"
+    assert judge(canary, Evidence(Counter({**counts, "stood_in:50": 20}))).outcome == "fail"
     # What happened in another step is that step's.
-    assert judge(canary, Evidence(Counter({**counts, "stood_in:0": 20}))).outcome == "pass"
+    assert judge(canary, Evidence(Counter({**counts, "stood_in:5": 20}))).outcome == "pass"
 
 
 def test_a_canary_wants_answers_of_the_candidate() -> None:
     canary = replace(move(), phase="canary", step=1)
-    found = judge(canary, Evidence(Counter({"same": 100, "asked:1": 25, "stood_in:1": 6})))
+    found = judge(canary, Evidence(Counter({"same": 100, "asked:50": 25, "stood_in:50": 6})))
     assert found.outcome in ("fail", "inconclusive")
-    found = judge(canary, Evidence(Counter({"same": 100, "asked:1": 19})))
+    found = judge(canary, Evidence(Counter({"same": 100, "asked:50": 19})))
     assert found.reasons == ("19 of 20 answers of elixir",)
 
 

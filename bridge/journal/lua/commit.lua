@@ -1,4 +1,5 @@
 -- Commit one command: every check precedes the first write.
+-- `bucket` is the message's, in which a move's candidate owns those below its share.
 -- ARGV: tag, then as named here, then the effects, each an operation with its arguments:
 --   emit EVENT | deliver EVENT | schedule ID AT_MS BODY SET_BY | cancel ID | queue LANE RECORD
 --   (deliver: emit, and keep it for the outlet until that has delivered it)
@@ -10,8 +11,8 @@ local expected_seq, expected_id, epoch = ARGV[6], ARGV[7], ARGV[8]
 local runtime, reason, at_ms = ARGV[9], ARGV[10], ARGV[11]
 local seq, state, entry, done, done_ttl_ms = ARGV[12], ARGV[13], ARGV[14], ARGV[15], ARGV[16]
 local timer, set_by, events_keep = ARGV[17], ARGV[18], ARGV[19]
-local storage, mended = ARGV[20], ARGV[21]
-local EFFECTS = 22
+local storage, mended, bucket = ARGV[20], ARGV[21], tonumber(ARGV[22])
+local EFFECTS = 23
 local ARGUMENTS = {emit = 1, deliver = 1, schedule = 4, cancel = 1, queue = 2}
 
 local function settled(id)
@@ -41,12 +42,18 @@ if mended == '' then
   if timer ~= '' and redis.call('HGET', P .. 'timer:' .. fired, 'set_by') ~= set_by then
     return answer('timer_gone')
   end
-  local route = redis.call('HMGET', P .. 'route', 'owner', 'fallback', 'epoch', 'storage')
-  local assigned = route[1]
-  if reason == 'fallback' then
-    assigned = route[2]
+  local route = redis.call('HMGET', P .. 'route', 'owner', 'fallback', 'epoch', 'storage',
+    'candidate', 'share')
+  local owner, assigned = route[1], false
+  local candidates = (route[5] or '') ~= '' and bucket < tonumber(route[6])
+  if reason == 'canary' then
+    assigned = candidates and runtime == route[5]
+  elseif reason == 'owner' then
+    assigned = not candidates and runtime == owner
+  else -- whoever stands in: the fallback, and the owner for a candidate
+    assigned = runtime == route[2] or (candidates and runtime == owner)
   end
-  if route[3] ~= epoch or assigned ~= runtime or (storage ~= '' and route[4] ~= storage)
+  if route[3] ~= epoch or not assigned or (storage ~= '' and route[4] ~= storage)
     or current_seq ~= expected_seq or current_id ~= expected_id then
     return answer('stale', current_seq, current_id)
   end
