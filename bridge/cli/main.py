@@ -22,6 +22,8 @@ MODULES = {
     "status": ("status",),
     "messages": ("call", "listen"),
     "routes": ("routes", "route"),
+    "moves": ("move",),
+    "diff": ("diff",),
     "contracts": ("contracts",),
     "new": ("new",),
     "journal": ("journal",),

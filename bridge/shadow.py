@@ -1,0 +1,340 @@
+"""The other side of a move, run again behind what was answered, and what comes of it counted."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import orjson
+
+from bridge.errors import BridgeError, Refusal, RuntimeFault, RuntimeUnavailable, text_of
+from bridge.journal.store import Noted
+from bridge.message import JSON, Outcome, RuntimeName
+from bridge.moves.comparison import Difference, compare
+from bridge.moves.evidence import Group, bucket_of_us, sample_name, signature
+from bridge.patience import Timeout
+
+if TYPE_CHECKING:
+    from bridge.contracts.registry import Contract, Operation
+    from bridge.dispatch import Attempt, Failure, Hops
+    from bridge.journal.store import Journal, Route
+    from bridge.runtimes.runtime import Runtime
+    from bridge.telemetry import Telemetry
+
+QUEUE = 100  # runs that may wait, of each subsystem
+TOGETHER = 8  # runs under way, of each subsystem: the credits a shadow has
+PER_SECOND = 200  # runs begun, of each subsystem
+FLUSH_S = 0.5
+SOON_S = 0.05  # once something speaks against the candidate
+MOST_TRACES = 100  # of one flush
+BROKEN = ("off_contract", "not_serialisable")
+
+
+class _Run(NamedTuple):
+    """An answered message for the other side, which is `runtime`."""
+
+    contract: Contract
+    operation: Operation
+    route: Route
+    attempt: Attempt
+    runtime: RuntimeName
+    trace: dict[str, JSON]
+
+
+@dataclass(slots=True)
+class _Tally:
+    """What is to be added to the evidence of one epoch and build."""
+
+    counts: Counter[str] = field(default_factory=Counter)
+    samples: dict[str, str] = field(default_factory=dict)
+    traces: list[str] = field(default_factory=list)
+    lost: bool = False
+
+
+@dataclass(slots=True)
+class _Lane:
+    """The runs of one subsystem."""
+
+    waiting: deque[_Run] = field(default_factory=deque)
+    under_way: set[asyncio.Task[None]] = field(default_factory=set)
+    second: int = 0
+    begun: int = 0
+
+
+class Shadow:
+    """Watch what the dispatcher answers while a move runs, and run the other side behind it.
+
+    Nothing here is waited for: what does not fit is dropped and counted. `run` writes the sums
+    to the journal; `alarm` is called with the subsystem when something that speaks against a
+    candidate has been written. `apart` are runtimes to ask instead of those clients are served
+    by.
+    """
+
+    def __init__(
+        self,
+        journal: Journal,
+        runtimes: Mapping[RuntimeName, Runtime],
+        telemetry: Telemetry,
+        *,
+        apart: Mapping[RuntimeName, Runtime] | None = None,
+        alarm: Callable[[str], None] = lambda subsystem: None,
+    ) -> None:
+        self._journal = journal
+        self._runtimes = {**runtimes, **(apart or {})}
+        self._telemetry = telemetry
+        self.alarm = alarm
+        self._lanes: dict[str, _Lane] = {}
+        self._tallies: dict[tuple[str, int, str], _Tally] = {}
+        self._alarming: set[str] = set()
+        self._soon = asyncio.Event()
+
+    # -- what the dispatcher tells ---------------------------------------------------------
+    def answered(
+        self, contract: Contract, operation: Operation, route: Route, attempt: Attempt, us: Hops
+    ) -> None:
+        candidate, subsystem = route.candidate, route.subsystem
+        assert candidate is not None
+        build = attempt.outcome.build if attempt.runtime == candidate else ""
+        tally = self._tally(route, build)
+        tally.counts[f"took:{attempt.runtime}:{bucket_of_us(attempt.took_us)}"] += 1
+        tally.counts[f"whole:{attempt.runtime}:{bucket_of_us(us.whole)}"] += 1
+        trace: dict[str, JSON] = {
+            "id": attempt.invocation.context.message_id,
+            "key": attempt.invocation.key,
+            "operation": operation.name,
+            "epoch": route.epoch,
+            "bucket": attempt.bucket,
+            "runtime": attempt.runtime,
+            "reason": attempt.reason,
+            "us": {
+                "compute": round(attempt.took_us),
+                **{k: round(v) for k, v in us._asdict().items()},
+            },
+            "failed": [f"{failure.runtime}: {failure.error}" for failure in attempt.failed],
+        }
+        self._live(route, attempt.bucket, attempt.failed)
+        fault = _fault_of(candidate, attempt.failed)
+        if fault is not None:  # its outcome is known: no need to ask again
+            theirs = {"fault": {"kind": fault.kind, "message": fault.message}}
+            run = _Run(contract, operation, route, attempt, candidate, trace)
+            self._compared(run, _side(operation, attempt.outcome, attempt.refusal), theirs, "")
+            return
+        other = route.owner if attempt.runtime == candidate else candidate
+        self._offer(subsystem, _Run(contract, operation, route, attempt, other, trace))
+
+    def failed(self, route: Route, bucket: int, failed: tuple[Failure, ...]) -> None:
+        self._live(route, bucket, failed)
+        if not any(failure.runtime == route.candidate for failure in failed):
+            self._tally(route).counts["owner_faults"] += 1
+
+    def _live(self, route: Route, bucket: int, failed: tuple[Failure, ...]) -> None:
+        """Count a message of the candidate's, and whether it answered it."""
+        if not route.share or bucket >= route.share:
+            return
+        tally = self._tally(route)
+        tally.counts[f"asked:{route.share}"] += 1
+        for failure in failed:
+            if failure.runtime == route.candidate:
+                tally.counts[f"stood_in:{route.share}"] += 1
+                self._speaks_against(route.subsystem)
+                if failure.called and isinstance(failure.error, RuntimeUnavailable):
+                    tally.lost = True
+
+    # -- the runs --------------------------------------------------------------------------
+    def _offer(self, subsystem: str, run: _Run) -> None:
+        lane = self._lanes.setdefault(subsystem, _Lane())
+        second = int(time.monotonic())
+        if lane.second != second:
+            lane.second, lane.begun = second, 0
+        if lane.begun >= PER_SECOND or len(lane.waiting) >= QUEUE:
+            self._tally(run.route).counts["dropped"] += 1
+            self._trace(run, "dropped")
+            return
+        lane.begun += 1
+        lane.waiting.append(run)
+        if len(lane.under_way) < TOGETHER:
+            task = asyncio.get_running_loop().create_task(self._work(lane))
+            lane.under_way.add(task)
+            task.add_done_callback(lane.under_way.discard)
+
+    async def _work(self, lane: _Lane) -> None:
+        while lane.waiting:
+            run = lane.waiting.popleft()
+            try:
+                await self._one(run)
+            except Exception as error:  # a defect here must not end the others' runs
+                self._telemetry.emit("defect", where="shadow", text=text_of(error))
+
+    async def _one(self, run: _Run) -> None:
+        attempt, runtime = run.attempt, self._runtimes.get(run.runtime)
+        tally = self._tally(run.route)
+        if runtime is None or not runtime.available(run.contract.name):
+            tally.counts["missed"] += 1
+            self._trace(run, "missed")
+            return
+        wait_ms = run.contract.timeout_ms
+        invocation = attempt.invocation._replace(timeout_ms=wait_ms)
+        judge = run.contract.judge(run.operation, run.runtime)
+        started = time.perf_counter()
+        outcome, refusal = Outcome(None, []), None
+        fault: RuntimeFault | None = None
+        try:
+            async with Timeout(asyncio.get_running_loop().time() + wait_ms / 1000 + 1):
+                outcome = await runtime.handle(invocation, judge)
+        except Refusal as refused:
+            try:
+                refusal = run.operation.check_refusal(refused, run.runtime)
+            except RuntimeFault as error:
+                fault = error
+        except RuntimeFault as error:
+            fault = error
+        except (BridgeError, TimeoutError) as error:
+            tally = self._tally(run.route)
+            tally.counts["missed"] += 1
+            gone = isinstance(error, RuntimeUnavailable | TimeoutError)
+            if gone and run.runtime == run.route.candidate:
+                tally.lost = True
+                self._speaks_against(run.route.subsystem)
+            self._trace(run, "missed")
+            return
+        took_us = (time.perf_counter() - started) * 1e6
+        run.trace["shadow_us"] = round(took_us)
+        self._judge(run, outcome, refusal, fault, took_us)
+
+    def _judge(
+        self,
+        run: _Run,
+        outcome: Outcome,
+        refusal: Refusal | None,
+        fault: RuntimeFault | None,
+        took_us: float,
+    ) -> None:
+        """Compare the two sides, whichever of them was the one that counted."""
+        attempt, candidate = run.attempt, run.route.candidate
+        counted = _side(run.operation, attempt.outcome, attempt.refusal)
+        if run.runtime != candidate:
+            if fault is not None:
+                self._tally(run.route).counts["owner_faults"] += 1
+                self._trace(run, "owner failed")
+                return
+            owners = _side(run.operation, outcome, refusal)
+            self._compared(run, owners, counted, attempt.outcome.build)
+            return
+        theirs = _side(run.operation, outcome, refusal)
+        if fault is not None:
+            theirs = {"fault": {"kind": fault.kind, "message": fault.message}}
+        else:
+            tally = self._tally(run.route, outcome.build)
+            tally.counts[f"took:{run.runtime}:{bucket_of_us(took_us)}"] += 1
+        self._compared(run, counted, theirs, outcome.build)
+
+    def _compared(
+        self, run: _Run, owner: dict[str, Any], candidate: dict[str, Any], build: str
+    ) -> None:
+        differences = compare(run.contract.compare, owner, candidate)
+        tally = self._tally(run.route, build)
+        if not differences:
+            tally.counts["same"] += 1
+            self._trace(run, "same", build=build)
+            return
+        groups = {Group(run.operation.name, d.pointer, d.kind): d for d in reversed(differences)}
+        tally.counts[signature(groups)] += 1
+        tally.counts["violations"] += any(d.kind in BROKEN for d in differences)
+        for group, difference in groups.items():
+            tally.samples.setdefault(sample_name(group), _sample(run, difference))
+        self._speaks_against(run.route.subsystem)
+        told = [f"{group.pointer or '(whole)'} {group.kind}" for group in groups]
+        self._trace(run, "different", build=build, differences=told)
+
+    # -- the sums --------------------------------------------------------------------------
+    async def run(self) -> None:
+        """Write what is counted until cancelled; storage that is away is waited for."""
+        while True:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(FLUSH_S):
+                    await self._soon.wait()
+            self._soon.clear()
+            try:
+                await self.flush()
+            except BridgeError as error:
+                self._telemetry.emit("evidence_waits", text=str(error))
+            except Exception as error:  # what cannot be written must not end all of it
+                self._telemetry.emit("defect", where="shadow", text=text_of(error))
+            await asyncio.sleep(SOON_S)
+
+    async def flush(self) -> None:
+        """Write what was counted since the last time, in the order of epochs."""
+        alarming, self._alarming = self._alarming, set()
+        tallies, self._tallies = self._tallies, {}
+        for (subsystem, epoch, build), tally in sorted(tallies.items()):
+            noted = Noted(
+                *(dict(tally.counts), tally.samples, tally.traces, build),
+                lost=tally.lost,
+            )
+            try:
+                await self._journal.moves.note(subsystem, epoch, noted)
+            except BridgeError:
+                self._put_back(tallies)
+                self._alarming |= alarming
+                raise
+            del tallies[subsystem, epoch, build]
+        for subsystem in alarming:
+            self.alarm(subsystem)
+
+    def _put_back(self, tallies: dict[tuple[str, int, str], _Tally]) -> None:
+        for name, tally in tallies.items():
+            newer = self._tallies.get(name)
+            if newer is not None:
+                tally.counts += newer.counts
+                tally.samples = {**newer.samples, **tally.samples}
+                tally.traces = (tally.traces + newer.traces)[:MOST_TRACES]
+                tally.lost |= newer.lost
+            self._tallies[name] = tally
+
+    def _tally(self, route: Route, build: str = "") -> _Tally:
+        return self._tallies.setdefault((route.subsystem, route.epoch, build), _Tally())
+
+    def _speaks_against(self, subsystem: str) -> None:
+        self._alarming.add(subsystem)
+        self._soon.set()
+
+    def _trace(self, run: _Run, shadow: str, build: str = "", **more: JSON) -> None:
+        tally = self._tally(run.route, build)
+        if len(tally.traces) < MOST_TRACES:
+            told = {**run.trace, "other": run.runtime, "shadow": shadow, **more}
+            tally.traces.append(orjson.dumps(told).decode())
+
+
+def _fault_of(candidate: RuntimeName, failed: tuple[Failure, ...]) -> RuntimeFault | None:
+    for failure in failed:
+        if failure.runtime == candidate and isinstance(failure.error, RuntimeFault):
+            return failure.error
+    return None
+
+
+def _side(operation: Operation, outcome: Outcome, refusal: Refusal | None) -> dict[str, Any]:
+    """Return an outcome as it is compared."""
+    if refusal is not None:
+        detail = {name: value for name, value in refusal.detail.items() if name != "code"}
+        text = {"reason": refusal.reason, "message": refusal.message, "detail": detail}
+        return {"refused": text}
+    if operation.kind == "query":
+        return {"reply": outcome.reply}
+    return {"reply": outcome.reply, "effects": outcome.effects, "state": outcome.state}
+
+
+def _sample(run: _Run, difference: Difference) -> str:
+    context = run.attempt.invocation.context
+    shown = {
+        "message": context.message_id,
+        "key": context.key,
+        "at_ms": context.now_ms,
+        "owner": difference.owner,
+        "candidate": difference.candidate,
+    }
+    return orjson.dumps(shown).decode()
