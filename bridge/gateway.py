@@ -33,10 +33,12 @@ from bridge.contracts.implementations import (
     python_handlers,
 )
 from bridge.contracts.registry import Registry
+from bridge.cutover import Cutover
 from bridge.dispatch import Dispatcher
 from bridge.edge.edge import Edge, uuid4_of
 from bridge.edge.feed import Feed
 from bridge.edge.listener import Listener, NoListener, obtain
+from bridge.edge.moves import MoveCalls
 from bridge.edge.serve import serve
 from bridge.effects import Effects
 from bridge.errors import BridgeError, ContractBroken
@@ -71,6 +73,7 @@ from bridge.pause import pause
 from bridge.runtimes.elixir import ElixirRuntime
 from bridge.runtimes.node_links import NodeLinks
 from bridge.runtimes.python import Handler, PythonRuntime
+from bridge.runtimes.python_apart import PythonApart
 from bridge.runtimes.runtime import Runtime
 from bridge.runtimes.typescript import TypeScriptRuntime
 from bridge.settings import BadSetting, Settings, parse
@@ -165,7 +168,10 @@ class Worker:
             }
             await typescript.start()
             stack.push_async_callback(typescript.close)
-            shadow = Shadow(journal, runtimes, self._telemetry)
+            apart = PythonApart(python)
+            stack.push_async_callback(apart.close)
+            asked: dict[RuntimeName, Runtime] = {**runtimes, "python": apart}
+            shadow = Shadow(journal, asked, self._telemetry)
             mover = Mover(
                 registry,
                 journal,
@@ -215,7 +221,7 @@ class Worker:
                 status=status,
                 ingress=ingress,
                 feeds=feeds,
-                mover=mover,
+                moves=MoveCalls(mover, Cutover(registry, journal, asked, mover)),
             )
             beside = [
                 asyncio.create_task(self._watch_storage(journal, registry)),

@@ -31,6 +31,7 @@ RECENT = 500  # journal entries that tell how much traffic there is
 RECENT_MS = 3_600_000
 MOST_KEYS = 10_000  # looked at to see what a share moves
 BRIDGE = "bridge"  # who it was, when it was the evidence
+FAULTS = ("crashed", "timeout", "off_contract", "not_serialisable")
 EVENTS: tuple[Event, ...] = ("promote", "hold", "resume", "rollback", "abort")
 
 
@@ -276,6 +277,11 @@ class Mover:
                         "restarts",
                     )
                 },
+                "faults": sum(
+                    n for group, n in evidence.groups().items() if group.kind in FAULTS
+                ),
+                "recovery_ms": evidence.counts["recovery_ms"]
+                // max(1, evidence.counts["recoveries"]),
             },
             "latency_ms": _latencies(move, evidence),
             "slow_ms": round(slow_us(move, evidence) / 1000, 1),

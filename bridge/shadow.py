@@ -58,12 +58,13 @@ class _Tally:
 
 @dataclass(slots=True)
 class _Lane:
-    """The runs of one subsystem."""
+    """The runs of one subsystem; `lost_at` is when its candidate went away, else 0."""
 
     waiting: deque[_Run] = field(default_factory=deque)
     under_way: set[asyncio.Task[None]] = field(default_factory=set)
     second: int = 0
     begun: int = 0
+    lost_at: float = 0.0
 
 
 class Shadow:
@@ -71,8 +72,7 @@ class Shadow:
 
     Nothing here is waited for: what does not fit is dropped and counted. `run` writes the sums
     to the journal; `alarm` is called with the subsystem when something that speaks against a
-    candidate has been written. `apart` are runtimes to ask instead of those clients are served
-    by.
+    candidate has been written. Of `runtimes` none may hold up the worker: Python's is one apart.
     """
 
     def __init__(
@@ -81,11 +81,10 @@ class Shadow:
         runtimes: Mapping[RuntimeName, Runtime],
         telemetry: Telemetry,
         *,
-        apart: Mapping[RuntimeName, Runtime] | None = None,
         alarm: Callable[[str], None] = lambda subsystem: None,
     ) -> None:
         self._journal = journal
-        self._runtimes = {**runtimes, **(apart or {})}
+        self._runtimes = dict(runtimes)
         self._telemetry = telemetry
         self.alarm = alarm
         self._lanes: dict[str, _Lane] = {}
@@ -118,6 +117,8 @@ class Shadow:
             "failed": [f"{failure.runtime}: {failure.error}" for failure in attempt.failed],
         }
         self._live(route, attempt.bucket, attempt.failed)
+        if attempt.runtime == candidate:
+            self._there(route)
         fault = _fault_of(candidate, attempt.failed)
         if fault is not None:  # its outcome is known: no need to ask again
             theirs = {"fault": {"kind": fault.kind, "message": fault.message}}
@@ -143,7 +144,7 @@ class Shadow:
                 tally.counts[f"stood_in:{route.share}"] += 1
                 self._speaks_against(route.subsystem)
                 if failure.called and isinstance(failure.error, RuntimeUnavailable):
-                    tally.lost = True
+                    self._lost(route)
 
     # -- the runs --------------------------------------------------------------------------
     def _offer(self, subsystem: str, run: _Run) -> None:
@@ -198,8 +199,7 @@ class Shadow:
             tally.counts["missed"] += 1
             gone = isinstance(error, RuntimeUnavailable | TimeoutError)
             if gone and run.runtime == run.route.candidate:
-                tally.lost = True
-                self._speaks_against(run.route.subsystem)
+                self._lost(run.route)
             self._trace(run, "missed")
             return
         took_us = (time.perf_counter() - started) * 1e6
@@ -225,6 +225,7 @@ class Shadow:
             owners = _side(run.operation, outcome, refusal)
             self._compared(run, owners, counted, attempt.outcome.build)
             return
+        self._there(run.route)
         theirs = _side(run.operation, outcome, refusal)
         if fault is not None:
             theirs = {"fault": {"kind": fault.kind, "message": fault.message}}
@@ -250,6 +251,21 @@ class Shadow:
         self._speaks_against(run.route.subsystem)
         told = [f"{group.pointer or '(whole)'} {group.kind}" for group in groups]
         self._trace(run, "different", build=build, differences=told)
+
+    def _lost(self, route: Route) -> None:
+        self._tally(route).lost = True
+        lane = self._lanes.setdefault(route.subsystem, _Lane())
+        lane.lost_at = lane.lost_at or time.monotonic()
+        self._speaks_against(route.subsystem)
+
+    def _there(self, route: Route) -> None:
+        """Note that the candidate answers; and after how long again, if it was away."""
+        lane = self._lanes.get(route.subsystem)
+        if lane is not None and lane.lost_at:
+            counts = self._tally(route).counts
+            counts["recovery_ms"] += round((time.monotonic() - lane.lost_at) * 1000)
+            counts["recoveries"] += 1
+            lane.lost_at = 0.0
 
     # -- the sums --------------------------------------------------------------------------
     async def run(self) -> None:

@@ -21,7 +21,7 @@ from bridge.cli.running import add_folders, with_folders
 from bridge.contracts.registry import Registry
 from bridge.journal.rebuild import JournalBroken, rebuild
 from bridge.journal.redis import RedisJournal
-from bridge.message import JSON, Version
+from bridge.message import JSON, RUNTIMES, Version
 from bridge.up.programs import contract_folders
 
 PAGE = 500
@@ -75,6 +75,22 @@ def add(commands: Commands) -> None:
         group, "verify", "rebuild every state from the journal and compare", _verify
     )
     add_subsystem(parser)
+    parser = add_command(
+        group,
+        "replay",
+        "run committed commands once more, from their recorded states, and compare; exit code 1 "
+        "if anything comes out differently",
+        _replay,
+    )
+    add_subsystem(parser, required=True)
+    parser.add_argument(
+        "--runtime", required=True, choices=RUNTIMES, metavar="RUNTIME", help=", ".join(RUNTIMES)
+    )
+    parser.add_argument("--key", default="", help="only this key")
+    parser.add_argument("--after", default="", metavar="POSITION", help="begin after this entry")
+    parser.add_argument("--until", default="", metavar="POSITION", help="end with this entry")
+    parser.add_argument("--limit", type=int, default=1_000_000, help="at most so many")
+    add_folders(parser)
     parser = add_command(
         group,
         "mend",
@@ -182,6 +198,12 @@ def _verify(call: Call) -> int:
     for text in warnings:
         say_error(text)
     return int(bool(warnings) or any(row["wrong"] for row in rows))
+
+
+def _replay(call: Call) -> int:
+    from bridge.cli import journal_replay  # what it needs takes a while to import
+
+    return journal_replay.run(call)
 
 
 def _mend(call: Call) -> int:

@@ -24,6 +24,8 @@ MODULES = {
     "routes": ("routes", "route"),
     "moves": ("move",),
     "diff": ("diff",),
+    "cutover": ("can-i-cutover", "scorecard"),
+    "explain": ("explain",),
     "contracts": ("contracts",),
     "new": ("new",),
     "journal": ("journal",),

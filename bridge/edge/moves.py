@@ -24,11 +24,20 @@ class Mover(Protocol):
     async def history(self, subsystem: str) -> list[dict[str, JSON]]: ...
 
 
-class MoveCalls:
-    """Answer GET /admin/moves, GET and PUT /admin/moves/<subsystem>, GET …/history."""
+class Cutover(Protocol):
+    """`bridge.cutover.Cutover` is one."""
 
-    def __init__(self, mover: Mover) -> None:
+    async def answer(self, subsystem: str, target: str) -> dict[str, JSON]: ...
+
+
+class MoveCalls:
+    """Answer GET /admin/moves, GET and PUT /admin/moves/<subsystem>, GET …/history and
+    …/cutover/<runtime>.
+    """
+
+    def __init__(self, mover: Mover, cutover: Cutover) -> None:
         self._mover = mover
+        self._cutover = cutover
 
     async def answer(self, method: str, path: str, body: Body) -> JSON:
         """Return the JSON body. Raises BridgeError."""
@@ -38,6 +47,8 @@ class MoveCalls:
             (True, ""): lambda: self._mover.status(subsystem),
             (True, "history"): lambda: self._mover.history(subsystem),
         }
+        if method in ("GET", "HEAD") and what.startswith("cutover/"):
+            return await self._cutover.answer(subsystem, what.removeprefix("cutover/"))
         if method in ("GET", "HEAD") and (bool(subsystem), what) in read:
             return await read[bool(subsystem), what]()
         if method == "PUT" and subsystem and not what:

@@ -251,6 +251,27 @@ class RedisJournal(RedisOutbox):
                 break
         return entries
 
+    async def entry_of(
+        self, subsystem: str, message_id: str
+    ) -> tuple[str, dict[str, JSON]] | None:
+        """Return a message's entry and its position, looked for from the end; None if there is
+        none.
+        """
+        mark, last = orjson.dumps(message_id), "+"
+        while True:
+            found = await self._call(
+                subsystem,
+                *("XREVRANGE", f"{prefix_of(subsystem)}journal", last, "-", "COUNT", SCAN_COUNT),
+            )
+            for at, (_, text, *_) in found:
+                if mark in text:
+                    entry: dict[str, JSON] = orjson.loads(text)
+                    if entry["id"] == message_id:
+                        return at.decode(), entry
+            if len(found) < SCAN_COUNT:
+                return None
+            last = f"({found[-1][0].decode()}"
+
     async def trim(self, subsystem: str, before: str) -> int:
         order(before)
         exported, count = await self._run("trim", prefix_of(subsystem), "trim", before)

@@ -8,6 +8,7 @@ Names of counters, as they stand in Redis:
     dropped                    not asked: the queue was full, or enough were asked this second
     violations                 outcomes of the candidate that broke the contract
     losses                     times it went away, those of one second counted once
+    recovery_ms, recoveries    how long it was away, and how often it was back
     owner_faults               the owner itself failed: nothing to compare with
     asked:N, stood_in:N        at N percent, messages of the candidate's; another answered for it
     took:R:B, whole:R:B        computed by runtime R in latency bucket B; the message as a whole
