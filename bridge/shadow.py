@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 QUEUE = 100  # runs that may wait, of each subsystem
 TOGETHER = 8  # runs under way, of each subsystem: the credits a shadow has
-PER_SECOND = 200  # runs begun, of each subsystem
+PER_SECOND = 200  # runs begun, of each subsystem: they cost the worker what clients need
 FLUSH_S = 0.5
 SOON_S = 0.05  # once something speaks against the candidate
 MOST_TRACES = 100  # of one flush
@@ -71,7 +71,7 @@ class Shadow:
     """Watch what the dispatcher answers while a move runs, and run the other side behind it.
 
     Nothing here is waited for: what does not fit is dropped and counted. `run` writes the sums
-    to the journal; `alarm` is called with the subsystem when something that speaks against a
+    to the journal; `alarm`, once set, is called with the subsystem when something that speaks against a
     candidate has been written. Of `runtimes` none may hold up the worker: Python's is one apart.
     """
 
@@ -81,12 +81,13 @@ class Shadow:
         runtimes: Mapping[RuntimeName, Runtime],
         telemetry: Telemetry,
         *,
-        alarm: Callable[[str], None] = lambda subsystem: None,
+        per_second: int = PER_SECOND,
     ) -> None:
         self._journal = journal
         self._runtimes = dict(runtimes)
         self._telemetry = telemetry
-        self.alarm = alarm
+        self.alarm: Callable[[str], None] = lambda subsystem: None
+        self._per_second = per_second
         self._lanes: dict[str, _Lane] = {}
         self._tallies: dict[tuple[str, int, str], _Tally] = {}
         self._alarming: set[str] = set()
@@ -152,7 +153,7 @@ class Shadow:
         second = int(time.monotonic())
         if lane.second != second:
             lane.second, lane.begun = second, 0
-        if lane.begun >= PER_SECOND or len(lane.waiting) >= QUEUE:
+        if lane.begun >= self._per_second or len(lane.waiting) >= QUEUE:
             self._tally(run.route).counts["dropped"] += 1
             self._trace(run, "dropped")
             return

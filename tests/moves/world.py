@@ -57,7 +57,7 @@ class World:
         self.candidate = Candidate(candidate)
         runtimes: dict[RuntimeName, Runtime] = {"python": self.owner, "elixir": self.candidate}
         self.telemetry = Telemetry()
-        self.shadow = Shadow(self.journal, runtimes, self.telemetry)
+        self.shadow = Shadow(self.journal, runtimes, self.telemetry, per_second=10**9)
         self.mover = Mover(
             self.registry,
             self.journal,
