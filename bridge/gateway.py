@@ -179,7 +179,7 @@ class Worker:
                 lambda: implementers(settings, registry.names(), left_out),
                 self._telemetry,
             )
-            shadow.alarm = mover.alarm
+            shadow.noted = mover.noted
             dispatcher, effects = self._dispatch(
                 registry, journal, runtimes, joelclaw, python, shadow
             )

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from bridge.runtimes.runtime import Runtime
     from bridge.telemetry import Telemetry
 
-EVERY_S = 1.0
+EVERY_S = 5.0  # moves that nothing was noted of: an accepted difference may have expired
 RECENT = 500  # journal entries that tell how much traffic there is
 RECENT_MS = 3_600_000
 MOST_KEYS = 10_000  # looked at to see what a share moves
@@ -85,7 +85,7 @@ class Mover:
         self._implementations = implementations
         self._telemetry = telemetry
         self._due: set[str] = set()
-        self._alarmed = asyncio.Event()
+        self._noted = asyncio.Event()
 
     # -- orders ----------------------------------------------------------------------------
     async def order(self, subsystem: str, order: Order) -> dict[str, JSON]:
@@ -134,6 +134,7 @@ class Mover:
         move = machine.start(
             before,
             *(subsystem, standing.route.owner, target, plan, policy.as_json()),
+            contract=contract.digest,
             auto=order.auto,
             change=self._change(standing, order.by, order.why),
         )
@@ -191,18 +192,19 @@ class Mover:
         return counts
 
     # -- what the evidence does ------------------------------------------------------------
-    def alarm(self, subsystem: str) -> None:
-        """Judge a move at once: something speaks against its candidate."""
+    def noted(self, subsystem: str) -> None:
+        """Judge a move soon: there is more evidence."""
         self._due.add(subsystem)
-        self._alarmed.set()
+        self._noted.set()
 
     async def run(self) -> None:
-        """Judge the moves that run, each second and at each alarm, until cancelled."""
+        """Judge the moves that run, as more evidence comes and by and by, until cancelled."""
+        said = ""
         while True:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(EVERY_S * random.uniform(0.8, 1)):
-                    await self._alarmed.wait()
-            self._alarmed.clear()
+                    await self._noted.wait()
+            self._noted.clear()
             due, self._due = self._due, set()
             try:
                 if not due:
@@ -210,8 +212,11 @@ class Mover:
                     due = {r.subsystem for r in routes if r.candidate is not None}
                 for subsystem in due:
                     await self.judge(subsystem)
+                said = ""
             except BridgeError as error:
-                self._telemetry.emit("move_waits", text=str(error))
+                if said != error.code:
+                    said = error.code
+                    self._telemetry.emit("move_waits", text=str(error))
             except Exception as error:  # what cannot be read must not end the worker
                 self._telemetry.emit("defect", where="moves", text=text_of(error))
 
@@ -220,6 +225,11 @@ class Mover:
         looked = await self._look(subsystem)
         move = looked.move
         if move is None or not move.moving:
+            return
+        contract = self._registry.get(subsystem)
+        if contract.digest != move.contract:
+            why = f"the contract is another one than {move.contract[:8]}, with which it began"
+            await self._apply(looked, "rollback", BRIDGE, why)
             return
         verdict = looked.verdict(move)
         why = "; ".join(verdict.reasons)

@@ -71,8 +71,9 @@ class Shadow:
     """Watch what the dispatcher answers while a move runs, and run the other side behind it.
 
     Nothing here is waited for: what does not fit is dropped and counted. `run` writes the sums
-    to the journal; `alarm`, once set, is called with the subsystem when something that speaks against a
-    candidate has been written. Of `runtimes` none may hold up the worker: Python's is one apart.
+    to the journal, sooner when something speaks against a candidate; `noted`, once set, is called
+    with each subsystem that something was written of. Of `runtimes` none may hold up the worker:
+    Python's is one apart.
     """
 
     def __init__(
@@ -86,11 +87,10 @@ class Shadow:
         self._journal = journal
         self._runtimes = dict(runtimes)
         self._telemetry = telemetry
-        self.alarm: Callable[[str], None] = lambda subsystem: None
+        self.noted: Callable[[str], None] = lambda subsystem: None
         self._per_second = per_second
         self._lanes: dict[str, _Lane] = {}
         self._tallies: dict[tuple[str, int, str], _Tally] = {}
-        self._alarming: set[str] = set()
         self._soon = asyncio.Event()
 
     # -- what the dispatcher tells ---------------------------------------------------------
@@ -143,8 +143,8 @@ class Shadow:
         for failure in failed:
             if failure.runtime == route.candidate:
                 tally.counts[f"stood_in:{route.share}"] += 1
-                self._speaks_against(route.subsystem)
-                if failure.called and isinstance(failure.error, RuntimeUnavailable):
+                self._soon.set()
+                if failure.called and _is_gone(failure.error):
                     self._lost(route)
 
     # -- the runs --------------------------------------------------------------------------
@@ -198,8 +198,7 @@ class Shadow:
         except (BridgeError, TimeoutError) as error:
             tally = self._tally(run.route)
             tally.counts["missed"] += 1
-            gone = isinstance(error, RuntimeUnavailable | TimeoutError)
-            if gone and run.runtime == run.route.candidate:
+            if run.runtime == run.route.candidate and _is_gone(error):
                 self._lost(run.route)
             self._trace(run, "missed")
             return
@@ -249,7 +248,7 @@ class Shadow:
         tally.counts["violations"] += any(d.kind in BROKEN for d in differences)
         for group, difference in groups.items():
             tally.samples.setdefault(sample_name(group), _sample(run, difference))
-        self._speaks_against(run.route.subsystem)
+        self._soon.set()
         told = [f"{group.pointer or '(whole)'} {group.kind}" for group in groups]
         self._trace(run, "different", build=build, differences=told)
 
@@ -257,7 +256,7 @@ class Shadow:
         self._tally(route).lost = True
         lane = self._lanes.setdefault(route.subsystem, _Lane())
         lane.lost_at = lane.lost_at or time.monotonic()
-        self._speaks_against(route.subsystem)
+        self._soon.set()
 
     def _there(self, route: Route) -> None:
         """Note that the candidate answers; and after how long again, if it was away."""
@@ -271,6 +270,7 @@ class Shadow:
     # -- the sums --------------------------------------------------------------------------
     async def run(self) -> None:
         """Write what is counted until cancelled; storage that is away is waited for."""
+        said = ""
         while True:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(FLUSH_S):
@@ -278,15 +278,17 @@ class Shadow:
             self._soon.clear()
             try:
                 await self.flush()
+                said = ""
             except BridgeError as error:
-                self._telemetry.emit("evidence_waits", text=str(error))
+                if said != error.code:
+                    said = error.code
+                    self._telemetry.emit("evidence_waits", text=str(error))
             except Exception as error:  # what cannot be written must not end all of it
                 self._telemetry.emit("defect", where="shadow", text=text_of(error))
             await asyncio.sleep(SOON_S)
 
     async def flush(self) -> None:
         """Write what was counted since the last time, in the order of epochs."""
-        alarming, self._alarming = self._alarming, set()
         tallies, self._tallies = self._tallies, {}
         for (subsystem, epoch, build), tally in sorted(tallies.items()):
             noted = Noted(
@@ -297,11 +299,9 @@ class Shadow:
                 await self._journal.moves.note(subsystem, epoch, noted)
             except BridgeError:
                 self._put_back(tallies)
-                self._alarming |= alarming
                 raise
             del tallies[subsystem, epoch, build]
-        for subsystem in alarming:
-            self.alarm(subsystem)
+            self.noted(subsystem)
 
     def _put_back(self, tallies: dict[tuple[str, int, str], _Tally]) -> None:
         for name, tally in tallies.items():
@@ -316,10 +316,6 @@ class Shadow:
     def _tally(self, route: Route, build: str = "") -> _Tally:
         return self._tallies.setdefault((route.subsystem, route.epoch, build), _Tally())
 
-    def _speaks_against(self, subsystem: str) -> None:
-        self._alarming.add(subsystem)
-        self._soon.set()
-
     def _trace(self, run: _Run, shadow: str, build: str = "", **more: JSON) -> None:
         tally = self._tally(run.route, build)
         if len(tally.traces) < MOST_TRACES:
@@ -332,6 +328,13 @@ def _fault_of(candidate: RuntimeName, failed: tuple[Failure, ...]) -> RuntimeFau
         if failure.runtime == candidate and isinstance(failure.error, RuntimeFault):
             return failure.error
     return None
+
+
+def _is_gone(error: Exception) -> bool:
+    """Say whether a runtime went away, or stood still, and for a reason of its own."""
+    if isinstance(error, RuntimeUnavailable):
+        return not error.shared
+    return isinstance(error, TimeoutError)
 
 
 def _side(operation: Operation, outcome: Outcome, refusal: Refusal | None) -> dict[str, Any]:

@@ -58,6 +58,7 @@ class Move:
     target: RuntimeName
     plan: tuple[Step, ...]
     policy: Mapping[str, float]
+    contract: str  # its digest: nobody moves from one contract to another
     auto: bool
     phase: Phase
     step: int
@@ -116,6 +117,7 @@ def start(
     plan: Sequence[Step],
     policy: Mapping[str, float],
     *,
+    contract: str,
     auto: bool,
     change: Change,
 ) -> Move:
@@ -131,6 +133,7 @@ def start(
         target=target,
         plan=tuple(plan),
         policy=dict(policy),
+        contract=contract,
         auto=auto,
         phase=plan[0].phase,
         step=0,

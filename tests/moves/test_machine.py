@@ -33,6 +33,7 @@ def begun(plan: str = "shadow:10,canary:5,100", before: Move | None = None) -> M
     return start(
         before,
         *("triage", "python", "elixir", parse_plan(plan), {}),
+        contract="c",
         auto=False,
         change=change(),
     )

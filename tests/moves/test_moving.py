@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from bridge.errors import BridgeError
+from bridge.errors import BridgeError, RuntimeUnavailable
 from bridge.message import Context, Message
 from bridge.moves.assignment import bucket_of
 from tests.moves.world import World, run
@@ -110,7 +111,7 @@ def test_a_difference_fails_the_verdict_and_is_grouped_with_an_example() -> None
         )
         assert group["example"]["owner"] == "14"
         assert group["example"]["candidate"] == "15"
-        assert world.alarms
+        assert world.noted == ["counter"]
         # By hand it stays, to collect more; nothing is at risk.
         assert (await world.judged())["phase"] == "shadow"
         with pytest.raises(BridgeError, match="the evidence is fail"):
@@ -312,5 +313,39 @@ def test_a_reload_keeps_the_move_and_its_phase() -> None:
         assert (route.phase, route.candidate, route.epoch) == ("shadow", "elixir", 3)
         await world.order("hold")
         assert (await world.mover.status("counter"))["epoch"] == 4
+
+    run(test)
+
+
+def test_a_move_does_not_go_on_under_another_contract() -> None:
+    async def test(world: World) -> None:
+        await world.start(auto=True)
+        standing = await world.journal.moves.standing("counter")
+        assert standing.move is not None
+        route = replace(standing.route, epoch=standing.route.epoch + 1)
+        await world.journal.moves.change(route, {**standing.move, "contract": "older"}, {})
+        await world.mover.judge("counter")
+        status = await world.mover.status("counter")
+        assert status["phase"] == "rolled_back"
+        assert "the contract is another one" in status["move"]["why"]
+
+    run(test)
+
+
+def test_a_redis_that_is_away_is_not_the_candidates_fault() -> None:
+    async def test(world: World) -> None:
+        await world.start()
+
+        async def away() -> None:
+            raise RuntimeUnavailable("elixir", "Redis does not answer", shared=True)
+
+        world.candidate.pause = away
+        for _ in range(4):
+            await world.add()
+            world.now_ms += 2000
+            await world.settled()
+        status = await world.judged()
+        assert (status["phase"], status["evidence"]["losses"]) == ("shadow", 0)
+        assert status["evidence"]["missed"] == 4
 
     run(test)

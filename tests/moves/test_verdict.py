@@ -27,6 +27,7 @@ def move(plan: str = "shadow:100,canary:50", **policy: float) -> Move:
     return start(
         None,
         *("counter", "python", "elixir", parse_plan(plan, 20), Policy(**policy).as_json()),
+        contract="c",
         auto=True,
         change=Change(2, 0, "", ""),
     )

@@ -65,8 +65,8 @@ class World:
             lambda: {"counter": ["python", "elixir"]},
             self.telemetry,
         )
-        self.alarms: list[str] = []
-        self.shadow.alarm = self.alarms.append
+        self.noted: list[str] = []
+        self.shadow.noted = self.noted.append
         self.dispatcher = Dispatcher(
             self.registry, self.journal, runtimes, self.telemetry, watch=self.shadow
         )
