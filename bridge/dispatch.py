@@ -240,10 +240,10 @@ class Dispatcher:
             self._epochs[message.subsystem] = snapshot.route.epoch
             self._rerouted(message.subsystem)
         route = snapshot.route
-        bucket = _bucket(contract, message) if route.share else 100
+        bucket = bucket_of_message(contract, message) if route.share else 100
         failed: list[Failure] = []
         fault: BridgeError | None = None
-        for name, reason in _asked(route, bucket, only):
+        for name, reason in whom_to_ask(route, bucket, only):
             runtime = self._runtimes.get(name)
             left_ms = _left_ms(deadline, message)
             if runtime is None or not runtime.available(message.subsystem):
@@ -366,12 +366,12 @@ class Dispatcher:
                 self._lanes.pop(name, None)
 
 
-def _bucket(contract: Contract, message: Message) -> int:
+def bucket_of_message(contract: Contract, message: Message) -> int:
     unit = message.id if contract.assign == "message" else message.key
     return bucket_of(message.subsystem, unit)
 
 
-def _asked(
+def whom_to_ask(
     route: Route, bucket: int, only: RuntimeName | None
 ) -> list[tuple[RuntimeName, Reason]]:
     """Return whom to ask, in order, each for what reason."""
