@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from bridge.telemetry import Telemetry
 
 EVERY_S = 5.0  # moves that nothing was noted of: an accepted difference may have expired
-RECENT = 500  # journal entries that tell how much traffic there is
-RECENT_MS = 3_600_000
+RECENT = 100  # commits that tell how much traffic there is ...
+RECENT_MS = 3_600_000  # ... those of the last hour
 MOST_KEYS = 10_000  # looked at to see what a share moves
 BRIDGE = "bridge"  # who it was, when it was the evidence
 FAULTS = ("crashed", "timeout", "off_contract", "not_serialisable")
@@ -210,7 +210,7 @@ class Mover:
                 if not due:
                     routes = await self._journal.routes()
                     due = {r.subsystem for r in routes if r.candidate is not None}
-                for subsystem in due:
+                for subsystem in due & set(self._registry.names()):
                     await self.judge(subsystem)
                 said = ""
             except BridgeError as error:
@@ -315,13 +315,9 @@ class Mover:
 
     async def _per_second(self, subsystem: str, now_ms: int) -> float:
         """Return the commands a second of late, as the journal has them."""
-        begin = f"{max(0, now_ms - RECENT_MS)}-0"
-        found = await self._journal.entries(subsystem, begin, RECENT)
-        if not found:
-            return 0.0
-        first, last = (int(found[n][0].partition("-")[0]) for n in (0, -1))
-        until = last if len(found) == RECENT else now_ms
-        return len(found) / max(1.0, (until - first) / 1000)
+        recent = await self._journal.recent(subsystem, RECENT)
+        found = [at_ms for at_ms in recent if at_ms > now_ms - RECENT_MS]
+        return len(found) / max(1.0, (now_ms - found[-1]) / 1000) if found else 0.0
 
     # -- inside ----------------------------------------------------------------------------
     async def _look(self, subsystem: str) -> _Looked:

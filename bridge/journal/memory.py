@@ -405,6 +405,10 @@ class MemoryJournal:
         ]
         return [(position, orjson.loads(text)) for position, text in found[:count]]
 
+    async def recent(self, subsystem: str, count: int) -> list[int]:
+        last = self._of(subsystem).entries[-count:]
+        return [order(position)[0] for position, _, _ in reversed(last)]
+
     async def trim(self, subsystem: str, before: str) -> int:
         store = self._of(subsystem)
         if order(before) > order(store.exported):

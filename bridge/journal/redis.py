@@ -251,6 +251,10 @@ class RedisJournal(RedisOutbox):
                 break
         return entries
 
+    async def recent(self, subsystem: str, count: int) -> list[int]:
+        found = await self._run("recent", prefix_of(subsystem), count)
+        return [int(at.partition(b"-")[0]) for at in found]
+
     async def entry_of(
         self, subsystem: str, message_id: str
     ) -> tuple[str, dict[str, JSON]] | None:

@@ -517,6 +517,10 @@ class Journal(Protocol):
         """Return journal entries after a position, oldest first, each with its position."""
         ...
 
+    async def recent(self, subsystem: str, count: int) -> list[int]:
+        """Return when the last entries were committed, in milliseconds, the newest first."""
+        ...
+
     async def trim(self, subsystem: str, before: str) -> int:
         """Drop entries before `before`; refuse past what was exported. Returns how many."""
         ...

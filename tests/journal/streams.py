@@ -27,6 +27,14 @@ class StreamSuite(JournalCase):
         assert (route.owner, route.fallback, route.epoch) == ("typescript", None, 4)
         assert (await self.journal.read(SUBSYSTEM, "k")).route == route
 
+    async def test_recent_entries_are_told_by_their_times_the_newest_first(self) -> None:
+        assert await self.journal.recent(SUBSYSTEM, 2) == []
+        for n in range(3):
+            await self.put(f"m{n}")
+        positions = [position for position, _ in await self.journal.entries(SUBSYSTEM)]
+        times = [int(position.partition("-")[0]) for position in positions]
+        assert await self.journal.recent(SUBSYSTEM, 2) == [times[2], times[1]]
+
     async def test_the_route_log_has_every_route_oldest_first(self) -> None:
         await self.journal.set_route(SUBSYSTEM, "elixir", "python")
         await self.journal.set_route(SUBSYSTEM, "python", None)

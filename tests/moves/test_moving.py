@@ -349,3 +349,46 @@ def test_a_redis_that_is_away_is_not_the_candidates_fault() -> None:
         assert status["evidence"]["missed"] == 4
 
     run(test)
+
+
+def by_key(world: World) -> None:
+    contracts = world.registry._contracts
+    contracts["counter"] = replace(contracts["counter"], assign="key")
+
+
+def test_by_key_a_step_that_moves_none_is_passed_over_and_a_plan_of_such_refused() -> None:
+    async def test(world: World) -> None:
+        by_key(world)
+        bucket = bucket_of("counter", "k")
+        assert 5 < bucket < 95
+        await world.add()
+        with pytest.raises(BridgeError, match="no share of this plan moves one: 5 % is 0 keys"):
+            await world.start("shadow:1,canary:5")
+        await world.start(f"shadow:1,canary:5,{bucket},{bucket + 1},100", samples=1, auto=True)
+        await world.add()
+        status = await world.judged()
+        assert status["stage"] == f"canary {bucket + 1} %"
+        await world.add()
+        # All of the keys there are, are moved: 100 % would move none of them more.
+        assert (await world.judged())["phase"] == "moved"
+
+    run(test)
+
+
+def test_by_key_a_key_is_whole_on_one_side() -> None:
+    async def test(world: World) -> None:
+        by_key(world)
+        keys = [f"key-{n}" for n in range(12)]
+        for key in keys:
+            await world.add(key=key)
+        await world.start("canary:50", samples=1000)
+        for _ in range(3):
+            for key in keys:
+                await world.add(key=key)
+        entries = [entry for _, entry in await world.journal.entries("counter")][12:]
+        for key in keys:
+            runtimes = {entry["runtime"] for entry in entries if entry["key"] == key}
+            assert runtimes == {"elixir" if bucket_of("counter", key) < 50 else "python"}
+        assert {entry["runtime"] for entry in entries} == {"python", "elixir"}
+
+    run(test)
