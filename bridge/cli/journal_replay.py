@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import Counter
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
@@ -10,7 +11,7 @@ from typing import Any, NamedTuple
 
 from bridge.cli.command import Call, CommandFailed, UsageError, say_json
 from bridge.cli.running import with_folders
-from bridge.cli.runtimes import present
+from bridge.cli.runtimes import Present, present
 from bridge.contracts.registry import Contract, Registry
 from bridge.errors import BridgeError, Refusal, RuntimeFault
 from bridge.history.replay import context_of
@@ -40,6 +41,8 @@ class Report:
     compared: int = 0
     same: int = 0
     other_contract: int = 0
+    took_us: list[float] = field(default_factory=list)
+    here_s: float = 0.0  # computed in this process for the answers
     groups: Counter[Group] = field(default_factory=Counter)
     examples: dict[Group, tuple[str, Difference]] = field(default_factory=dict)
 
@@ -66,6 +69,8 @@ class Report:
 def run(call: Call) -> int:
     """Replay, and return 1 if anything came out differently."""
     args, settings = call.args, with_folders(call)
+    if args.limit < 1:
+        raise UsageError("--limit is at least 1")
     registry = Registry.load(*contract_folders(settings), left_out=[])
     contract = registry.get(args.subsystem)
 
@@ -75,30 +80,40 @@ def run(call: Call) -> int:
             present(settings, registry, [args.runtime]) as here,
         ):
             await call.subsystems(journal)
-            runtime = here.runtimes.get(args.runtime)
-            if runtime is None:
-                why = here.missing.get(args.runtime) or here.failed.get(args.runtime)
-                raise CommandFailed(f"{args.runtime}: {why}")
-            if not runtime.available(contract.name):
-                raise CommandFailed(
-                    f"{args.runtime} has no implementation of {contract.name}: "
-                    "--contracts and --implementations as for `bridge up`"
-                )
-            report = Report()
-            async for recorded in stretch(journal, contract, args.key, args.after, args.until):
-                if recorded.entry["digest"] != contract.digest:
-                    report.other_contract += 1
-                    continue
-                report.add(recorded, await _differences(contract, runtime, recorded))
-                if report.compared == args.limit:
-                    break
-            return report
+            found = stretch(journal, contract, args.key, args.after, args.until)
+            return await replay(contract, served(here, args.runtime, contract), found, args.limit)
 
-    if args.limit < 1:
-        raise UsageError("--limit is at least 1")
     report = asyncio.run(replayed())
     _show(call, report)
     return int(bool(report.groups))
+
+
+def served(here: Present, name: str, contract: Contract) -> Runtime:
+    """Return a runtime that serves the subsystem. Raises CommandFailed."""
+    runtime = here.runtimes.get(name)
+    if runtime is None:
+        raise CommandFailed(f"{name}: {here.missing.get(name) or here.failed.get(name)}")
+    if not runtime.available(contract.name):
+        raise CommandFailed(
+            f"{name} has no implementation of {contract.name}: --contracts and "
+            "--implementations as for `bridge up`"
+        )
+    return runtime
+
+
+async def replay(
+    contract: Contract, runtime: Runtime, stretch: AsyncIterator[Recorded], limit: int
+) -> Report:
+    """Compute up to `limit` recorded commands again, one after the other."""
+    report = Report()
+    async for recorded in stretch:
+        if recorded.entry["digest"] != contract.digest:
+            report.other_contract += 1
+            continue
+        report.add(recorded, await _again(contract, runtime, recorded, report))
+        if report.compared == limit:
+            break
+    return report
 
 
 async def stretch(
@@ -122,9 +137,13 @@ async def stretch(
             states[entry["key"]] = entry["state"]
 
 
-async def _differences(
-    contract: Contract, runtime: Runtime, recorded: Recorded
+async def _again(
+    contract: Contract, runtime: Runtime, recorded: Recorded, report: Report
 ) -> list[Difference]:
+    """Compute a command again and compare; how long that took is added to the report.
+
+    Raises CommandFailed for a runtime that does not answer.
+    """
     entry = recorded.entry
     operation = contract.operation(entry["operation"], internal=True)
     invocation = Invocation(
@@ -139,6 +158,7 @@ async def _differences(
         timeout_ms=contract.timeout_ms,
     )
     again: dict[str, Any]
+    started, here_s = time.perf_counter(), time.process_time()
     try:
         outcome = await runtime.handle(invocation, contract.judge(operation, runtime.name))
         again = {"reply": outcome.reply, "effects": outcome.effects, "state": outcome.state}
@@ -148,6 +168,8 @@ async def _differences(
         again = {"fault": {"kind": fault.kind, "message": fault.message}}
     except BridgeError as error:
         raise CommandFailed(f"{runtime.name}: {error.message}") from None
+    report.took_us.append((time.perf_counter() - started) * 1e6)
+    report.here_s += time.process_time() - here_s
     then = {name: entry[name] for name in ("reply", "effects", "state")}
     return compare(contract.compare, then, again)
 
