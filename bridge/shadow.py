@@ -48,7 +48,7 @@ class _Run(NamedTuple):
 
 @dataclass(slots=True)
 class _Tally:
-    """What is to be added to the evidence of one epoch and build."""
+    """What is to be added to the evidence of one epoch and pair of builds."""
 
     counts: Counter[str] = field(default_factory=Counter)
     samples: dict[str, str] = field(default_factory=dict)
@@ -99,8 +99,7 @@ class Shadow:
     ) -> None:
         candidate, subsystem = route.candidate, route.subsystem
         assert candidate is not None
-        build = attempt.outcome.build if attempt.runtime == candidate else ""
-        tally = self._tally(route, build)
+        tally = self._tally(route)
         tally.counts[f"took:{attempt.runtime}:{bucket_of_us(attempt.took_us)}"] += 1
         tally.counts[f"whole:{attempt.runtime}:{bucket_of_us(us.whole)}"] += 1
         trace: dict[str, JSON] = {
@@ -223,25 +222,28 @@ class Shadow:
                 self._trace(run, "owner failed")
                 return
             owners = _side(run.operation, outcome, refusal)
-            self._compared(run, owners, counted, attempt.outcome.build)
+            self._compared(run, owners, counted, _builds(outcome, attempt.outcome))
             return
         self._there(run.route)
         theirs = _side(run.operation, outcome, refusal)
         if fault is not None:
             theirs = {"fault": {"kind": fault.kind, "message": fault.message}}
         else:
-            tally = self._tally(run.route, outcome.build)
+            tally = self._tally(run.route)
             tally.counts[f"took:{run.runtime}:{bucket_of_us(took_us)}"] += 1
-        self._compared(run, counted, theirs, outcome.build)
+        builds = ""
+        if attempt.runtime == run.route.owner:
+            builds = _builds(attempt.outcome, outcome)
+        self._compared(run, counted, theirs, builds)
 
     def _compared(
-        self, run: _Run, owner: dict[str, Any], candidate: dict[str, Any], build: str
+        self, run: _Run, owner: dict[str, Any], candidate: dict[str, Any], builds: str
     ) -> None:
         differences = compare(run.contract.compare, owner, candidate)
-        tally = self._tally(run.route, build)
+        tally = self._tally(run.route, builds)
         if not differences:
             tally.counts["same"] += 1
-            self._trace(run, "same", build=build)
+            self._trace(run, "same", builds)
             return
         groups = {Group(run.operation.name, d.pointer, d.kind): d for d in reversed(differences)}
         tally.counts[signature(groups)] += 1
@@ -250,7 +252,7 @@ class Shadow:
             tally.samples.setdefault(sample_name(group), _sample(run, difference))
         self._soon.set()
         told = [f"{group.pointer or '(whole)'} {group.kind}" for group in groups]
-        self._trace(run, "different", build=build, differences=told)
+        self._trace(run, "different", builds, differences=told)
 
     def _lost(self, route: Route) -> None:
         self._tally(route).lost = True
@@ -290,9 +292,9 @@ class Shadow:
     async def flush(self) -> None:
         """Write what was counted since the last time, in the order of epochs."""
         tallies, self._tallies = self._tallies, {}
-        for (subsystem, epoch, build), tally in sorted(tallies.items()):
+        for (subsystem, epoch, builds), tally in sorted(tallies.items()):
             noted = Noted(
-                *(dict(tally.counts), tally.samples, tally.traces, build),
+                *(dict(tally.counts), tally.samples, tally.traces, builds),
                 lost=tally.lost,
             )
             try:
@@ -300,7 +302,7 @@ class Shadow:
             except BridgeError:
                 self._put_back(tallies)
                 raise
-            del tallies[subsystem, epoch, build]
+            del tallies[subsystem, epoch, builds]
             self.noted(subsystem)
 
     def _put_back(self, tallies: dict[tuple[str, int, str], _Tally]) -> None:
@@ -313,11 +315,11 @@ class Shadow:
                 tally.lost |= newer.lost
             self._tallies[name] = tally
 
-    def _tally(self, route: Route, build: str = "") -> _Tally:
-        return self._tallies.setdefault((route.subsystem, route.epoch, build), _Tally())
+    def _tally(self, route: Route, builds: str = "") -> _Tally:
+        return self._tallies.setdefault((route.subsystem, route.epoch, builds), _Tally())
 
-    def _trace(self, run: _Run, shadow: str, build: str = "", **more: JSON) -> None:
-        tally = self._tally(run.route, build)
+    def _trace(self, run: _Run, shadow: str, builds: str = "", **more: JSON) -> None:
+        tally = self._tally(run.route, builds)
         if len(tally.traces) < MOST_TRACES:
             told = {**run.trace, "other": run.runtime, "shadow": shadow, **more}
             tally.traces.append(orjson.dumps(told).decode())
@@ -328,6 +330,11 @@ def _fault_of(candidate: RuntimeName, failed: tuple[Failure, ...]) -> RuntimeFau
         if failure.runtime == candidate and isinstance(failure.error, RuntimeFault):
             return failure.error
     return None
+
+
+def _builds(owner: Outcome, candidate: Outcome) -> str:
+    """Return what the evidence is of; "" where one of them does not say."""
+    return f"{owner.build}/{candidate.build}" if owner.build and candidate.build else ""
 
 
 def _is_gone(error: Exception) -> bool:

@@ -115,7 +115,10 @@ class Evidence:
 
     @property
     def build(self) -> str:
-        return self.texts.get("build", "")
+        """Return the candidate's; with another one, or another one of the owner's, evidence
+        begins anew.
+        """
+        return self.texts.get("build", "").rpartition("/")[2]
 
     def signatures(self) -> list[tuple[tuple[Group, ...], int]]:
         """Return which groups came together, and in how many messages."""

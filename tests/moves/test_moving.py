@@ -294,6 +294,7 @@ def test_a_move_that_runs_is_not_begun_again() -> None:
 def test_another_build_of_the_candidate_begins_the_evidence_anew() -> None:
     async def test(world: World) -> None:
         await world.start()
+        world.owner.replace("counter", counter, "mine")
         world.candidate.inner.replace("counter", counter, "one")
         for _ in range(5):
             await world.add()
@@ -302,6 +303,10 @@ def test_another_build_of_the_candidate_begins_the_evidence_anew() -> None:
         await world.add()
         evidence = (await world.settled())["evidence"]
         assert (evidence["compared"], evidence["build"], evidence["restarts"]) == (1, "two", 1)
+        world.owner.replace("counter", counter, "mine again")
+        await world.add()
+        evidence = (await world.settled())["evidence"]
+        assert (evidence["compared"], evidence["build"], evidence["restarts"]) == (1, "two", 2)
 
     run(test)
 

@@ -1,5 +1,5 @@
--- Add to the evidence of a move. With another build of the candidate it begins anew.
--- ARGV: tag, the epoch under which that was seen, the candidate's build or '', '1' if it went away, how many counters,
+-- Add to the evidence of a move. With another build of one side it begins anew.
+-- ARGV: tag, the epoch under which that was seen, both sides' builds or '', '1' if it went away, how many counters,
 -- each as name and number, how many samples, each as name and text, then what is kept to explain
 -- answer: 1, or 0 if that was before the last move, whose id is the epoch it began with
 local id = redis.call('HGET', P .. 'move', 'id')
