@@ -30,7 +30,7 @@ QUEUE = 100  # runs that may wait, of each subsystem
 TOGETHER = 8  # runs under way, of each subsystem: the credits a shadow has
 PER_SECOND = 200  # runs begun, of each subsystem: they cost the worker what clients need
 FLUSH_S = 0.5
-SOON_S = 0.05  # once something speaks against the candidate
+SOON_S = 0.2  # once something speaks against the candidate, and between two of them
 MOST_TRACES = 100  # of one flush
 BROKEN = ("off_contract", "not_serialisable")
 

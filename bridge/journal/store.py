@@ -318,7 +318,8 @@ class Standing(NamedTuple):
 
 class Noted(NamedTuple):
     """What a worker adds to the evidence of a move: counters, texts that are kept once, and
-    messages to be explained later. `build` names both sides', `lost` says that the candidate went away.
+    messages to be explained later. `build` names both sides', `lost` says that the candidate
+    went away.
     """
 
     counts: dict[str, int]
