@@ -14,11 +14,11 @@ from bridge.journal.store import Route, Standing
 from bridge.message import JSON, RUNTIMES, RuntimeName
 from bridge.moves import machine
 from bridge.moves.assignment import moved_keys
-from bridge.moves.confidence import upper
 from bridge.moves.evidence import Accepted, Evidence
 from bridge.moves.machine import Change, Event, Move, Step, refused
 from bridge.moves.plan import ANSWERS, DEFAULT, parse_plan
-from bridge.moves.verdict import Policy, Verdict, check_policy, judge, slow_us
+from bridge.moves.report import report
+from bridge.moves.verdict import Policy, Verdict, check_policy, judge
 
 if TYPE_CHECKING:
     from bridge.contracts.registry import Contract, Registry
@@ -31,7 +31,6 @@ RECENT = 100  # commits that tell how much traffic there is ...
 RECENT_MS = 3_600_000  # ... those of the last hour
 MOST_KEYS = 10_000  # looked at to see what a share moves
 BRIDGE = "bridge"  # who it was, when it was the evidence
-FAULTS = ("crashed", "timeout", "off_contract", "not_serialisable")
 EVENTS: tuple[Event, ...] = ("promote", "hold", "resume", "rollback", "abort")
 
 
@@ -265,48 +264,10 @@ class Mover:
         }
         if move is None:
             return status
-        now_ms, accepted = looked.standing.now_ms, looked.accepted
-        compared, different = evidence.compared, evidence.different(accepted, now_ms)
-        rate = await self._per_second(subsystem, now_ms)
-        status |= {
-            "move": move.as_json(),
-            "stage": str(move),
-            "verdict": looked.verdict(move).as_json(),
-            "evidence": {
-                "build": evidence.build,
-                "compared": compared,
-                "different": different,
-                "accepted": sum(n for _, n in evidence.signatures()) - different,
-                "at_most": round(upper(compared, different), 6),
-                "asked": evidence.counts[f"asked:{move.share}"] if move.share else 0,
-                "stood_in": evidence.counts[f"stood_in:{move.share}"] if move.share else 0,
-                **{
-                    name: evidence.counts[name]
-                    for name in (
-                        *("missed", "dropped", "violations", "losses", "owner_faults"),
-                        "restarts",
-                    )
-                },
-                "faults": sum(
-                    n for group, n in evidence.groups().items() if group.kind in FAULTS
-                ),
-                "recovery_ms": evidence.counts["recovery_ms"]
-                // max(1, evidence.counts["recoveries"]),
-            },
-            "latency_ms": _latencies(move, evidence),
-            "slow_ms": round(slow_us(move, evidence) / 1000, 1),
-            "differences": differences(evidence, accepted, now_ms),
-            "per_second": round(rate, 3),
-            "plan": [
-                {
-                    "step": str(step),
-                    "samples": step.samples,
-                    "expected_s": _expected_s(step, rate),
-                    "now": move.moving and n == move.step,
-                }
-                for n, step in enumerate(move.plan)
-            ],
-        }
+        rate = await self._per_second(subsystem, looked.standing.now_ms)
+        status |= report(
+            move, evidence, looked.accepted, looked.standing.now_ms, looked.verdict(move), rate
+        )
         return status
 
     async def history(self, subsystem: str) -> list[dict[str, JSON]]:
@@ -387,44 +348,6 @@ class Mover:
             f"{last.get('stage') or last.get('phase')} ({last.get('event')}). Nothing was done",
             last=last,
         )
-
-
-def differences(
-    evidence: Evidence, accepted: Sequence[Accepted], now_ms: int
-) -> list[dict[str, JSON]]:
-    """Return the groups of differences, the most frequent first, each with an example."""
-    samples = evidence.samples()
-    found: list[dict[str, JSON]] = []
-    for group, count in evidence.groups().items():
-        by = next((a for a in accepted if a.covers(group, now_ms)), None)
-        found.append(
-            {
-                **group._asdict(),
-                "messages": count,
-                "accepted": by.id if by else "",
-                "example": samples.get(group),
-            }
-        )
-    return found
-
-
-def _latencies(move: Move, evidence: Evidence) -> dict[str, JSON]:
-    told: dict[str, JSON] = {}
-    for side, runtime in (("owner", move.source), ("candidate", move.target)):
-        told[side] = {"runtime": runtime}
-        for what in ("took", "whole"):
-            latency = evidence.latency(what, runtime)
-            told[side][what] = {
-                "n": latency.n,
-                **{f"p{p}": round(latency.percentile_us(p) / 1000, 3) for p in (50, 95, 99)},
-            }
-    return told
-
-
-def _expected_s(step: Step, per_second: float) -> int | None:
-    """Return how long a step takes at so many messages a second; None: nobody can tell."""
-    share = 1.0 if step.phase == "shadow" else step.share / 100
-    return round(step.samples / (per_second * share)) if per_second else None
 
 
 def _shares(counts: Mapping[int, int]) -> str:

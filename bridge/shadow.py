@@ -20,8 +20,8 @@ from bridge.moves.evidence import Group, bucket_of_us, sample_name, signature
 from bridge.patience import Timeout
 
 if TYPE_CHECKING:
+    from bridge.attempt import Attempt, Failure, Hops
     from bridge.contracts.registry import Contract, Operation
-    from bridge.dispatch import Attempt, Failure, Hops
     from bridge.journal.store import Journal, Route
     from bridge.runtimes.runtime import Runtime
     from bridge.telemetry import Telemetry

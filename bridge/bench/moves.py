@@ -8,11 +8,12 @@ import time
 from dataclasses import replace
 from statistics import median
 
+from bridge.attempt import bucket_of_message, whom_to_ask
 from bridge.bench import handler
 from bridge.bench.figures import Figure, compare
 from bridge.bench.processes import SUBSYSTEMS, redis
 from bridge.contracts.registry import Registry
-from bridge.dispatch import Dispatcher, bucket_of_message, whom_to_ask
+from bridge.dispatch import Dispatcher
 from bridge.journal.redis import RedisJournal
 from bridge.journal.store import Route
 from bridge.message import Invocation, Judge, Message, Outcome, RuntimeName
