@@ -172,7 +172,7 @@ def _page(status: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-_ODD = ("missed", "dropped", "violations", "losses", "owner_faults", "restarts")
+_ODD = ("timed_out", "missed", "dropped", "violations", "losses", "owner_faults", "restarts")
 
 
 def _head(status: dict[str, Any]) -> str:

@@ -26,7 +26,7 @@ from typing import Any, NamedTuple
 from bridge.message import JSON
 
 OTHER = "sig:other"  # what did not fit any more; never accepted
-MOST_SIGNATURES = 200
+TIMEOUT = "timeout"
 PER_DOUBLING = 8  # latency buckets: each is 9 % wide
 
 
@@ -133,11 +133,26 @@ class Evidence:
         return self.counts["same"] + sum(count for _, count in self.signatures())
 
     def different(self, accepted: Sequence[Accepted] = (), now_ms: int = 0) -> int:
-        """Count the messages with a difference that nobody accepted."""
+        """Count the messages with a difference that nobody accepted.
+
+        A candidate's timeout is none: how long something takes is the machine's matter too.
+        """
         return sum(
             count
             for groups, count in self.signatures()
-            if not all(any(a.covers(g, now_ms) for a in accepted) for g in groups)
+            if not all(
+                group.kind == TIMEOUT or any(a.covers(group, now_ms) for a in accepted)
+                for group in groups
+            )
+        )
+
+    @property
+    def timed_out(self) -> int:
+        """Return the messages whose candidate did not come to its end."""
+        return sum(
+            count
+            for groups, count in self.signatures()
+            if any(group.kind == TIMEOUT for group in groups)
         )
 
     def groups(self) -> dict[Group, int]:

@@ -23,6 +23,7 @@ def report(
 ) -> dict[str, JSON]:
     """Return it as JSON; `per_second` is the subsystem's traffic of late."""
     compared, different = evidence.compared, evidence.different(accepted, now_ms)
+    seen = sum(count for _, count in evidence.signatures())
     return {
         "move": move.as_json(),
         "stage": str(move),
@@ -31,7 +32,8 @@ def report(
             "build": evidence.build,
             "compared": compared,
             "different": different,
-            "accepted": sum(n for _, n in evidence.signatures()) - different,
+            "accepted": max(0, seen - different - evidence.timed_out),
+            "timed_out": evidence.timed_out,
             "at_most": round(upper(compared, different), 6),
             "asked": evidence.counts[f"asked:{move.share}"] if move.share else 0,
             "stood_in": evidence.counts[f"stood_in:{move.share}"] if move.share else 0,

@@ -16,6 +16,7 @@ Outcome = Literal["pass", "fail", "inconclusive"]
 CRASH_LOOP = 3  # times that the candidate went away in one move
 STOOD_IN = 0.1  # of the candidate's messages that another had to answer
 MISSED = 0.2  # of what should have been compared
+TIMED_OUT = 0.01  # of the compared messages
 SLOW = 0.05  # of the candidate's answers that took longer than `slow_us`
 SLOWER_MS = 50.0  # what a candidate may take beyond ...
 SLOWER_TIMES = 3.0  # ... so many times the owner's whole 95th percentile
@@ -106,6 +107,8 @@ def _failures(
     compared, different = evidence.compared, evidence.different(accepted, now_ms)
     if lower(compared, different) > policy.tolerated:
         found.append(f"{different} of {compared} compared messages differ")
+    if lower(compared, evidence.timed_out) > TIMED_OUT:
+        found.append(f"{move.target} did not end in {evidence.timed_out} of {compared} messages")
     asked, stood_in = counts[f"asked:{move.share}"], counts[f"stood_in:{move.share}"]
     if lower(asked, stood_in) > STOOD_IN:
         found.append(f"{move.target} did not answer {stood_in} of its {asked} messages")

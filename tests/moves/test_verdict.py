@@ -60,6 +60,13 @@ def test_one_difference_that_nobody_accepted_fails() -> None:
     assert judge(move(tolerated=0.01), sum).outcome == "pass"
 
 
+def test_a_timeout_may_be_the_machines_matter_but_not_again_and_again() -> None:
+    late = signature([Group("add", "", "timeout")])
+    assert judge(move(), Evidence(Counter({"same": 99, late: 1}))).outcome == "pass"
+    found = judge(move(), Evidence(Counter({"same": 190, late: 10})))
+    assert found.reasons == ("elixir did not end in 10 of 200 messages",)
+
+
 def test_what_is_accepted_counts_until_it_expires_and_never_for_others() -> None:
     accepted = [Accepted("1", "", "/reply/total", "value", "ann", "rounding", until_ms=1000)]
     sum = Evidence(Counter({"same": 99, signature([GROUP]): 1}))
