@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import pytest
 
 from tests.cli.conftest import Cli
+from tests.running import SUBSYSTEMS
 
 
 def test_a_move_that_cannot_work_is_refused_with_the_reason(cli: Cli) -> None:
@@ -77,3 +81,49 @@ def test_may_it_be_cut_over(cli: Cli) -> None:
         ("contract", "scenarios", "states", "shadow", "fallback"), "yes"
     )
     assert (here.code, here.json["answer"]) == (0, "yes")
+
+
+def folders(implementations: Path) -> list[str]:
+    return ["--contracts", str(SUBSYSTEMS), "--implementations", str(implementations)]
+
+
+def test_committed_commands_are_computed_again_by_any_build(cli: Cli, tmp_path: Path) -> None:
+    for n in (1, 13, 2):
+        cli("call", "counter:again", "add", f'{{"n": {n}}}')
+    again = ["journal", "replay", "counter", "--runtime", "python", "--key", "again"]
+    same = cli(*again, *folders(SUBSYSTEMS / "implementations.json"))
+    assert (same.code, same.out) == (
+        0,
+        "3 commands of counter through python: 3 as they were, 0 otherwise\n",
+    )
+    (tmp_path / "wrong.py").write_text(
+        "from tests.subsystems.counter.counter import handle as right\n"
+        "def handle(state, operation, request, context):\n"
+        "    reply, effects, after = right(state, operation, request, context)\n"
+        "    off = int(request.get('n') == 13)\n"
+        "    return {'total': reply['total'] + off}, effects, after\n"
+    )
+    wrong = tmp_path / "implementations.json"
+    wrong.write_text(json.dumps({"counter": {"python": "./wrong.py"}}))
+    found = cli(*again, *folders(wrong), "--json")
+    assert found.code == 1
+    assert [(row["pointer"], row["kind"], row["messages"]) for row in found.rows] == [
+        ("/reply/total", "value", 1)
+    ]
+    assert (found.rows[0]["recorded"], found.rows[0]["replayed"]) == ("14", "15")
+    part = cli(*again, *folders(wrong), "--limit", "1")
+    assert (part.code, part.out.split()[0]) == (0, "1")
+
+
+def test_a_scorecard_of_a_replay_has_a_column_for_each_runtime(cli: Cli) -> None:
+    cli("call", "counter:card", "add", "{}")
+    card = cli(
+        *("scorecard", "counter", "--replay", "20", "--runtimes", "python", "--markdown"),
+        *folders(SUBSYSTEMS / "implementations.json"),
+    )
+    assert card.code == 0, card.err
+    lines = card.out.splitlines()
+    assert lines[0] == "| counter: runtime | python |"
+    assert {line.split("|")[1].strip() for line in lines[2:]} >= {
+        *("commands", "as recorded", "p50 ms", "CPU µs a command", "memory MB"),
+    }
