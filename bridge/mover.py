@@ -278,7 +278,7 @@ class Mover:
         """Return the commands a second of late, as the journal has them."""
         recent = await self._journal.recent(subsystem, RECENT)
         found = [at_ms for at_ms in recent if at_ms > now_ms - RECENT_MS]
-        return len(found) / max(1.0, (now_ms - found[-1]) / 1000) if found else 0.0
+        return len(found) / max(0.1, (now_ms - found[-1]) / 1000) if found else 0.0
 
     # -- inside ----------------------------------------------------------------------------
     async def _look(self, subsystem: str) -> _Looked:

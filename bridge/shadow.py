@@ -58,13 +58,26 @@ class _Tally:
 
 @dataclass(slots=True)
 class _Lane:
-    """The runs of one subsystem; `lost_at` is when its candidate went away, else 0."""
+    """The runs of one subsystem, those of a key one at a time, as messages are.
+
+    `lost_at` is when its candidate went away, else 0.
+    """
 
     waiting: deque[_Run] = field(default_factory=deque)
     under_way: set[asyncio.Task[None]] = field(default_factory=set)
+    keys: set[str] = field(default_factory=set)  # of runs under way
     second: int = 0
     begun: int = 0
     lost_at: float = 0.0
+
+    def take(self) -> _Run | None:
+        """Return the first run whose key has none under way, and note its key."""
+        for n, run in enumerate(self.waiting):
+            if run.attempt.invocation.key not in self.keys:
+                del self.waiting[n]
+                self.keys.add(run.attempt.invocation.key)
+                return run
+        return None
 
 
 class Shadow:
@@ -164,12 +177,13 @@ class Shadow:
             task.add_done_callback(lane.under_way.discard)
 
     async def _work(self, lane: _Lane) -> None:
-        while lane.waiting:
-            run = lane.waiting.popleft()
+        while (run := lane.take()) is not None:
             try:
                 await self._one(run)
             except Exception as error:  # a defect here must not end the others' runs
                 self._telemetry.emit("defect", where="shadow", text=text_of(error))
+            finally:
+                lane.keys.discard(run.attempt.invocation.key)
 
     async def _one(self, run: _Run) -> None:
         attempt, runtime = run.attempt, self._runtimes.get(run.runtime)

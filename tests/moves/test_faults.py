@@ -16,7 +16,7 @@ from tests.moves.world import World, run
 from tests.subsystems.counter.counter import handle as counter
 
 MESSAGES = 200
-RUNS = 8
+RUNS = 5
 ONE_IN = 20  # of the messages that a fault comes up in: 5 percent
 
 Spoil = Callable[[Any, list[dict[str, Any]], Any], tuple[Any, Any, Any]]

@@ -203,8 +203,8 @@ def test_a_candidate_that_does_not_answer_delays_nobody() -> None:
         world.candidate.pause = pause
         await world.start()
         async with asyncio.timeout(5):
-            for _ in range(300):
-                await world.add()
+            for n in range(300):
+                await world.add(key=f"k{n}")
                 await asyncio.sleep(0)
         assert len(world.candidate.calls) == 8
         await world.shadow.flush()
@@ -395,5 +395,30 @@ def test_by_key_a_key_is_whole_on_one_side() -> None:
             runtimes = {entry["runtime"] for entry in entries if entry["key"] == key}
             assert runtimes == {"elixir" if bucket_of("counter", key) < 50 else "python"}
         assert {entry["runtime"] for entry in entries} == {"python", "elixir"}
+
+    run(test)
+
+
+def test_runs_of_a_key_are_one_at_a_time_as_its_messages_are() -> None:
+    async def test(world: World) -> None:
+        under_way = most = 0
+
+        async def pause() -> None:
+            nonlocal under_way, most
+            under_way += 1
+            most = max(most, under_way)
+            await asyncio.sleep(0.001)
+            under_way -= 1
+
+        world.candidate.pause = pause
+        await world.start()
+        for _ in range(20):
+            await world.add(key="one")
+        assert (await world.settled())["evidence"]["compared"] == 20
+        assert most == 1
+        for n in range(20):
+            await world.add(key=f"k{n}")
+        assert (await world.settled())["evidence"]["compared"] == 40
+        assert most == 8
 
     run(test)
