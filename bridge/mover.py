@@ -66,8 +66,7 @@ class Mover:
     """Change moves on somebody's order, and by what their evidence says.
 
     Every worker does both: a change is made if nobody else made one since it was read, so two
-    never step a move twice. `implementations` says which runtimes can have a subsystem at all;
-    `flush` writes what this worker still has of the evidence.
+    never step a move twice. `implementations` says which runtimes can have a subsystem at all.
     """
 
     def __init__(
