@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
+import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -13,8 +16,11 @@ from bridge.errors import Refusal, RuntimeFault, RuntimeUnavailable
 from bridge.message import Invocation, context_for
 from bridge.runtimes.python import PythonRuntime
 from bridge.runtimes.python_apart import PythonApart
+from tests.deadline import DEADLINE_S
+from tests.running import lives
 from tests.subsystems.counter.counter import handle
 
+ROOT = Path(__file__).parents[2]
 SUBSYSTEMS = Path(__file__).parents[1] / "subsystems"
 INITIAL = {"total": 0, "log": [], "pad": ""}
 
@@ -90,3 +96,34 @@ def test_who_waits_is_told_when_it_ends(apart: Any) -> None:
             await waits
 
     apart(test)
+
+
+PARENT = """
+import asyncio
+from bridge.runtimes.python import PythonRuntime
+from bridge.runtimes.python_apart import PythonApart
+from tests.runtimes.test_python_apart import invocation
+from tests.subsystems.counter.counter import handle
+
+async def main():
+    runtime = PythonApart(PythonRuntime({"counter": handle}, budget_ms=200))
+    await runtime.handle(invocation("add", {"n": 1, "tag": ""}))
+    print(runtime._process.pid, flush=True)
+    await asyncio.sleep(3600)
+
+asyncio.run(main())
+"""
+
+
+def test_it_ends_with_a_worker_that_is_killed(apart: Any) -> None:
+    parent = subprocess.Popen(
+        [sys.executable, "-c", PARENT], stdout=subprocess.PIPE, cwd=ROOT, text=True
+    )
+    assert parent.stdout is not None
+    child = int(parent.stdout.readline())
+    parent.kill()
+    parent.wait()
+    deadline = time.monotonic() + DEADLINE_S
+    while lives(child):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
