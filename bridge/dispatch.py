@@ -338,25 +338,14 @@ def _commit_of(
     idempotency: str,
 ) -> Commit:
     outcome, context = attempt.outcome, attempt.invocation.context
-    now_ms = context.now_ms
     entry = {
-        "id": message.id,
-        "key": message.key,
         "operation": message.operation,
         "request": message.request,
-        "context": context.as_json(),
-        "reply": outcome.reply,
-        "effects": outcome.effects,
-        "state": outcome.state,
-        "runtime": attempt.runtime,
-        "reason": attempt.reason,
-        "epoch": snapshot.route.epoch,
         "digest": contract.digest,
         "build": f"{__version__}+{outcome.build}" if outcome.build else __version__,
-        "at_ms": now_ms,
+        "zone": context.local["zone"],
+        "deadline_ms": context.deadline_ms,
     }
-    if message.timer:
-        entry["timer"] = message.timer
     return Commit(
         message_id=message.id,
         fingerprint=fingerprint,
@@ -367,13 +356,14 @@ def _commit_of(
         epoch=snapshot.route.epoch,
         runtime=attempt.runtime,
         reason=attempt.reason,
-        now_ms=now_ms,
+        now_ms=context.now_ms,
         reply=outcome.reply,
         state=outcome.state,
         effects=outcome.effects,
         entry=entry,
         timer=message.timer,
         set_by=message.set_by,
+        base=snapshot.base,
         bucket=attempt.bucket,
     )
 

@@ -17,7 +17,15 @@ from bridge.journal.client import Client
 from bridge.journal.connection import NotSent, Part, Rejected, Unanswered
 from bridge.journal.keys import SUBSYSTEMS, prefix_of
 from bridge.journal.mending import mend
-from bridge.journal.positions import in_stream, is_position, named, order, trim_refused
+from bridge.journal.positions import (
+    in_stream,
+    is_position,
+    just_before,
+    named,
+    order,
+    states_gone,
+    trim_refused,
+)
 from bridge.journal.reads import Raw, Reads, Wanted
 from bridge.journal.redis_deliveries import RedisDeliveries
 from bridge.journal.redis_moves import RedisMoves
@@ -37,9 +45,12 @@ from bridge.journal.store import (
 )
 from bridge.journal.wire import (
     commit_arguments,
+    read_base,
     read_committed,
+    read_journal,
     read_route,
     read_route_log,
+    whole_of,
 )
 from bridge.message import JSON, RuntimeName, Version
 
@@ -48,6 +59,8 @@ Verdict = Literal["retried", "dead", "lost"]
 FIRST_PAUSE_S = 0.01  # before a commit without answer is repeated; doubles up to ...
 LONGEST_PAUSE_S = 0.5
 SCAN_COUNT = 1000
+PAGE = 500  # entries read at once
+CHAIN_COUNT = 100  # entries of a key read in one script call
 NO_GAP, GONE = 0, 2  # what has_gap.lua answers
 CLAIM_BYTES = 262_144  # of effects leased at once; a larger one is leased alone
 
@@ -235,21 +248,19 @@ class RedisJournal(RedisOutbox):
     ) -> list[tuple[str, dict[str, JSON]]]:
         position = after or records.START
         order(position)
-        entries: list[tuple[str, dict[str, JSON]]] = []
-        while len(entries) < count:
-            together = SCAN_COUNT if key else min(SCAN_COUNT, count - len(entries))
-            found = await self._call(
-                subsystem,
-                *("XRANGE", f"{prefix_of(subsystem)}journal", f"({position}", "+"),
-                *("COUNT", together),
-            )
-            for at, (_, text, _, entry_key, *_) in found:
-                position = at.decode()
-                if (not key or entry_key == key.encode()) and len(entries) < count:
-                    entries.append((position, orjson.loads(text)))
-            if len(found) < together:
-                break
-        return entries
+        if key:
+            rows = await self._chain(subsystem, key, after=position)
+            return [read_journal(row) for row in rows[::-1][:count]]
+        rows = await self._rows(subsystem, position, min(count, PAGE))
+        return [read_journal(row) for row in rows]
+
+    async def states(self, subsystem: str, position: str) -> tuple[JSON | None, JSON]:
+        order(position)
+        chain = await self._states_chain(subsystem, position)
+        before, state = records.states_of(chain)
+        if len(chain) == 1 and chain[0]["before"]:
+            before = records.states_of(await self._states_chain(subsystem, chain[0]["before"]))[1]
+        return before, state
 
     async def recent(self, subsystem: str, count: int) -> list[int]:
         found = await self._run("recent", prefix_of(subsystem), count)
@@ -278,14 +289,16 @@ class RedisJournal(RedisOutbox):
 
     async def trim(self, subsystem: str, before: str) -> int:
         order(before)
-        exported, count = await self._run("trim", prefix_of(subsystem), "trim", before)
-        if count < 0:
-            raise trim_refused(before, exported.decode())
-        return int(count)
+        await self._trim(subsystem, "begin", before)
+        last = await self._behind_whole_states(subsystem, before)
+        dropped = 0
+        while count := await self._trim(subsystem, "step", last):
+            dropped += count
+        return dropped
 
     async def mark_exported(self, subsystem: str, position: str) -> None:
         order(position)
-        await self._run("trim", prefix_of(subsystem), "mark", position)
+        await self._trim(subsystem, "mark", position)
 
     async def keys(self, subsystem: str) -> list[str]:
         keys: set[str] = set()
@@ -311,7 +324,9 @@ class RedisJournal(RedisOutbox):
         `idempotency` is the contract's: the value of an operation's request, None without one.
         """
         try:
-            return await mend(self._client, self.arguments_of, subsystem, key, idempotency)
+            return await mend(
+                self._client, self.arguments_of, self.states, subsystem, key, idempotency
+            )
         except (NotSent, Unanswered, Rejected) as error:
             raise unavailable(error) from None
 
@@ -320,6 +335,51 @@ class RedisJournal(RedisOutbox):
         await self._client.close()
 
     # -- inside ----------------------------------------------------------------------------
+    async def _rows(self, subsystem: str, position: str, count: int) -> list[Any]:
+        rows: list[Any] = await self._call(
+            subsystem,
+            *("XRANGE", f"{prefix_of(subsystem)}journal", f"({position}", "+"),
+            *("COUNT", count),
+        )
+        return rows
+
+    async def _chain(
+        self, subsystem: str, key: str, position: str = "", after: str = ""
+    ) -> list[Any]:
+        """Return entries of a key, the newest first; without `after` back to a whole state."""
+        rows: list[Any] = []
+        while True:
+            more, *found = await self._run(
+                "chain", prefix_of(subsystem), key, position, after, CHAIN_COUNT
+            )
+            rows += found
+            if not more:
+                return rows
+            position = more.decode()
+
+    async def _states_chain(self, subsystem: str, position: str) -> list[dict[str, JSON]]:
+        rows = await self._chain(subsystem, "", position)
+        if not rows or whole_of(rows[-1]):
+            raise states_gone(subsystem, position)
+        return [read_journal(row)[1] for row in rows]
+
+    async def _trim(self, subsystem: str, operation: str, position: str) -> int:
+        exported, count = await self._run("trim", prefix_of(subsystem), operation, position)
+        if count < 0:
+            raise trim_refused(position, exported.decode())
+        return int(count)
+
+    async def _behind_whole_states(self, subsystem: str, before: str) -> str:
+        """Return the position up to which no entry from `before` on builds on a state."""
+        last, at = before, just_before(before)
+        latest_ms = order(before)[0] + records.WHOLE_AFTER_MS + records.WHOLE_SLACK_MS
+        while rows := await self._rows(subsystem, at, PAGE):
+            last = min([last, *filter(None, map(whole_of, rows))], key=order)
+            at = rows[-1][0].decode()
+            if order(at)[0] > latest_ms:
+                break
+        return last
+
     def arguments_of(self, commit: Commit, mended: str = "") -> list[Part]:
         return commit_arguments(
             commit,
@@ -349,11 +409,12 @@ class RedisJournal(RedisOutbox):
                 subsystem=subsystem,
             )
         done = records.read_done(raw.done_id, raw.done) if raw.done_id and raw.done else None
-        seq, message, at_ms, state = raw.state
+        seq, message, at_ms, state, whole, whole_seq = raw.state
         if seq is None or message is None or at_ms is None or state is None:
             return Snapshot(Version(), None, 0, raw.now_ms, route, done)
-        version = Version(int(seq), message.decode())
-        return Snapshot(version, orjson.loads(state), int(at_ms), raw.now_ms, route, done)
+        version, value = Version(int(seq), message.decode()), orjson.loads(state)
+        base = read_base(value, whole, whole_seq, raw.now_ms)
+        return Snapshot(version, value, int(at_ms), raw.now_ms, route, done, base)
 
     async def _look_at(self, commit: Commit, error: Rejected) -> None:
         """After an error that stands for nothing else: see whether its commit ended half way."""

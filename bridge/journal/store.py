@@ -70,12 +70,21 @@ class Done:
     seq: int
 
 
+class Base(NamedTuple):
+    """The state that an entry's patch is made to, and which entry last had a whole one."""
+
+    state: JSON
+    seq: int
+    age_ms: int  # of that entry
+
+
 class Snapshot(NamedTuple):
     """What one coalesced read tells before a message is handled.
 
     `state` is None (JSON null is not a state) for a key nothing was committed to; `done` is set
     when the message, or its idempotency key, was committed before. `now_ms` is the store's time,
-    the only clock that decides anything: a worker's own may be wrong.
+    the only clock that decides anything: a worker's own may be wrong. Without `base` the next
+    entry has its state whole.
     """
 
     version: Version
@@ -84,6 +93,7 @@ class Snapshot(NamedTuple):
     now_ms: int
     route: Route
     done: Done | None
+    base: Base | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +116,8 @@ class Commit:
     """All one command changes, checked and written in one step.
 
     `effects` are in handler order, with their index as `n`; the store sorts them into events,
-    timers and outbox. `entry` is the journal entry but for what the store adds (`seq`).
+    timers and outbox. `entry` is what the journal entry has beyond that: `operation`, `request`,
+    `digest`, `build`, and the context's `zone` and `deadline_ms`.
     """
 
     message_id: str
@@ -125,6 +136,7 @@ class Commit:
     entry: dict[str, JSON]
     timer: str = ""  # the timer this message came from ...
     set_by: str = ""  # ... and the commit that set it: both must still stand
+    base: Base | None = None  # of the snapshot
     bucket: int = 100  # of the message in a move's canary; 100 is nobody's but the owner's
 
 
@@ -515,7 +527,17 @@ class Journal(Protocol):
     async def entries(
         self, subsystem: str, after: str = "", count: int = 500, key: str = ""
     ) -> list[tuple[str, dict[str, JSON]]]:
-        """Return journal entries after a position, oldest first, each with its position."""
+        """Return journal entries after a position, oldest first, each with its position.
+
+        An entry has its `state`, or a `patch` to the one of the entry at `before`.
+        """
+        ...
+
+    async def states(self, subsystem: str, position: str) -> tuple[JSON | None, JSON]:
+        """Return the states before and after an entry; before a key's first one it is None.
+
+        Raises BridgeError `invalid_request` if it is not there, or what it builds on was trimmed.
+        """
         ...
 
     async def recent(self, subsystem: str, count: int) -> list[int]:
@@ -523,7 +545,10 @@ class Journal(Protocol):
         ...
 
     async def trim(self, subsystem: str, before: str) -> int:
-        """Drop entries before `before`; refuse past what was exported. Returns how many."""
+        """Drop entries before `before` that no state of a later one builds on; return how many.
+
+        Refuses past what was exported.
+        """
         ...
 
     async def mark_exported(self, subsystem: str, position: str) -> None:

@@ -13,9 +13,12 @@ for i = 2, #ARGV, 3 do
   end
   local n = #out
   local state = redis.call('HMGET', P .. 'state:' .. ARGV[i], 'seq', 'id', 'at_ms', 'state',
-    'open')
+    'whole', 'whole_seq', 'open')
   if table.remove(state) == id then
     record = false -- its commit has not ended
+  end
+  if state[5] and trimmed(state[5]) then
+    state[5] = false
   end
   out[n + 1] = state
   out[n + 2] = id
