@@ -15,6 +15,7 @@ from bridge.cli.runtimes import Present, present
 from bridge.contracts.registry import Contract, Registry
 from bridge.errors import BridgeError, Refusal, RuntimeFault
 from bridge.history.replay import context_of
+from bridge.journal.patch import patched
 from bridge.journal.redis import RedisJournal
 from bridge.message import JSON, Invocation
 from bridge.moves.comparison import Difference, compare
@@ -119,22 +120,30 @@ async def replay(
 async def stretch(
     journal: RedisJournal, contract: Contract, key: str, after: str, until: str
 ) -> AsyncIterator[Recorded]:
-    """Yield the entries of a stretch, each with the state before it.
+    """Yield the entries of a stretch with their states, each with the state before it.
 
-    What is before the stretch is read too, for the states; an entry whose state before was
-    trimmed is left out.
+    An entry whose state before was trimmed is left out.
     """
     states: dict[str, JSON] = {}
-    position = ""
+    position = after
     while page := await journal.entries(contract.name, position, PAGE, key):
         for position, entry in page:
             if until and _order(position) > _order(until):
                 return
-            first = contract.initial_state if entry["seq"] == 1 else None
-            state = states.get(entry["key"], first)
-            if state is not None and (not after or _order(position) > _order(after)):
-                yield Recorded(position, entry, state)
-            states[entry["key"]] = entry["state"]
+            before = states.get(entry["key"])
+            if "state" in entry and before is not None:
+                state = entry["state"]
+            elif before is not None:
+                state = patched(before, entry["patch"])
+            else:
+                try:
+                    before, state = await journal.states(contract.name, position)
+                except BridgeError:
+                    states |= {entry["key"]: entry["state"]} if "state" in entry else {}
+                    continue
+                before = contract.initial_state if before is None else before
+            states[entry["key"]] = state
+            yield Recorded(position, {**entry, "state": state}, before)
 
 
 async def _again(

@@ -437,8 +437,8 @@ class MemoryJournal:
         return before, state
 
     async def recent(self, subsystem: str, count: int) -> list[int]:
-        last = self._of(subsystem).entries[-count:]
-        return [order(position)[0] for position, _, _ in reversed(last)]
+        positions = list(self._of(subsystem).entries)[-count:]
+        return [order(position)[0] for position in reversed(positions)]
 
     async def trim(self, subsystem: str, before: str) -> int:
         store = self._of(subsystem)

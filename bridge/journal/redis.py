@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import uuid
+from collections import deque
 from collections.abc import Callable
 from typing import Any, Literal
 
@@ -249,8 +250,8 @@ class RedisJournal(RedisOutbox):
         position = after or records.START
         order(position)
         if key:
-            rows = await self._chain(subsystem, key, after=position)
-            return [read_journal(row) for row in rows[::-1][:count]]
+            chain = await self._chain(subsystem, key, after=position, count=count)
+            return [read_journal(row) for row in reversed(chain)]
         rows = await self._rows(subsystem, position, min(count, PAGE))
         return [read_journal(row) for row in rows]
 
@@ -278,11 +279,9 @@ class RedisJournal(RedisOutbox):
                 subsystem,
                 *("XREVRANGE", f"{prefix_of(subsystem)}journal", last, "-", "COUNT", SCAN_COUNT),
             )
-            for at, (_, text, *_) in found:
-                if mark in text:
-                    entry: dict[str, JSON] = orjson.loads(text)
-                    if entry["id"] == message_id:
-                        return at.decode(), entry
+            for row in found:
+                if mark in row[1][1] and (entry := read_journal(row))[1]["id"] == message_id:
+                    return entry
             if len(found) < SCAN_COUNT:
                 return None
             last = f"({found[-1][0].decode()}"
@@ -344,10 +343,12 @@ class RedisJournal(RedisOutbox):
         return rows
 
     async def _chain(
-        self, subsystem: str, key: str, position: str = "", after: str = ""
-    ) -> list[Any]:
-        """Return entries of a key, the newest first; without `after` back to a whole state."""
-        rows: list[Any] = []
+        self, subsystem: str, key: str, position: str = "", after: str = "", count: int = PAGE
+    ) -> deque[Any]:
+        """Return the oldest entries of a key, the newest of them first; without `after` those
+        back to a whole state.
+        """
+        rows: deque[Any] = deque(maxlen=count)
         while True:
             more, *found = await self._run(
                 "chain", prefix_of(subsystem), key, position, after, CHAIN_COUNT
