@@ -5,25 +5,25 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from bridge import __version__
+from bridge.attempt import Attempt, Failure, Hops, Watch, bucket_of_message, whom_to_ask
 from bridge.canonical import digest
 from bridge.errors import BridgeError, Refusal, RuntimeFault, RuntimeUnavailable
-from bridge.journal.store import Commit, Journal, Snapshot
+from bridge.journal.store import Commit, Journal, Route, Snapshot
 from bridge.message import (
     JSON,
-    Context,
     Invocation,
     Message,
     Outcome,
-    Reason,
     RuntimeName,
     context_for,
 )
+from bridge.patience import Timeout
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -33,6 +33,9 @@ if TYPE_CHECKING:
     from bridge.telemetry import Telemetry
 
 MAX_WAITING = 1000  # commands that may wait for one key before `overloaded` is answered
+
+
+_NOTHING = Outcome(None, [])  # of a refusal
 
 
 class TimerGone(Exception):
@@ -45,23 +48,14 @@ class _Lane:
     users: int = 0
 
 
-class _Attempt(NamedTuple):
-    """One computation of one message, held to its contract, not yet committed."""
-
-    runtime: RuntimeName
-    reason: Reason
-    outcome: Outcome
-    context: Context
-    build: str
-
-
 class Dispatcher:
     """Handle messages: the owner computes, the worker judges and commits, then answers.
 
     Commands of one key pass one at a time through this worker; between workers the fence at
     the commit decides, and the loser dispatches its message again. `committed` is called with
     the subsystem after each commit, so that effects start without waiting for a poll; `rerouted`
-    before anything is computed under another epoch of a route than the one seen last.
+    before anything is computed under another epoch of a route than the one seen last; `watch`
+    sees what is answered while a move runs.
     """
 
     def __init__(
@@ -74,6 +68,7 @@ class Dispatcher:
         zone: str = "UTC",
         committed: Callable[[str], None] = lambda subsystem: None,
         rerouted: Callable[[str], None] = lambda subsystem: None,
+        watch: Watch | None = None,
     ) -> None:
         self._registry = registry
         self._journal = journal
@@ -82,6 +77,7 @@ class Dispatcher:
         self._zone = zone
         self._committed = committed
         self._rerouted = rerouted
+        self._watch = watch
         self._epochs: dict[str, int] = {}
         self._lanes: dict[tuple[str, str], _Lane] = {}
 
@@ -97,7 +93,8 @@ class Dispatcher:
 
         Raises BridgeError (see `bridge.errors.CODES`), for a timer's message also TimerGone.
         """
-        deadline = time.monotonic() + timeout_ms / 1000
+        begun = time.monotonic()
+        deadline = begun + timeout_ms / 1000
         contract = self._registry.get(message.subsystem)
         contract.check_key(message.key)
         operation = contract.operation(message.operation, internal=internal)
@@ -114,9 +111,11 @@ class Dispatcher:
         )
         if operation.kind == "query":
             snapshot = await self._journal.read(message.subsystem, message.key)
+            read = time.monotonic()
             attempt = await self._compute(
                 contract, operation, message, snapshot, deadline, runtime
             )
+            self._answered(contract, operation, snapshot.route, attempt, begun, read, 0.0)
             return attempt.outcome.reply
         if runtime is not None:
             raise BridgeError(
@@ -126,10 +125,15 @@ class Dispatcher:
                 actual="command",
             )
         async with self._lane(message):
-            return await self._command(contract, operation, message, deadline)
+            return await self._command(contract, operation, message, begun, deadline)
 
     async def _command(
-        self, contract: Contract, operation: Operation, message: Message, deadline: float
+        self,
+        contract: Contract,
+        operation: Operation,
+        message: Message,
+        begun: float,
+        deadline: float,
     ) -> JSON:
         fingerprint = digest([message.key, message.operation, message.request])
         value = operation.idempotency_value(message.request)
@@ -145,7 +149,11 @@ class Dispatcher:
                     raise _conflict(message, idempotency)
                 self._telemetry.emit("duplicate", subsystem=message.subsystem)
                 return snapshot.done.reply
+            read = time.monotonic()
             attempt = await self._compute(contract, operation, message, snapshot, deadline)
+            if attempt.refusal is not None:
+                self._answered(contract, operation, snapshot.route, attempt, begun, read, 0.0)
+            sent = time.monotonic()
             commit = _commit_of(contract, message, snapshot, attempt, fingerprint, idempotency)
             result = await self._journal.commit(commit, _left_ms(deadline, message))
             match result.status:
@@ -157,6 +165,10 @@ class Dispatcher:
                         reason=attempt.reason,
                     )
                     self._committed(message.subsystem)
+                    took = time.monotonic() - sent
+                    self._answered(
+                        contract, operation, snapshot.route, attempt, begun, read, took
+                    )
                     return attempt.outcome.reply
                 case "duplicate" if result.done is not None:
                     self._telemetry.emit("duplicate", subsystem=message.subsystem)
@@ -178,58 +190,115 @@ class Dispatcher:
         snapshot: Snapshot,
         deadline: float,
         only: RuntimeName | None = None,
-    ) -> _Attempt:
+    ) -> Attempt:
         if self._epochs.get(message.subsystem) != snapshot.route.epoch:
             self._epochs[message.subsystem] = snapshot.route.epoch
             self._rerouted(message.subsystem)
-        now_ms = max(snapshot.now_ms, snapshot.last_ms, message.due_ms)
-        candidates: list[tuple[RuntimeName, Reason]] = [(only or snapshot.route.owner, "owner")]
-        fallback = snapshot.route.fallback
-        if only is None and fallback is not None and fallback != snapshot.route.owner:
-            candidates.append((fallback, "fallback"))
-        unavailable: RuntimeUnavailable | None = None
-        for name, reason in candidates:
-            left_ms = _left_ms(deadline, message)
+        route = snapshot.route
+        bucket = bucket_of_message(contract, message) if route.share else 100
+        failed: list[Failure] = []
+        fault: BridgeError | None = None
+        for name, reason in whom_to_ask(route, bucket, only):
             runtime = self._runtimes.get(name)
+            left_ms = _left_ms(deadline, message)
             if runtime is None or not runtime.available(message.subsystem):
-                unavailable = unavailable or RuntimeUnavailable(
-                    name, f"no instance that implements {message.subsystem} can be reached"
-                )
+                text = f"no instance that implements {message.subsystem} can be reached"
+                failed.append(Failure(name, RuntimeUnavailable(name, text), called=False))
                 continue
-            state = contract.initial_state if snapshot.state is None else snapshot.state
-            invocation = Invocation(
-                subsystem=message.subsystem,
-                key=message.key,
-                operation=message.operation,
-                kind=operation.kind,
-                request=message.request,
-                state=state,
-                context=context_for(
-                    message.id, now_ms, now_ms + left_ms, self._zone, message.key
-                ),
-                digest=contract.digest,
-                timeout_ms=min(contract.timeout_ms, left_ms),
+            # A candidate leaves the owner the time to answer in its stead.
+            most_ms = max(1, left_ms // 2) if reason == "canary" else left_ms
+            invocation = self._invocation(
+                contract, operation, message, snapshot, left_ms, most_ms
             )
+            started = time.perf_counter()
+            refusal = None
             try:
-                outcome = await runtime.handle(invocation, contract.judge(operation, name))
-                return _Attempt(name, reason, outcome, invocation.context, outcome.build)
-            except RuntimeUnavailable as error:
-                unavailable = error
+                judge = contract.judge(operation, name)
+                if reason == "canary":
+                    outcome = await _within(most_ms, name, runtime.handle(invocation, judge))
+                else:
+                    outcome = await runtime.handle(invocation, judge)
+            except Refusal as refused:
+                try:
+                    refusal, outcome = operation.check_refusal(refused, name), _NOTHING
+                except RuntimeFault as error:
+                    fault = error
+            except RuntimeFault as error:
+                fault = error
+            except BridgeError as error:
+                if not isinstance(error, RuntimeUnavailable) and reason != "canary":
+                    raise
+                failed.append(Failure(name, error, called=True))
                 self._telemetry.emit("runtime_unavailable", runtime=name, text=str(error))
-            except Refusal as refusal:
-                raise operation.check_refusal(refusal, name) from None
-            except RuntimeFault as fault:
-                self._telemetry.emit(
-                    "runtime_fault",
-                    runtime=name,
-                    subsystem=message.subsystem,
-                    kind=fault.kind,
-                    text=str(fault),
+                continue
+            if fault is None:
+                took_us = (time.perf_counter() - started) * 1e6
+                return Attempt(
+                    *(name, reason, outcome, refusal, invocation, bucket, took_us),
+                    tuple(failed),
                 )
-                if fault.kind == "timeout":
-                    _left_ms(deadline, message)  # the client's time was the shorter one
-                raise
-        raise unavailable or RuntimeUnavailable(snapshot.route.owner, "no runtime")
+            failed.append(Failure(name, fault, called=True))
+            self._fault(fault, message, deadline)
+            if reason != "canary":
+                break
+            fault = None
+        if self._watch is not None and route.candidate is not None:
+            self._watch.failed(route, bucket, tuple(failed))
+        raise fault or (failed[0].error if failed else RuntimeUnavailable(route.owner, "none"))
+
+    def _invocation(
+        self,
+        contract: Contract,
+        operation: Operation,
+        message: Message,
+        snapshot: Snapshot,
+        left_ms: int,
+        most_ms: int,
+    ) -> Invocation:
+        now_ms = max(snapshot.now_ms, snapshot.last_ms, message.due_ms)
+        context = context_for(message.id, now_ms, now_ms + left_ms, self._zone, message.key)
+        return Invocation(
+            subsystem=message.subsystem,
+            key=message.key,
+            operation=message.operation,
+            kind=operation.kind,
+            request=message.request,
+            state=contract.initial_state if snapshot.state is None else snapshot.state,
+            context=context,
+            digest=contract.digest,
+            timeout_ms=min(contract.timeout_ms, most_ms),
+        )
+
+    def _fault(self, fault: BridgeError, message: Message, deadline: float) -> None:
+        kind = fault.kind if isinstance(fault, RuntimeFault) else fault.code
+        runtime = str(fault.detail.get("runtime", ""))
+        self._telemetry.emit(
+            "runtime_fault",
+            runtime=runtime,
+            subsystem=message.subsystem,
+            kind=kind,
+            text=str(fault),
+        )
+        if kind == "timeout":
+            _left_ms(deadline, message)  # the client's time was the shorter one
+
+    def _answered(
+        self,
+        contract: Contract,
+        operation: Operation,
+        route: Route,
+        attempt: Attempt,
+        begun: float,
+        read: float,
+        commit: float,
+    ) -> None:
+        """Tell who watches a move; raise what the handler refused with."""
+        if self._watch is not None and route.candidate is not None:
+            whole = time.monotonic() - begun
+            hops = Hops((read - begun) * 1e6, commit * 1e6, whole * 1e6)
+            self._watch.answered(contract, operation, route, attempt, hops)
+        if attempt.refusal is not None:
+            raise attempt.refusal
 
     @asynccontextmanager
     async def _lane(self, message: Message) -> AsyncIterator[None]:
@@ -252,33 +321,31 @@ class Dispatcher:
                 self._lanes.pop(name, None)
 
 
+async def _within(ms: int, name: RuntimeName, answer: Awaitable[Outcome]) -> Outcome:
+    try:
+        async with Timeout(asyncio.get_running_loop().time() + ms / 1000):
+            return await answer
+    except TimeoutError:
+        raise RuntimeUnavailable(name, f"no answer within {ms} ms, of a message's half") from None
+
+
 def _commit_of(
     contract: Contract,
     message: Message,
     snapshot: Snapshot,
-    attempt: _Attempt,
+    attempt: Attempt,
     fingerprint: str,
     idempotency: str,
 ) -> Commit:
-    outcome, now_ms = attempt.outcome, attempt.context.now_ms
+    outcome, context = attempt.outcome, attempt.invocation.context
     entry = {
-        "id": message.id,
-        "key": message.key,
         "operation": message.operation,
         "request": message.request,
-        "context": attempt.context.as_json(),
-        "reply": outcome.reply,
-        "effects": outcome.effects,
-        "state": outcome.state,
-        "runtime": attempt.runtime,
-        "reason": attempt.reason,
-        "epoch": snapshot.route.epoch,
         "digest": contract.digest,
-        "build": f"{__version__}+{attempt.build}" if attempt.build else __version__,
-        "at_ms": now_ms,
+        "build": f"{__version__}+{outcome.build}" if outcome.build else __version__,
+        "zone": context.local["zone"],
+        "deadline_ms": context.deadline_ms,
     }
-    if message.timer:
-        entry["timer"] = message.timer
     return Commit(
         message_id=message.id,
         fingerprint=fingerprint,
@@ -289,13 +356,15 @@ def _commit_of(
         epoch=snapshot.route.epoch,
         runtime=attempt.runtime,
         reason=attempt.reason,
-        now_ms=now_ms,
+        now_ms=context.now_ms,
         reply=outcome.reply,
         state=outcome.state,
         effects=outcome.effects,
         entry=entry,
         timer=message.timer,
         set_by=message.set_by,
+        base=snapshot.base,
+        bucket=attempt.bucket,
     )
 
 

@@ -139,11 +139,15 @@ class RuntimeFault(BridgeError):
 
 
 class RuntimeUnavailable(BridgeError):
-    """No instance of the runtime can be reached now; the dispatcher tries the fallback."""
+    """No instance of the runtime can be reached now; the dispatcher tries the fallback.
 
-    def __init__(self, runtime: str, message: str) -> None:
+    `shared`: not for a reason of its own, something that others need too is away.
+    """
+
+    def __init__(self, runtime: str, message: str, *, shared: bool = False) -> None:
         super().__init__("runtime_unavailable", f"{runtime}: {message}", runtime=runtime)
         self.runtime = runtime
+        self.shared = shared
 
 
 class Refusal(BridgeError):

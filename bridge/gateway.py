@@ -33,10 +33,12 @@ from bridge.contracts.implementations import (
     python_handlers,
 )
 from bridge.contracts.registry import Registry
+from bridge.cutover import Cutover
 from bridge.dispatch import Dispatcher
 from bridge.edge.edge import Edge, uuid4_of
 from bridge.edge.feed import Feed
 from bridge.edge.listener import Listener, NoListener, obtain
+from bridge.edge.moves import MoveCalls
 from bridge.edge.serve import serve
 from bridge.effects import Effects
 from bridge.errors import BridgeError, ContractBroken
@@ -66,13 +68,16 @@ from bridge.link.session import SessionLimits
 from bridge.link.transport import Transport
 from bridge.link.transports.port import open_port
 from bridge.message import JSON, RuntimeName
+from bridge.mover import Mover
 from bridge.pause import pause
 from bridge.runtimes.elixir import ElixirRuntime
 from bridge.runtimes.node_links import NodeLinks
 from bridge.runtimes.python import Handler, PythonRuntime
+from bridge.runtimes.python_apart import PythonApart
 from bridge.runtimes.runtime import Runtime
 from bridge.runtimes.typescript import TypeScriptRuntime
 from bridge.settings import BadSetting, Settings, parse
+from bridge.shadow import Shadow
 from bridge.targets import Executor
 from bridge.telemetry import Telemetry, log_to
 from bridge.turns import Turns
@@ -164,7 +169,21 @@ class Worker:
             }
             await typescript.start()
             stack.push_async_callback(typescript.close)
-            dispatcher, effects = self._dispatch(registry, journal, runtimes, joelclaw, python)
+            apart = PythonApart(python)
+            stack.push_async_callback(apart.close)
+            asked: dict[RuntimeName, Runtime] = {**runtimes, "python": apart}
+            shadow = Shadow(journal, asked, self._telemetry)
+            mover = Mover(
+                registry,
+                journal,
+                runtimes,
+                lambda: implementers(settings, registry.names(), left_out),
+                self._telemetry,
+            )
+            shadow.noted = mover.noted
+            dispatcher, effects = self._dispatch(
+                registry, journal, runtimes, joelclaw, python, shadow
+            )
             nodes.admit()
             adapters, feeds = joelclaw.adapters(dispatcher, journal)
             ingress = joelclaw.ingress(dispatcher)
@@ -202,10 +221,16 @@ class Worker:
                 status=status,
                 ingress=ingress,
                 feeds=feeds,
+                moves=MoveCalls(mover, Cutover(registry, journal, asked, mover)),
             )
-            storage = asyncio.create_task(self._watch_storage(journal, registry))
+            beside = [
+                asyncio.create_task(self._watch_storage(journal, registry)),
+                asyncio.create_task(shadow.run()),
+                asyncio.create_task(mover.run()),
+            ]
             await self._serve(edge, effects, adapters)
-            storage.cancel()
+            for task in beside:
+                task.cancel()
 
     def _dispatch(
         self,
@@ -214,6 +239,7 @@ class Worker:
         runtimes: dict[RuntimeName, Runtime],
         joelclaw: _Joelclaw,
         python: PythonRuntime,
+        shadow: Shadow,
     ) -> tuple[Dispatcher, Effects]:
         """Make the dispatcher and the executors: each commit wakes them, timers dispatch."""
         settings, telemetry = self._settings, self._telemetry
@@ -226,6 +252,7 @@ class Worker:
             zone=settings.zone,
             committed=lambda subsystem: effects.kick(subsystem),
             rerouted=lambda subsystem: self._look_for_build(python, subsystem),
+            watch=shadow,
         )
         effects = Effects(
             journal,

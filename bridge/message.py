@@ -22,8 +22,9 @@ RUNTIMES: tuple[RuntimeName, ...] = ("python", "typescript", "elixir")
 RESERVED_MEMBERS = ("message_id", "runtime")
 # Topics that begin with these are the bridge's and Channels' own; no subsystem is called that.
 RESERVED_NAMES = ("outlet", "phoenix")
-# Why a runtime got a message: it owns it, or stood in for an owner that could not be reached.
-Reason = Literal["owner", "fallback"]
+# Why a runtime got a message: it owns the subsystem; or the message's bucket, in a move's canary;
+# or it stood in for who could not be reached.
+Reason = Literal["owner", "canary", "fallback"]
 
 
 class Version(NamedTuple):

@@ -11,6 +11,7 @@ from bridge.bench.figures import HEADINGS, Figure
 from bridge.bench.hostile import SECONDS, fanout, hostile
 from bridge.bench.intake import intake
 from bridge.bench.link import link
+from bridge.bench.moves import moves
 from bridge.bench.observe import observe
 from bridge.bench.outage import OUTAGE_S, outage
 from bridge.bench.processes import CannotMeasure
@@ -25,6 +26,7 @@ BENCHES: dict[str, Bench] = {
     "link": link,
     "intake": intake,
     "observe": observe,
+    "moves": moves,
     "fanout": fanout,
     "outage": partial(outage, OUTAGE_S),
 }

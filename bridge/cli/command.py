@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import getpass
 import json
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -123,6 +124,21 @@ def add_subsystem(parser: argparse.ArgumentParser, *, required: bool = False) ->
         nargs=None if required else "?",
         help="name of a subsystem" if required else "only this subsystem",
     )
+
+
+def add_who(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--by", help="who does it, for the history; default: your login")
+    parser.add_argument("--why", default="", help="and why")
+
+
+def who(call: Call) -> dict[str, str]:
+    """Return who does it and why, as the history has it."""
+    if call.args.by is None:
+        try:
+            call.args.by = getpass.getuser()
+        except (OSError, KeyError):  # a container's user may have no name
+            call.args.by = "cli"
+    return {"by": call.args.by, "why": call.args.why}
 
 
 def add_address(parser: argparse.ArgumentParser) -> None:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from pathlib import Path
 
+from bridge.canonical import canonical
 from bridge.cli import storage
 from bridge.cli.command import (
     Call,
@@ -19,9 +19,9 @@ from bridge.cli.command import (
 from bridge.cli.export import Export
 from bridge.cli.running import add_folders, with_folders
 from bridge.contracts.registry import Registry
-from bridge.journal.rebuild import JournalBroken, rebuild
+from bridge.journal.positions import just_before
 from bridge.journal.redis import RedisJournal
-from bridge.message import JSON, Version
+from bridge.message import JSON, RUNTIMES, Version
 from bridge.up.programs import contract_folders
 
 PAGE = 500
@@ -36,7 +36,7 @@ COLUMNS = {
     "operation": "operation",
     "runtime": "runtime",
     "reason": "reason",
-    "message_id": "message",
+    "id": "message",
 }
 
 
@@ -77,6 +77,22 @@ def add(commands: Commands) -> None:
     add_subsystem(parser)
     parser = add_command(
         group,
+        "replay",
+        "run committed commands once more, from their recorded states, and compare; exit code 1 "
+        "if anything comes out differently",
+        _replay,
+    )
+    add_subsystem(parser, required=True)
+    parser.add_argument(
+        "--runtime", required=True, choices=RUNTIMES, metavar="RUNTIME", help=", ".join(RUNTIMES)
+    )
+    parser.add_argument("--key", default="", help="only this key")
+    parser.add_argument("--after", default="", metavar="POSITION", help="begin after this entry")
+    parser.add_argument("--until", default="", metavar="POSITION", help="end with this entry")
+    parser.add_argument("--limit", type=int, default=1_000_000, help="at most so many")
+    add_folders(parser)
+    parser = add_command(
+        group,
         "mend",
         "end commits that ended half way; of a key that is named, and whose state is not the "
         "journal's, write the journal's",
@@ -108,10 +124,12 @@ def _show(call: Call) -> int:
     async def read() -> dict[str, JSON]:
         async with call.journal() as journal:
             (name,) = await call.subsystems(journal)
-            found = await journal.entries(name, _before(call.args.position), 1)
+            found = await journal.entries(name, just_before(call.args.position), 1)
             if not found or found[0][0] != call.args.position:
                 raise CommandFailed(f"no entry at {call.args.position} in {name}")
-            return {"position": found[0][0], **found[0][1]}
+            position, entry = found[0]
+            before, state = await journal.states(name, position)
+            return {"position": position, **entry, "state_before": before, "state": state}
 
     call.args.json = True
     call.show(COLUMNS, [asyncio.run(read())])
@@ -184,6 +202,12 @@ def _verify(call: Call) -> int:
     return int(bool(warnings) or any(row["wrong"] for row in rows))
 
 
+def _replay(call: Call) -> int:
+    from bridge.cli import journal_replay  # what it needs takes a while to import
+
+    return journal_replay.run(call)
+
+
 def _mend(call: Call) -> int:
     registry = Registry.load(*contract_folders(with_folders(call)))
 
@@ -207,42 +231,37 @@ def _mend(call: Call) -> int:
 
 
 async def _verified(journal: RedisJournal, name: str) -> dict[str, JSON]:
-    """Compare each key's state with the journal's entry of that version; both may be moving."""
-    snapshots = {key: await journal.read(name, key) for key in await journal.keys(name)}
-    by_key: dict[str, list[dict[str, JSON]]] = {}
-    count = 0
-    async for entry in _entries(journal, name):
-        count += 1
-        snapshot = snapshots.get(entry["key"])
-        if snapshot is not None and entry["seq"] <= snapshot.version.seq:
-            by_key.setdefault(entry["key"], []).append(
-                {member: entry[member] for member in ("key", "seq", "message_id", "state")}
-            )
-    wrong = {}
-    for key, snapshot in snapshots.items():
-        try:
-            version, state = rebuild(by_key.get(key, [])).get(key, (Version(), None))
-        except JournalBroken as error:
-            wrong[key] = str(error)
-            continue
-        if version != snapshot.version:
-            wrong[key] = f"the state is version {snapshot.version}, the journal ends at {version}"
-        elif state != snapshot.state:
-            wrong[key] = f"the state of {version} differs from the journal's"
-    return {"subsystem": name, "keys": len(snapshots), "entries": count, "wrong": wrong}
-
-
-async def _entries(journal: RedisJournal, name: str) -> AsyncIterator[dict[str, JSON]]:
-    position = ""
+    """Compare each key's state with the journal's; both may be moving."""
+    last: dict[str, tuple[str, Version]] = {}  # of each key: its last entry
+    wrong: dict[str, str] = {}
+    count, position = 0, ""
     while page := await journal.entries(name, position, PAGE):
-        for _, entry in page:
-            yield entry
-        position = page[-1][0]
+        count += len(page)
+        for position, entry in page:
+            key, version = entry["key"], Version(entry["seq"], entry["id"])
+            if key in last and version.seq != last[key][1].seq + 1:
+                expected = last[key][1].seq + 1
+                wrong.setdefault(key, f"expected entry {expected}, got {version.seq}")
+            last[key] = position, version
+    keys = await journal.keys(name)
+    for key in keys:
+        if key not in wrong:
+            found = await _difference(journal, name, key, *last.get(key, ("", Version())))
+            wrong |= {key: found} if found else {}
+    return {"subsystem": name, "keys": len(keys), "entries": count, "wrong": wrong}
 
 
-def _before(position: str) -> str:
-    """Return the position just before one."""
-    ms, _, n = position.partition("-")
-    if not (ms.isdecimal() and n.isdecimal()):
-        raise CommandFailed(f"{position!r} is no position, `bridge journal list` shows them")
-    return f"{ms}-{int(n) - 1}" if int(n) else f"{int(ms) - 1}-{2**63 - 1}"
+async def _difference(
+    journal: RedisJournal, name: str, key: str, position: str, version: Version
+) -> str:
+    """Say how a key's state differs from that after its last entry, or one of those since."""
+    snapshot = await journal.read(name, key)
+    for at, entry in await journal.entries(name, position, PAGE, key):
+        if entry["seq"] <= snapshot.version.seq:
+            position, version = at, Version(entry["seq"], entry["id"])
+    if version != snapshot.version:
+        return f"the state is version {snapshot.version}, the journal ends at {version}"
+    _, state = await journal.states(name, position)
+    if canonical(state) != canonical(snapshot.state):
+        return f"the state of {version} differs from the journal's"
+    return ""

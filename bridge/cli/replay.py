@@ -9,9 +9,11 @@ from bridge.cli.command import Call, CommandFailed, Commands, UsageError, add_co
 from bridge.cli.running import add_folders, with_folders
 from bridge.cli.runtimes import present
 from bridge.contracts.registry import Registry
+from bridge.errors import BridgeError
 from bridge.joelclaw import SUBSYSTEM
 from bridge.joelclaw.observe.recording import BadRecording, lines
 from bridge.joelclaw.observe.replay import (
+    RECEIVE,
     Comparison,
     Group,
     Kind,
@@ -20,7 +22,10 @@ from bridge.joelclaw.observe.replay import (
     replay,
 )
 from bridge.message import JSON, RUNTIMES
+from bridge.moves.evidence import Accepted
+from bridge.moves.evidence import Group as Difference
 from bridge.table import table
+from bridge.up.place import NotRunning
 from bridge.up.programs import contract_folders
 
 COLUMNS = {
@@ -31,6 +36,7 @@ COLUMNS = {
     "types": "types",
 }
 MOST_TYPES = 3
+POINTER = "/reply/decision"  # what of our outcome is compared
 KINDS: tuple[Kind, ...] = ("same", "different", "dropped", "not compared")
 HEADINGS: dict[Kind, str] = {
     "different": "decided otherwise",
@@ -44,7 +50,8 @@ def add(commands: Commands) -> None:
         commands,
         "replay",
         "run recorded events through one of our implementations and compare its decisions with "
-        "the daemon's; exit code 1 if one differs, but for what the daemon lost",
+        "the daemon's; exit code 1 if one differs, but for what the daemon lost, and what was "
+        "accepted by `bridge diff accept`",
         _run,
     )
     parser.add_argument("recording", metavar="RECORDING", type=Path, help="of `bridge observe`")
@@ -90,15 +97,35 @@ def _run(call: Call) -> int:
         raise UsageError(str(error)) from None
     except BadRecording as error:
         raise CommandFailed(str(error)) from None
-    _show(call, comparison, f"{name} in {runtime_name}")
-    return int(bool(comparison.of("different")))
+    accepted = asyncio.run(_accepted(call, name))
+    _show(call, comparison, f"{name} in {runtime_name}", accepted)
+    return int(any(_by(accepted, group) is None for group in comparison.of("different")))
 
 
-def _show(call: Call, found: Comparison, ours: str) -> None:
+async def _accepted(call: Call, name: str) -> list[Accepted]:
+    """Return the differences that are known and wanted; none where no bridge keeps them."""
+    try:
+        async with call.journal() as journal:
+            now_ms = await journal.now_ms()
+            found = [Accepted(**each) for each in await journal.moves.accepted(name)]
+    except (NotRunning, BridgeError):
+        return []
+    return [each for each in found if now_ms < each.until_ms]
+
+
+def _by(accepted: list[Accepted], group: Group) -> Accepted | None:
+    """Return who accepted a difference, named as `bridge diff accept` names it."""
+    difference = Difference(RECEIVE, POINTER, f"{group.daemon}/{group.ours}")
+    return next((each for each in accepted if each.covers(difference, 0)), None)
+
+
+def _show(call: Call, found: Comparison, ours: str, accepted: list[Accepted]) -> None:
     if call.args.json:
         for kind in KINDS:
             for group in found.of(kind):
-                say_json({"kind": kind, **_row(group), "types": dict(group.types)})
+                by = _by(accepted, group)
+                row = {"kind": kind, **_row(group), "types": dict(group.types)}
+                say_json({**row, "accepted": by.id if by else ""})
         return
     parts = [
         f"{found.events:,} events through {ours}: {found.count('same'):,} decided as the daemon "
@@ -109,6 +136,11 @@ def _show(call: Call, found: Comparison, ours: str) -> None:
         if groups := found.of(kind):
             cells = [list(_row(group).values()) for group in groups]
             parts.append(f"{heading}:\n{table(list(COLUMNS.values()), cells)}")
+            reasons = {each.id: each for group in groups if (each := _by(accepted, group))}
+            parts += [
+                f"accepted: {each.kind} by {each.owner}, {each.reason}"
+                for each in reasons.values()
+            ]
     print("\n\n".join(parts))
 
 

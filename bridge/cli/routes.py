@@ -12,7 +12,9 @@ from bridge.cli.command import (
     Commands,
     add_command,
     add_subsystem,
+    add_who,
     say_error,
+    who,
 )
 from bridge.client import ErrorReply, NotReached
 from bridge.journal.store import Route
@@ -27,6 +29,7 @@ COLUMNS = {
     "epoch": "epoch",
     "changed_ms": "since",
 }
+MOVING = {"phase": "phase", "candidate": "candidate", "share": "share %"}
 
 
 def add(commands: Commands) -> None:
@@ -35,9 +38,16 @@ def add(commands: Commands) -> None:
     parser.add_argument(
         "--log", action="store_true", help="every route there ever was, oldest first"
     )
-    parser = add_command(commands, "route", "make a runtime the owner of a subsystem", _route)
+    parser = add_command(
+        commands,
+        "route",
+        "make a runtime the owner of a subsystem at once, without evidence: `bridge move` "
+        "gathers it first",
+        _route,
+    )
     add_subsystem(parser, required=True)
     parser.add_argument("runtime", metavar="RUNTIME", choices=RUNTIMES, help=", ".join(RUNTIMES))
+    add_who(parser)
 
 
 def _routes(call: Call) -> int:
@@ -49,11 +59,13 @@ def _routes(call: Call) -> int:
             return [route for route in await journal.routes() if route.subsystem in names]
 
     rows = [asdict(route) for route in asyncio.run(read())]
+    moving = any(row["candidate"] for row in rows)
     loaded = _loaded(call)
     absent = [row for row in rows if loaded is not None and row["subsystem"] not in loaded]
     for row in absent:
         row["contract"] = "not loaded"
-    call.show({**COLUMNS, "contract": "contract"} if absent else COLUMNS, rows)
+    columns = {**COLUMNS, **(MOVING if moving else {})}
+    call.show({**columns, "contract": "contract"} if absent else columns, rows)
     return 0
 
 
@@ -69,7 +81,8 @@ def _route(call: Call) -> int:
     name, runtime = call.args.subsystem, call.args.runtime
     try:
         url, token = call.run_file().url, call.settings.token
-        route = Route(**put(f"{url}/admin/routes/{quote(name)}", token, {"owner": runtime}))
+        order = {"owner": runtime, **who(call)}
+        route = Route(**put(f"{url}/admin/routes/{quote(name)}", token, order))
     except (NotRunning, NotReached):
         # Nobody to ask whether that can be: the route is in Redis, whoever will serve it.
         call.show(COLUMNS, [asdict(asyncio.run(_change(call)))])
@@ -85,7 +98,8 @@ async def _change(call: Call) -> Route:
     async with call.journal() as journal:
         (name,) = await call.subsystems(journal)
         current = {route.subsystem: route for route in await journal.routes()}
-        return await journal.set_route(name, call.args.runtime, current[name].fallback)
+        fallback = current[name].fallback
+        return await journal.set_route(name, call.args.runtime, fallback, **who(call))
 
 
 def _warn(route: Route, status: JSON) -> None:

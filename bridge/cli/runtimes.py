@@ -49,6 +49,7 @@ class Present:
     missing: dict[str, str] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)  # it is here, and did not start
     unserved: dict[tuple[str, str], str] = field(default_factory=dict)  # runtime and subsystem
+    children: dict[str, Child] = field(default_factory=dict)  # the processes of those outside
 
 
 @asynccontextmanager
@@ -113,7 +114,8 @@ async def _typescript(
     runtime = TypeScriptRuntime(server.url, NAME, registry.digests())
     stack.push_async_callback(runtime.close)
     await runtime.start()
-    _start(stack, "typescript", command, replace(settings, redis_url=server.url), {})
+    served = replace(settings, redis_url=server.url)
+    found.children["typescript"] = _start(stack, "typescript", command, served, {})
     found.runtimes["typescript"] = runtime
 
 
@@ -142,13 +144,13 @@ async def _elixir(
     stack.push_async_callback(links.close)
     links.admit()
     links.open_socket()
-    _start(stack, "elixir", command, settings, env)
+    found.children["elixir"] = _start(stack, "elixir", command, settings, env)
     found.runtimes["elixir"] = runtime
 
 
 def _start(
     stack: AsyncExitStack, name: str, command: Command, settings: Settings, env: dict[str, str]
-) -> None:
+) -> Child:
     child = Child(
         Program(
             name,
@@ -161,6 +163,7 @@ def _start(
     )
     stack.push_async_callback(child.stop, STOP_TIMEOUT_S)
     child.start()
+    return child
 
 
 async def _absent(runtime: Runtime, subsystems: list[str], deadline: float) -> list[str]:

@@ -11,6 +11,7 @@ from bridge.canonical import canonical, json_type, normalise
 from bridge.contracts.validation import CompiledSchema, resolve
 from bridge.errors import BridgeError, InvalidRequest, Refusal, RuntimeFault, Violation, legible
 from bridge.message import JSON, Judge, Kind, Outcome, RuntimeName
+from bridge.moves.comparison import Rules
 
 MAX_KEY_LENGTH = 200
 MAX_EFFECTS = 1000
@@ -88,6 +89,7 @@ class Contract:
     events: Mapping[str, CompiledSchema]
     state: CompiledSchema
     effects: Mapping[str, CompiledSchema]  # by kind, the same for every contract
+    compare: Rules  # two runtimes' outcomes, in a move
 
     def check_key(self, key: str) -> None:
         """Refuse what cannot be a key: empty, over 200 characters, control characters."""

@@ -19,6 +19,7 @@ from bridge.contracts.subset import Fault, Subset
 from bridge.contracts.validation import BadSchema, CompiledSchema, place_of, pointer_of, resolve
 from bridge.errors import ContractBroken
 from bridge.message import JSON, RESERVED_MEMBERS, RESERVED_NAMES
+from bridge.moves.comparison import Rules
 
 FILE_NAME = "subsystem.json"
 # Channels' own events; a client could not tell ours from them.
@@ -113,7 +114,17 @@ class _Loading:
             },
             state=state,
             effects=effect_schemas(),
+            compare=Rules.of_json(self.document.get("compare", {}), self.names()),
         )
+
+    def names(self) -> frozenset[str]:
+        """Return every member that a schema of an outcome declares."""
+        names = {"reply", "effects", "state", "refused", "reason", "message", "detail"}
+        effects = read_json(META / "effects.schema.json")["$defs"].values()
+        for schema in [*effects, *(schema for _, schema in self.schemas())]:
+            for _, node in subset().reachable(schema, "", {}):
+                names |= node.get("properties", {}).keys()
+        return frozenset(names)
 
     def schemas(self) -> Iterator[tuple[str, Mapping[str, Any]]]:
         """Yield every schema written in the file, with its pointer."""

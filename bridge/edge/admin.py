@@ -7,6 +7,7 @@ from dataclasses import asdict
 
 from bridge.canonical import json_type, parse
 from bridge.edge.body import Body
+from bridge.edge.moves import MOVES, MoveCalls
 from bridge.errors import BridgeError
 from bridge.journal.store import Journal, Route
 from bridge.message import JSON, RUNTIMES
@@ -18,17 +19,22 @@ STATUSES = {"unknown_topic": 404, "storage_unavailable": 503, "limit_exceeded": 
 
 
 class Admin:
-    """Answer GET /admin/status and PUT /admin/routes/<subsystem>. Access is checked before."""
+    """Answer GET /admin/status, PUT /admin/routes/<subsystem>, and calls for moves.
+
+    Access is checked before.
+    """
 
     def __init__(
         self,
         journal: Journal,
         edge_status: Callable[[], dict[str, JSON]],
         worker_status: Callable[[], Awaitable[dict[str, JSON]]] | None,
+        moves: MoveCalls | None = None,
     ) -> None:
         self._journal = journal
         self._edge_status = edge_status
         self._worker_status = worker_status
+        self._moves = moves
 
     async def answer(self, method: str, path: str, body: Body) -> tuple[int, JSON]:
         """Return an HTTP status and the JSON body."""
@@ -37,6 +43,8 @@ class Admin:
                 if method not in ("GET", "HEAD"):
                     return _not_allowed(method, "GET")
                 return 200, await self._status()
+            if self._moves is not None and f"{path}/".startswith(f"{MOVES}/"):
+                return 200, await self._moves.answer(method, path, body)
             if path.startswith(ROUTES):
                 if method != "PUT":
                     return _not_allowed(method, "PUT")
@@ -72,7 +80,10 @@ class Admin:
             )
         current = await self._route(subsystem)
         await self._check_owner(subsystem, owner)
-        return asdict(await self._journal.set_route(subsystem, owner, current.fallback))
+        by, why = (str(body.get(name) or "") for name in ("by", "why"))
+        return asdict(
+            await self._journal.set_route(subsystem, owner, current.fallback, by=by, why=why)
+        )
 
     async def _check_owner(self, subsystem: str, owner: str) -> None:
         """Refuse an owner that can never answer: nobody implements the subsystem there."""

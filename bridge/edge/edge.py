@@ -20,6 +20,7 @@ from bridge.edge.contract import Contract, Operation
 from bridge.edge.fanout import Fanout
 from bridge.edge.feed import Feed, FeedFollower
 from bridge.edge.handshake import incomplete, missing_headers
+from bridge.edge.moves import MoveCalls
 from bridge.edge.queries import Queries
 from bridge.edge.respond import JSON_TYPE, Headers, respond, respond_to_handshake
 from bridge.edge.socket import Socket
@@ -87,6 +88,7 @@ class Edge:
         status: Callable[[], Awaitable[dict[str, JSON]]] | None = None,
         ingress: Ingress | None = None,
         feeds: Mapping[str, Feed] | None = None,
+        moves: MoveCalls | None = None,
         new_id: Callable[[], str] = lambda: uuid4_of(random.getrandbits(128)),
     ) -> None:
         self.settings = settings
@@ -104,7 +106,7 @@ class Edge:
         self._registry = registry
         self._dispatcher = dispatcher
         self._gate = Gate.of(settings)
-        self._admin = Admin(journal, self._status, status)
+        self._admin = Admin(journal, self._status, status, moves)
         self._ingress = ingress
         self._health_until = 0.0  # until when `_storage_health` is an answer
         self._storage_health: asyncio.Task[tuple[int, JSON]] | None = None

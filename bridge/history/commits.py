@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from typing import get_args
 
 from bridge.canonical import canonical, digest, normalise
 from bridge.history.evidence import Entry, Evidence, Finding
 from bridge.history.records import Attempt, History
-from bridge.message import JSON
+from bridge.message import JSON, Reason
+from bridge.moves.assignment import bucket_of
 
 
 def check_sequence(evidence: Evidence) -> Iterator[Finding]:
@@ -155,11 +157,15 @@ def check_owner(evidence: Evidence) -> Iterator[Finding]:
             text = f"committed at epoch {entry['epoch']}, which the route log does not have"
             yield Finding("wrong_owner", entry["key"], entry["id"], text)
         else:
-            named = route.fallback if entry["reason"] == "fallback" else route.owner
-            if entry["runtime"] != named or entry["reason"] not in ("owner", "fallback"):
+            unit = entry["id"] if evidence.assign == "message" else entry["key"]
+            bucket = bucket_of(evidence.subsystem, unit)
+            if entry["reason"] not in get_args(Reason) or not route.allows(
+                entry["runtime"], entry["reason"], bucket
+            ):
                 text = (
                     f"committed by {entry['runtime']} as {entry['reason']} at epoch "
-                    f"{route.epoch}: owner {route.owner}, fallback {route.fallback}"
+                    f"{route.epoch}: owner {route.owner}, fallback {route.fallback}, "
+                    f"candidate {route.candidate} below {route.share}, its bucket is {bucket}"
                 )
                 yield Finding("wrong_owner", entry["key"], entry["id"], text)
         if entry["epoch"] < newest:

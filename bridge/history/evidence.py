@@ -49,6 +49,7 @@ class Evidence:
     timers: Sequence[Timer] = ()
     dead: Sequence[Dead] = ()
     initial_state: JSON = None
+    assign: Literal["message", "key"] = "message"  # what a move's share is counted over
     queries: frozenset[str] = frozenset()  # operations that write nothing
     idempotency: Callable[[str, JSON], JSON | None] = field(
         default=lambda operation, request: None

@@ -16,9 +16,10 @@ from bridge.history.commits import (
 )
 from bridge.history.effects import check_executed, check_timers
 from bridge.history.events import check_events
-from bridge.history.evidence import Entry, Evidence, Finding
+from bridge.history.evidence import Evidence, Finding
 from bridge.history.records import read
 from bridge.history.replay import check_queries, check_replay
+from bridge.journal.records import with_states
 from bridge.journal.store import Journal
 from bridge.message import JSON, Version
 
@@ -104,7 +105,7 @@ async def verify(
 async def collect(journal: Journal, contract: Contract) -> Evidence:
     """Read all that is stored about one subsystem."""
     subsystem = contract.name
-    entries: list[Entry] = []
+    entries: list[dict[str, JSON]] = []
     position = ""
     while page := await journal.entries(subsystem, after=position, count=PAGE):
         entries += [entry for _, entry in page]
@@ -120,13 +121,14 @@ async def collect(journal: Journal, contract: Contract) -> Evidence:
 
     return Evidence(
         subsystem=subsystem,
-        entries=entries,
+        entries=list(with_states(entries)),
         states=states,
         routes=await journal.route_log(subsystem),
         outbox=await journal.outbox(subsystem, EVERYTHING),
         timers=await journal.timers(subsystem, EVERYTHING),
         dead=await journal.dead(subsystem, EVERYTHING),
         initial_state=contract.initial_state,
+        assign=contract.assign,
         queries=frozenset(
             name for name, operation in contract.operations.items() if operation.kind == "query"
         ),

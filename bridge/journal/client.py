@@ -32,8 +32,8 @@ SCRATCH = "joelclaw:bridge:{probe}:"
 # others wait until every command was tried on the connection.
 UNTRIED = frozenset(
     (
-        *("call", "dead", "deliveries", "has_gap", "look", "outbox", "read", "tally", "timers"),
-        *("probe", "storage"),
+        *("call", "dead", "deliveries", "has_gap", "look", "outbox", "read", "recent", "tally"),
+        *("probe", "storage", "timers"),
     )
 )
 

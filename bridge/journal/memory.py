@@ -7,7 +7,7 @@ import itertools
 import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import orjson
 
@@ -15,9 +15,11 @@ from bridge.canonical import canonical
 from bridge.errors import BridgeError
 from bridge.journal import records
 from bridge.journal.memory_deliveries import MemoryDeliveries
+from bridge.journal.memory_moves import MemoryMoves
 from bridge.journal.memory_targets import MemoryTargets
-from bridge.journal.positions import is_position, order, trim_refused
+from bridge.journal.positions import is_position, order, states_gone, trim_refused
 from bridge.journal.store import (
+    Base,
     Commit,
     Committed,
     Dead,
@@ -37,6 +39,19 @@ class _State:
     version: Version
     at_ms: int
     text: bytes
+    at: str  # the position of its entry, and of the one whose whole state that builds on
+    whole: str
+
+
+class _Entry(NamedTuple):
+    key: str
+    seq: int
+    before: str
+    whole: str  # "" if it has its own
+    text: bytes
+
+    def read(self) -> dict[str, JSON]:
+        return records.read_entry(self.text, self.key, self.seq, self.before)
 
 
 @dataclass(slots=True)
@@ -67,7 +82,8 @@ class _Subsystem:
     states: dict[str, _State] = field(default_factory=dict)
     done: dict[str, tuple[int, bytes]] = field(default_factory=dict)  # id -> (expiry, record)
     idempotency: dict[str, str] = field(default_factory=dict)  # digest -> message id
-    entries: list[tuple[str, str, bytes]] = field(default_factory=list)  # position, key, text
+    entries: dict[str, _Entry] = field(default_factory=dict)  # by position, oldest first
+    trimmed: str = records.START
     exported: str = records.START
     events: list[tuple[str, bytes]] = field(default_factory=list)
     events_count: int = 0
@@ -98,6 +114,7 @@ class MemoryJournal:
         self._numbers = itertools.count(1)
         self._subsystems: dict[str, _Subsystem] = {}
         self.targets = MemoryTargets(clock)
+        self.moves = MemoryMoves(clock, lambda subsystem: self._of(subsystem).routes)
 
     # -- messages --------------------------------------------------------------------------
     async def read(
@@ -115,8 +132,10 @@ class MemoryJournal:
         state = store.states.get(key)
         if state is None:
             return Snapshot(Version(), None, 0, now_ms, route, done)
-        value = orjson.loads(state.text)
-        return Snapshot(state.version, value, state.at_ms, now_ms, route, done)
+        value, base = orjson.loads(state.text), None
+        if order(state.whole) >= order(store.trimmed):
+            base = Base(value, store.entries[state.whole].seq, now_ms - order(state.whole)[0])
+        return Snapshot(state.version, value, state.at_ms, now_ms, route, done, base)
 
     async def commit(self, commit: Commit, timeout_ms: int) -> Committed:
         store = self._of(commit.subsystem)
@@ -125,8 +144,7 @@ class MemoryJournal:
             return refusal
         # All texts are made before the first write: a value that has none changes nothing.
         version = records.next_version(commit)
-        text = canonical(commit.state)
-        entry = canonical(records.journal_entry(commit))
+        written = records.written(commit)
         done = records.done_record(commit)
         effects = list(records.sorted_effects(commit))
         events = [
@@ -135,8 +153,15 @@ class MemoryJournal:
             if kind == "emit"
         ]
 
-        store.states[commit.key] = _State(version, commit.now_ms, text)
-        store.entries.append((self._position(), commit.key, entry))
+        position, standing = self._position(), store.states.get(commit.key)
+        before, whole = (standing.at, standing.whole) if standing else ("", records.START)
+        if not written.whole and order(whole) < order(store.trimmed):
+            return Committed("stale", commit.expected)
+        store.entries[position] = _Entry(
+            commit.key, version.seq, before, "" if written.whole else whole, written.entry
+        )
+        whole = position if written.whole else whole
+        store.states[commit.key] = _State(version, commit.now_ms, written.state, position, whole)
         store.done[commit.message_id] = self._clock() + self._done_ttl_ms, done
         if commit.idempotency:
             store.idempotency[commit.idempotency] = commit.message_id
@@ -173,21 +198,38 @@ class MemoryJournal:
         route = store.routes[-1] if store.routes else None
         if route is None or route.epoch != commit.epoch or version != commit.expected:
             return Committed("stale", version)
-        assigned = route.owner if commit.reason == "owner" else route.fallback
-        return Committed("stale", version) if assigned != commit.runtime else None
+        allowed = route.allows(commit.runtime, commit.reason, commit.bucket)
+        return None if allowed else Committed("stale", version)
 
     # -- routes ----------------------------------------------------------------------------
     async def ensure_route(
         self, subsystem: str, owner: RuntimeName, fallback: RuntimeName | None
     ) -> Route:
         routes = self._of(subsystem).routes
-        return routes[-1] if routes else await self.set_route(subsystem, owner, fallback)
+        if not routes:
+            routes.append(Route(subsystem, owner, fallback, 1, self._clock()))
+        return routes[-1]
 
     async def set_route(
-        self, subsystem: str, owner: RuntimeName, fallback: RuntimeName | None
+        self,
+        subsystem: str,
+        owner: RuntimeName,
+        fallback: RuntimeName | None,
+        *,
+        by: str = "",
+        why: str = "",
     ) -> Route:
         routes = self._of(subsystem).routes
+        if routes and routes[-1].candidate is not None:
+            raise records.move_runs(routes[-1])
         routes.append(Route(subsystem, owner, fallback, len(routes) + 1, self._clock()))
+        self.moves.routed(routes[-1], records.route_entry(owner, by, why))
+        return routes[-1]
+
+    async def renew_route(self, subsystem: str) -> Route:
+        routes = self._of(subsystem).routes
+        epoch = len(routes) + 1
+        routes.append(replace(routes[-1], epoch=epoch, changed_ms=self._clock()))
         return routes[-1]
 
     async def routes(self) -> list[Route]:
@@ -380,20 +422,35 @@ class MemoryJournal:
     ) -> list[tuple[str, dict[str, JSON]]]:
         last = order(after or records.START)
         found = [
-            (position, text)
-            for position, entry_key, text in self._of(subsystem).entries
-            if order(position) > last and key in ("", entry_key)
+            (position, entry.read())
+            for position, entry in self._of(subsystem).entries.items()
+            if order(position) > last and key in ("", entry.key)
         ]
-        return [(position, orjson.loads(text)) for position, text in found[:count]]
+        return found[:count]
+
+    async def states(self, subsystem: str, position: str) -> tuple[JSON | None, JSON]:
+        order(position)
+        chain = self._chain(subsystem, position)
+        before, state = records.states_of(chain)
+        if len(chain) == 1 and chain[0]["before"]:
+            before = records.states_of(self._chain(subsystem, chain[0]["before"]))[1]
+        return before, state
+
+    async def recent(self, subsystem: str, count: int) -> list[int]:
+        positions = list(self._of(subsystem).entries)[-count:]
+        return [order(position)[0] for position in reversed(positions)]
 
     async def trim(self, subsystem: str, before: str) -> int:
         store = self._of(subsystem)
         if order(before) > order(store.exported):
             raise trim_refused(before, store.exported)
-        kept = [entry for entry in store.entries if order(entry[0]) >= order(before)]
-        dropped = len(store.entries) - len(kept)
-        store.entries = kept
-        return dropped
+        store.trimmed = max(store.trimmed, before, key=order)
+        kept = [each for at, each in store.entries.items() if order(at) >= order(before)]
+        last = min([before, *(each.whole for each in kept if each.whole)], key=order)
+        gone = [at for at in store.entries if order(at) < order(last)]
+        for at in gone:
+            del store.entries[at]
+        return len(gone)
 
     async def mark_exported(self, subsystem: str, position: str) -> None:
         store = self._of(subsystem)
@@ -408,6 +465,16 @@ class MemoryJournal:
     # -- inside ----------------------------------------------------------------------------
     def _of(self, subsystem: str) -> _Subsystem:
         return self._subsystems.setdefault(subsystem, _Subsystem())
+
+    def _chain(self, subsystem: str, position: str) -> list[dict[str, JSON]]:
+        """Return the key's entries from a position back to a whole state."""
+        entries, chain, at = self._of(subsystem).entries, [], position
+        while (entry := entries.get(at)) is not None:
+            chain.append(entry.read())
+            if not entry.whole:
+                return chain
+            at = entry.before
+        raise states_gone(subsystem, position)
 
     def _position(self) -> str:
         return f"{self._clock()}-{next(self._numbers)}"

@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
-
-import orjson
 
 from bridge.canonical import canonical, digest
 from bridge.journal.client import Client
 from bridge.journal.connection import Part
 from bridge.journal.keys import prefix_of
 from bridge.journal.store import Commit
+from bridge.journal.wire import read_journal
 from bridge.message import JSON, Version
 
 PAGE = 100
 ArgumentsOf = Callable[[Commit, str], list[Part]]
+StatesOf = Callable[[str, str], Awaitable[tuple[JSON | None, JSON]]]
 
 
 async def mend(
     client: Client,
     arguments_of: ArgumentsOf,
+    states_of: StatesOf,
     subsystem: str,
     key: str,
     idempotency: Callable[[str, JSON], JSON | None],
@@ -34,12 +35,14 @@ async def mend(
     prefix = prefix_of(subsystem)
     open_id = (await client.run("unfinished", prefix, key, ""))[0].decode()
     if not open_id:
-        return await _restore(client, prefix, key)
-    position, entry = await _entry_of(client, prefix, key, open_id)
-    if entry is None:
+        return await _restore(client, states_of, subsystem, key)
+    row = await _row_of(client, prefix, key, open_id)
+    if row is None:
         await client.run("unfinished", prefix, key, "forget")
         return f"{open_id} had written nothing: forgotten"
-    commit = _commit_of(subsystem, entry, idempotency)
+    position, entry = read_journal(row)
+    _, state = await states_of(subsystem, position)
+    commit = _commit_of(subsystem, entry, state, idempotency)
     answer = await client.run("commit", prefix, *arguments_of(commit, position))
     if answer[0] != b"committed":
         return f"{open_id} was ended by somebody else"
@@ -47,18 +50,21 @@ async def mend(
     return f"{open_id} is committed as seq {entry['seq']}"
 
 
-async def _restore(client: Client, prefix: str, key: str) -> str:
+async def _restore(client: Client, states_of: StatesOf, subsystem: str, key: str) -> str:
+    prefix = prefix_of(subsystem)
     fields = ("seq", "id", "state")
     found: list[Any] = await client.call(prefix, "HMGET", f"{prefix}state:{key}", *fields)
     seq, id, state = (part or b"" for part in found)
-    _, entry = await _entry_of(client, prefix, key, "")
-    if entry is None:
+    row = await _row_of(client, prefix, key)
+    if row is None:
         return "the journal has no entry of it: nothing was done"
-    last = (b"%d" % entry["seq"], str(entry["message_id"]).encode(), canonical(entry["state"]))
+    position, entry = read_journal(row)
+    _, recorded = await states_of(subsystem, position)
+    last = (b"%d" % entry["seq"], str(entry["id"]).encode(), canonical(recorded))
     if (seq, id, state) == last:
         return "nothing to mend"
     written = await client.run(
-        "restore", prefix, key, seq or b"0", id, *last[:2], entry["at_ms"], last[2]
+        "restore", prefix, key, seq or b"0", id, *last[:2], entry["at_ms"], last[2], position
     )
     if not written[0]:
         return "it goes on meanwhile: nothing was done"
@@ -66,32 +72,31 @@ async def _restore(client: Client, prefix: str, key: str) -> str:
     return f"the state was seq {before}, and is that of the last entry, {entry['seq']}"
 
 
-async def _entry_of(
-    client: Client, prefix: str, key: str, message_id: str
-) -> tuple[str, dict[str, JSON] | None]:
-    """Find the message's entry, '' for any, from the journal's end: the key's newest."""
+async def _row_of(client: Client, prefix: str, key: str, message_id: str = "") -> Any:
+    """Find the key's newest entry from the journal's end; None if it is not the message's."""
     end = "+"
     while True:
         page: list[Any] = await client.call(
             prefix, "XREVRANGE", f"{prefix}journal", end, "-", "COUNT", PAGE
         )
-        for position, fields in page:
-            if fields[3] == key.encode():
-                entry = orjson.loads(fields[1])
-                found = message_id in ("", entry["message_id"])
-                return position.decode(), entry if found else None
+        for row in page:
+            if row[1][3] == key.encode():
+                return row if message_id in ("", read_journal(row)[1]["id"]) else None
         if len(page) < PAGE:
-            return "", None
+            return None
         end = f"({page[-1][0].decode()}"
 
 
 def _commit_of(
-    subsystem: str, entry: dict[str, JSON], idempotency: Callable[[str, JSON], JSON | None]
+    subsystem: str,
+    entry: dict[str, JSON],
+    state: JSON,
+    idempotency: Callable[[str, JSON], JSON | None],
 ) -> Commit:
     key, operation, request = entry["key"], entry["operation"], entry["request"]
     value = idempotency(operation, request)
     return Commit(
-        message_id=entry["message_id"],
+        message_id=entry["id"],
         fingerprint=digest([key, operation, request]),
         idempotency=digest([key, operation, value]) if value is not None else "",
         subsystem=subsystem,
@@ -102,7 +107,7 @@ def _commit_of(
         reason=entry["reason"],
         now_ms=entry["at_ms"],
         reply=entry["reply"],
-        state=entry["state"],
+        state=state,
         effects=entry["effects"],
         entry=entry,
         timer=entry.get("timer", ""),

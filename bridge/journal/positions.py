@@ -41,6 +41,22 @@ def in_stream(position: str) -> tuple[str, str]:
     return storage, at
 
 
+def just_before(position: str) -> str:
+    """Return the position just before one."""
+    ms, n = order(position)
+    return f"{ms}-{n - 1}" if n else f"{ms - 1}-{2**63 - 1}"
+
+
+def states_gone(subsystem: str, position: str) -> BridgeError:
+    """Build the refusal to say the states of an entry that is not there any more."""
+    return BridgeError(
+        "invalid_request",
+        f"{subsystem} has no entry at {position}, or what its state builds on was trimmed",
+        expected="the position of an entry",
+        actual=position,
+    )
+
+
 def trim_refused(before: str, exported: str) -> BridgeError:
     """Build the refusal to drop entries that are in no file yet."""
     return BridgeError(

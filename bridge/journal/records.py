@@ -2,18 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
 from bridge.canonical import canonical
 from bridge.cloud_event import envelope
-from bridge.journal.store import OUTBOX_KINDS, Commit, Dead, Done, Event, OutboxEntry, Timer
-from bridge.message import JSON, Version
+from bridge.errors import BridgeError
+from bridge.journal.patch import Patch, difference, patched
+from bridge.journal.store import (
+    OUTBOX_KINDS,
+    Commit,
+    Dead,
+    Done,
+    Event,
+    OutboxEntry,
+    Route,
+    Timer,
+)
+from bridge.message import JSON, Version, context_for
 
 START = "0-0"  # the position before the first event and the first entry
+WHOLE_EVERY = 64  # entries of a key: at least one of them has its state whole
+WHOLE_AFTER_MS = 86_400_000
+WHOLE_SLACK_MS = 3_600_000  # by which a commit may be later than the read before it
+LEAST_PATCHED = 128  # bytes of a state
+
+
+class Written(NamedTuple):
+    """What is written of a commit; `whole` says that the entry has the state, not a patch."""
+
+    state: bytes
+    entry: bytes
+    whole: bool
 
 
 def next_version(commit: Commit) -> Version:
@@ -21,18 +44,75 @@ def next_version(commit: Commit) -> Version:
     return Version(commit.expected.seq + 1, commit.message_id)
 
 
-def journal_entry(commit: Commit) -> dict[str, JSON]:
-    """Return the entry of a commit: what the dispatcher recorded, and where the key now stands.
+def written(commit: Commit) -> Written:
+    """Return the texts of a commit: its state, and its journal entry without key and number.
 
-    `key`, `message_id`, `seq` and `state` are all `rebuild` needs.
+    The entry has the state whole where a patch to the one before is not much smaller, or the
+    last whole one is many commits or a long time ago.
     """
-    return {
+    state = canonical(commit.state)
+    patch = _patch_of(commit, len(state))
+    entry = {
         **commit.entry,
-        "key": commit.key,
-        "message_id": commit.message_id,
-        "seq": commit.expected.seq + 1,
-        "state": commit.state,
+        "id": commit.message_id,
+        "at_ms": commit.now_ms,
+        "epoch": commit.epoch,
+        "runtime": commit.runtime,
+        "reason": commit.reason,
+        "reply": commit.reply,
+        "effects": commit.effects,
     }
+    if commit.timer:
+        entry["timer"] = commit.timer
+    entry |= {"state": commit.state} if patch is None else {"patch": patch}
+    return Written(state, canonical(entry), patch is None)
+
+
+def _patch_of(commit: Commit, size: int) -> Patch | None:
+    base = commit.base
+    if (
+        base is None
+        or size < LEAST_PATCHED
+        or commit.expected.seq + 1 - base.seq >= WHOLE_EVERY
+        or base.age_ms >= WHOLE_AFTER_MS
+    ):
+        return None
+    patch = difference(base.state, commit.state)
+    return patch if 2 * len(canonical(patch)) < size else None
+
+
+def read_entry(text: bytes, key: str, seq: int, before: str) -> dict[str, JSON]:
+    """Return an entry as it was written, with its number and context; `before` is the position
+    of the key's entry before it.
+    """
+    entry: dict[str, JSON] = {**orjson.loads(text), "key": key, "seq": seq, "before": before}
+    zone, deadline_ms = entry.pop("zone"), entry.pop("deadline_ms")
+    context = context_for(entry["id"], entry["at_ms"], deadline_ms, zone, key)
+    return {**entry, "context": context.as_json()}
+
+
+def states_of(chain: Sequence[Mapping[str, JSON]]) -> tuple[JSON, JSON]:
+    """Return the state of the second newest of a chain's entries, if it has one, and of the
+    newest: they come newest first, and the last has its state whole.
+    """
+    before: JSON = None
+    state: JSON = chain[-1]["state"]
+    for entry in reversed(chain[:-1]):
+        before, state = state, patched(state, entry["patch"])
+    return before, state
+
+
+def with_states(entries: Iterable[dict[str, JSON]]) -> Iterator[dict[str, JSON]]:
+    """Yield entries, which come oldest first, each with its state whole.
+
+    Runs no handler. Raises KeyError where the first entry of a key is a patch.
+    """
+    states: dict[str, JSON] = {}
+    for entry in entries:
+        key = entry["key"]
+        whole = "state" in entry
+        states[key] = entry["state"] if whole else patched(states[key], entry["patch"])
+        yield {**entry, "state": states[key]}
 
 
 def sorted_effects(commit: Commit) -> Iterator[tuple[str, str, dict[str, JSON]]]:
@@ -178,3 +258,29 @@ def dead_timer(timer: Timer, error: str, attempts: int, died_ms: int) -> Dead:
 def _milliseconds(iso: str) -> int:
     seconds = datetime.fromisoformat(iso[:19] + "+00:00").timestamp()
     return int(seconds) * 1000 + int(iso[20:23])
+
+
+# -- moves --------------------------------------------------------------------------------------
+def route_entry(owner: str, by: str, why: str) -> dict[str, JSON]:
+    """Return what the history of moves says of a route that was set without one."""
+    return {"event": "route", "phase": "steady", "to": owner, "share": 0, "by": by, "why": why}
+
+
+def history_entry(line: bytes) -> dict[str, JSON]:
+    """Read `<epoch> <at_ms> <JSON>`."""
+    epoch, at_ms, text = line.split(b" ", 2)
+    return {"epoch": int(epoch), "at_ms": int(at_ms), **orjson.loads(text)}
+
+
+def move_runs(route: Route) -> BridgeError:
+    """Return the refusal of a route that is set by hand while a move runs."""
+    name = route.subsystem
+    where = f"canary {route.share} %" if route.phase == "canary" else route.phase
+    return BridgeError(
+        "invalid_request",
+        f"{name} is being moved from {route.owner} to {route.candidate} ({where}): "
+        f"`bridge move abort {name}` or `bridge move rollback {name}` ends that first",
+        subsystem=name,
+        phase=route.phase,
+        candidate=route.candidate,
+    )

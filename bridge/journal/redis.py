@@ -5,20 +5,31 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import uuid
+from collections import deque
 from collections.abc import Callable
 from typing import Any, Literal
 
 import orjson
 
+from bridge.canonical import canonical
 from bridge.errors import BridgeError
 from bridge.journal import records
 from bridge.journal.client import Client
 from bridge.journal.connection import NotSent, Part, Rejected, Unanswered
 from bridge.journal.keys import SUBSYSTEMS, prefix_of
 from bridge.journal.mending import mend
-from bridge.journal.positions import in_stream, is_position, named, order, trim_refused
+from bridge.journal.positions import (
+    in_stream,
+    is_position,
+    just_before,
+    named,
+    order,
+    states_gone,
+    trim_refused,
+)
 from bridge.journal.reads import Raw, Reads, Wanted
 from bridge.journal.redis_deliveries import RedisDeliveries
+from bridge.journal.redis_moves import RedisMoves
 from bridge.journal.redis_outbox import RedisOutbox, unavailable
 from bridge.journal.redis_storage import RedisStorage
 from bridge.journal.redis_targets import RedisTargets
@@ -37,8 +48,12 @@ from bridge.journal.store import (
 from bridge.journal.wire import (
     commit_arguments,
     groups,
+    read_base,
     read_committed,
+    read_journal,
     read_route,
+    read_route_log,
+    whole_of,
 )
 from bridge.message import JSON, RuntimeName, Version
 
@@ -47,6 +62,8 @@ Verdict = Literal["retried", "dead", "lost"]
 FIRST_PAUSE_S = 0.01  # before a commit without answer is repeated; doubles up to ...
 LONGEST_PAUSE_S = 0.5
 SCAN_COUNT = 1000
+PAGE = 500  # entries read at once
+CHAIN_COUNT = 100  # entries of a key read in one script call
 NO_GAP, GONE = 0, 2  # what has_gap.lua answers
 CLAIM_BYTES = 262_144  # of effects leased at once; a larger one is leased alone
 
@@ -83,6 +100,7 @@ class RedisJournal(RedisOutbox):
         self._events_keep = events_keep
         self._delivering = delivering
         self.targets = RedisTargets(client)
+        self.moves = RedisMoves(client, self.storage)
 
     # -- messages --------------------------------------------------------------------------
     async def read(
@@ -145,9 +163,18 @@ class RedisJournal(RedisOutbox):
         return await self._write_route(subsystem, owner, fallback, "ensure")
 
     async def set_route(
-        self, subsystem: str, owner: RuntimeName, fallback: RuntimeName | None
+        self,
+        subsystem: str,
+        owner: RuntimeName,
+        fallback: RuntimeName | None,
+        *,
+        by: str = "",
+        why: str = "",
     ) -> Route:
-        return await self._write_route(subsystem, owner, fallback, "set")
+        return await self._write_route(subsystem, owner, fallback, "set", by, why)
+
+    async def renew_route(self, subsystem: str) -> Route:
+        return await self._write_route(subsystem, "python", None, "again")
 
     async def routes(self) -> list[Route]:
         found = await asyncio.gather(*map(self._route, await self.subsystems()))
@@ -166,7 +193,7 @@ class RedisJournal(RedisOutbox):
 
     async def route_log(self, subsystem: str) -> list[Route]:
         log = await self._call(subsystem, "LRANGE", f"{prefix_of(subsystem)}route:log", 0, -1)
-        routes = (read_route(subsystem, line.split(b",")) for line in log)
+        routes = (read_route_log(subsystem, line) for line in log)
         return [route for route in routes if route is not None]
 
     # -- events ----------------------------------------------------------------------------
@@ -227,32 +254,62 @@ class RedisJournal(RedisOutbox):
     ) -> list[tuple[str, dict[str, JSON]]]:
         position = after or records.START
         order(position)
-        entries: list[tuple[str, dict[str, JSON]]] = []
-        while len(entries) < count:
-            together = SCAN_COUNT if key else min(SCAN_COUNT, count - len(entries))
+        if key:
+            chain = await self._chain(subsystem, key, after=position, count=count)
+            return [read_journal(row) for row in reversed(chain)]
+        found: list[tuple[str, dict[str, JSON]]] = []
+        while len(found) < count:
+            together = min(SCAN_COUNT, count - len(found))
+            rows = await self._rows(subsystem, position, together)
+            found += map(read_journal, rows)
+            if len(rows) < together:
+                break
+            position = found[-1][0]
+        return found
+
+    async def states(self, subsystem: str, position: str) -> tuple[JSON | None, JSON]:
+        order(position)
+        chain = await self._states_chain(subsystem, position)
+        before, state = records.states_of(chain)
+        if len(chain) == 1 and chain[0]["before"]:
+            before = records.states_of(await self._states_chain(subsystem, chain[0]["before"]))[1]
+        return before, state
+
+    async def recent(self, subsystem: str, count: int) -> list[int]:
+        found = await self._run("recent", prefix_of(subsystem), count)
+        return [int(at.partition(b"-")[0]) for at in found]
+
+    async def entry_of(
+        self, subsystem: str, message_id: str
+    ) -> tuple[str, dict[str, JSON]] | None:
+        """Return a message's entry and its position, looked for from the end; None if there is
+        none.
+        """
+        mark, last = orjson.dumps(message_id), "+"
+        while True:
             found = await self._call(
                 subsystem,
-                *("XRANGE", f"{prefix_of(subsystem)}journal", f"({position}", "+"),
-                *("COUNT", together),
+                *("XREVRANGE", f"{prefix_of(subsystem)}journal", last, "-", "COUNT", SCAN_COUNT),
             )
-            for at, (_, text, _, entry_key, *_) in found:
-                position = at.decode()
-                if (not key or entry_key == key.encode()) and len(entries) < count:
-                    entries.append((position, orjson.loads(text)))
-            if len(found) < together:
-                break
-        return entries
+            for row in found:
+                if mark in row[1][1] and (entry := read_journal(row))[1]["id"] == message_id:
+                    return entry
+            if len(found) < SCAN_COUNT:
+                return None
+            last = f"({found[-1][0].decode()}"
 
     async def trim(self, subsystem: str, before: str) -> int:
         order(before)
-        exported, count = await self._run("trim", prefix_of(subsystem), "trim", before)
-        if count < 0:
-            raise trim_refused(before, exported.decode())
-        return int(count)
+        await self._trim(subsystem, "begin", before)
+        last = await self._behind_whole_states(subsystem, before)
+        dropped = 0
+        while count := await self._trim(subsystem, "step", last):
+            dropped += count
+        return dropped
 
     async def mark_exported(self, subsystem: str, position: str) -> None:
         order(position)
-        await self._run("trim", prefix_of(subsystem), "mark", position)
+        await self._trim(subsystem, "mark", position)
 
     async def keys(self, subsystem: str) -> list[str]:
         keys: set[str] = set()
@@ -283,7 +340,9 @@ class RedisJournal(RedisOutbox):
         `idempotency` is the contract's: the value of an operation's request, None without one.
         """
         try:
-            return await mend(self._client, self.arguments_of, subsystem, key, idempotency)
+            return await mend(
+                self._client, self.arguments_of, self.states, subsystem, key, idempotency
+            )
         except (NotSent, Unanswered, Rejected) as error:
             raise unavailable(error) from None
 
@@ -292,6 +351,53 @@ class RedisJournal(RedisOutbox):
         await self._client.close()
 
     # -- inside ----------------------------------------------------------------------------
+    async def _rows(self, subsystem: str, position: str, count: int) -> list[Any]:
+        rows: list[Any] = await self._call(
+            subsystem,
+            *("XRANGE", f"{prefix_of(subsystem)}journal", f"({position}", "+"),
+            *("COUNT", count),
+        )
+        return rows
+
+    async def _chain(
+        self, subsystem: str, key: str, position: str = "", after: str = "", count: int = PAGE
+    ) -> deque[Any]:
+        """Return the oldest entries of a key, the newest of them first; without `after` those
+        back to a whole state.
+        """
+        rows: deque[Any] = deque(maxlen=count)
+        while True:
+            more, *found = await self._run(
+                "chain", prefix_of(subsystem), key, position, after, CHAIN_COUNT
+            )
+            rows += found
+            if not more:
+                return rows
+            position = more.decode()
+
+    async def _states_chain(self, subsystem: str, position: str) -> list[dict[str, JSON]]:
+        rows = await self._chain(subsystem, "", position)
+        if not rows or whole_of(rows[-1]):
+            raise states_gone(subsystem, position)
+        return [read_journal(row)[1] for row in rows]
+
+    async def _trim(self, subsystem: str, operation: str, position: str) -> int:
+        exported, count = await self._run("trim", prefix_of(subsystem), operation, position)
+        if count < 0:
+            raise trim_refused(position, exported.decode())
+        return int(count)
+
+    async def _behind_whole_states(self, subsystem: str, before: str) -> str:
+        """Return the position up to which no entry from `before` on builds on a state."""
+        last, at = before, just_before(before)
+        latest_ms = order(before)[0] + records.WHOLE_AFTER_MS + records.WHOLE_SLACK_MS
+        while rows := await self._rows(subsystem, at, PAGE):
+            last = min([last, *filter(None, map(whole_of, rows))], key=order)
+            at = rows[-1][0].decode()
+            if order(at)[0] > latest_ms:
+                break
+        return last
+
     def arguments_of(self, commit: Commit, mended: str = "") -> list[Part]:
         return commit_arguments(
             commit,
@@ -321,11 +427,12 @@ class RedisJournal(RedisOutbox):
                 subsystem=subsystem,
             )
         done = records.read_done(raw.done_id, raw.done) if raw.done_id and raw.done else None
-        seq, message, at_ms, state = raw.state
+        seq, message, at_ms, state, whole, whole_seq = raw.state
         if seq is None or message is None or at_ms is None or state is None:
             return Snapshot(Version(), None, 0, raw.now_ms, route, done)
-        version = Version(int(seq), message.decode())
-        return Snapshot(version, orjson.loads(state), int(at_ms), raw.now_ms, route, done)
+        version, value = Version(int(seq), message.decode()), orjson.loads(state)
+        base = read_base(value, whole, whole_seq, raw.now_ms)
+        return Snapshot(version, value, int(at_ms), raw.now_ms, route, done, base)
 
     async def _look_at(self, commit: Commit, error: Rejected) -> None:
         """After an error that stands for nothing else: see whether its commit ended half way."""
@@ -339,15 +446,24 @@ class RedisJournal(RedisOutbox):
                 raise _unfinished(commit.subsystem, commit.key, answer[0].decode()) from None
 
     async def _write_route(
-        self, subsystem: str, owner: RuntimeName, fallback: RuntimeName | None, how: str
+        self,
+        subsystem: str,
+        owner: RuntimeName,
+        fallback: RuntimeName | None,
+        how: str,
+        by: str = "",
+        why: str = "",
     ) -> Route:
         storage = await self.storage.recognise()
         await self._run("register", SUBSYSTEMS, subsystem)
+        entry = canonical(records.route_entry(owner, by, why))
         answer = await self._run(
-            "route", prefix_of(subsystem), owner, fallback or "", how, storage.id
+            "route", prefix_of(subsystem), owner, fallback or "", how, storage.id, entry
         )
         route = read_route(subsystem, answer[0])
         assert route is not None
+        if answer[1]:
+            raise records.move_runs(route)
         return route
 
 

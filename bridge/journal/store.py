@@ -18,13 +18,29 @@ OUTBOX_KINDS = ("inngest", "system_event", "call")
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """Who owns a subsystem. `epoch` grows by one with every change; a commit names it."""
+    """Who owns a subsystem, and where a move of it stands. `epoch` grows by one with every
+    change; a commit names it. While a move runs there is a candidate, which owns the buckets
+    below `share`.
+    """
 
     subsystem: str
     owner: RuntimeName
     fallback: RuntimeName | None
     epoch: int
     changed_ms: int
+    phase: str = "steady"
+    candidate: RuntimeName | None = None
+    share: int = 0
+
+    def allows(self, runtime: str, reason: str, bucket: int) -> bool:
+        """Say whether a runtime may commit a message of this bucket for this reason."""
+        candidates = self.candidate is not None and bucket < self.share
+        match reason:
+            case "canary":
+                return candidates and runtime == self.candidate
+            case "owner":
+                return not candidates and runtime == self.owner
+        return runtime == self.fallback or (candidates and runtime == self.owner)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,12 +87,21 @@ class Done:
     seq: int
 
 
+class Base(NamedTuple):
+    """The state that an entry's patch is made to, and which entry last had a whole one."""
+
+    state: JSON
+    seq: int
+    age_ms: int  # of that entry
+
+
 class Snapshot(NamedTuple):
     """What one coalesced read tells before a message is handled.
 
     `state` is None (JSON null is not a state) for a key nothing was committed to; `done` is set
     when the message, or its idempotency key, was committed before. `now_ms` is the store's time,
-    the only clock that decides anything: a worker's own may be wrong.
+    the only clock that decides anything: a worker's own may be wrong. Without `base` the next
+    entry has its state whole.
     """
 
     version: Version
@@ -85,6 +110,7 @@ class Snapshot(NamedTuple):
     now_ms: int
     route: Route
     done: Done | None
+    base: Base | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +133,8 @@ class Commit:
     """All one command changes, checked and written in one step.
 
     `effects` are in handler order, with their index as `n`; the store sorts them into events,
-    timers and outbox. `entry` is the journal entry but for what the store adds (`seq`).
+    timers and outbox. `entry` is what the journal entry has beyond that: `operation`, `request`,
+    `digest`, `build`, and the context's `zone` and `deadline_ms`.
     """
 
     message_id: str
@@ -126,6 +153,8 @@ class Commit:
     entry: dict[str, JSON]
     timer: str = ""  # the timer this message came from ...
     set_by: str = ""  # ... and the commit that set it: both must still stand
+    base: Base | None = None  # of the snapshot
+    bucket: int = 100  # of the message in a move's canary; 100 is nobody's but the owner's
 
 
 class Committed(NamedTuple):
@@ -308,6 +337,67 @@ class Targets(Protocol):
     async def back(self, kind: str) -> None: ...
 
 
+class Standing(NamedTuple):
+    """Where a subsystem stands: its route, the last move there was, and the store's time."""
+
+    route: Route
+    move: dict[str, JSON] | None
+    now_ms: int
+
+
+class Noted(NamedTuple):
+    """What a worker adds to the evidence of a move: counters, texts that are kept once, and
+    messages to be explained later. `build` names both sides', `lost` says that the candidate
+    went away.
+    """
+
+    counts: dict[str, int]
+    samples: dict[str, str]
+    traces: list[str]
+    build: str = ""
+    lost: bool = False
+
+
+class Moves(Protocol):
+    """Moves, their evidence, and what is accepted of it, by subsystem.
+
+    Every method may raise BridgeError `storage_unavailable`.
+    """
+
+    async def standing(self, subsystem: str) -> Standing: ...
+
+    async def change(
+        self, route: Route, move: dict[str, JSON], entry: dict[str, JSON], *, fresh: bool = False
+    ) -> bool:
+        """Write a route, the move it comes of, and what the history says of it, if the epoch
+        still is the one before `route.epoch`. `fresh`: evidence of an earlier move goes.
+        """
+        ...
+
+    async def history(self, subsystem: str) -> list[dict[str, JSON]]:
+        """Return what happened to moves and routes, oldest first."""
+        ...
+
+    async def note(self, subsystem: str, epoch: int, noted: Noted) -> bool:
+        """Add what was seen under an epoch to the evidence; False if the last move began later.
+
+        A move's id is the epoch it began with.
+        """
+        ...
+
+    async def evidence(self, subsystem: str) -> dict[str, str]: ...
+
+    async def trace(self, subsystem: str, message_id: str) -> dict[str, JSON] | None:
+        """Return what was kept of a message of a move; the last thousand are."""
+        ...
+
+    async def accept(self, subsystem: str, id: str, accepted: dict[str, JSON] | None) -> bool:
+        """Keep an accepted difference, or with None forget it; False if there was none."""
+        ...
+
+    async def accepted(self, subsystem: str) -> list[dict[str, JSON]]: ...
+
+
 class Journal(Protocol):
     """Every method may raise BridgeError `storage_unavailable`: nothing was written, or, if it
     was sent before Redis went away, what was written may be asked for again.
@@ -334,10 +424,26 @@ class Journal(Protocol):
         ...
 
     async def set_route(
-        self, subsystem: str, owner: RuntimeName, fallback: RuntimeName | None
+        self,
+        subsystem: str,
+        owner: RuntimeName,
+        fallback: RuntimeName | None,
+        *,
+        by: str = "",
+        why: str = "",
     ) -> Route:
-        """Make `owner` the owner from now on: epoch + 1, also when nothing else changes."""
+        """Make `owner` the owner from now on: epoch + 1, also when nothing else changes.
+
+        Raises BridgeError `invalid_request` while a move runs.
+        """
         ...
+
+    async def renew_route(self, subsystem: str) -> Route:
+        """Make the next epoch of the route as it is: who has computed computes again."""
+        ...
+
+    @property
+    def moves(self) -> Moves: ...
 
     async def routes(self) -> list[Route]:
         """Return the current route of every subsystem, by name."""
@@ -438,11 +544,28 @@ class Journal(Protocol):
     async def entries(
         self, subsystem: str, after: str = "", count: int = 500, key: str = ""
     ) -> list[tuple[str, dict[str, JSON]]]:
-        """Return journal entries after a position, oldest first, each with its position."""
+        """Return journal entries after a position, oldest first, each with its position.
+
+        An entry has its `state`, or a `patch` to the one of the entry at `before`.
+        """
+        ...
+
+    async def states(self, subsystem: str, position: str) -> tuple[JSON | None, JSON]:
+        """Return the states before and after an entry; before a key's first one it is None.
+
+        Raises BridgeError `invalid_request` if it is not there, or what it builds on was trimmed.
+        """
+        ...
+
+    async def recent(self, subsystem: str, count: int) -> list[int]:
+        """Return when the last entries were committed, in milliseconds, the newest first."""
         ...
 
     async def trim(self, subsystem: str, before: str) -> int:
-        """Drop entries before `before`; refuse past what was exported. Returns how many."""
+        """Drop entries before `before` that no state of a later one builds on; return how many.
+
+        Refuses past what was exported.
+        """
         ...
 
     async def mark_exported(self, subsystem: str, position: str) -> None:

@@ -8,8 +8,8 @@ from typing import Any
 from bridge.canonical import canonical
 from bridge.journal import records
 from bridge.journal.connection import Part
-from bridge.journal.store import Commit, Committed, Dead, Route, Storage, TargetState, Timer
-from bridge.message import Version
+from bridge.journal.store import Base, Commit, Committed, Dead, Route, Storage, TargetState, Timer
+from bridge.message import JSON, Version
 
 
 def commit_arguments(
@@ -27,6 +27,7 @@ def commit_arguments(
     this very commit, if it ended half way.
     """
     emit = "deliver" if delivering else "emit"
+    written = records.written(commit)
     arguments: list[Part] = [
         commit.message_id,
         commit.fingerprint,
@@ -39,8 +40,8 @@ def commit_arguments(
         commit.reason,
         commit.now_ms,
         commit.expected.seq + 1,
-        canonical(commit.state),
-        canonical(records.journal_entry(commit)),
+        written.state,
+        written.entry,
         records.done_record(commit),
         done_ttl_ms,
         commit.timer,
@@ -48,6 +49,8 @@ def commit_arguments(
         events_keep,
         storage,
         mended,
+        commit.bucket,
+        int(written.whole),
     ]
     for kind, effect_id, effect in records.sorted_effects(commit):
         if kind == "emit":
@@ -65,12 +68,46 @@ def commit_arguments(
 
 
 def read_route(subsystem: str, fields: Sequence[Any]) -> Route | None:
-    owner, fallback, epoch, changed_ms = fields[:4]
+    """Read owner, fallback, epoch, time, storage, phase, candidate and share; one that was
+    written before there were moves has none of the last three.
+    """
+    owner, fallback, epoch, changed_ms, _, phase, candidate, share = fields
     if owner is None:
         return None
     return Route(
-        subsystem, owner.decode(), fallback.decode() or None, int(epoch), int(changed_ms)
+        subsystem,
+        owner.decode(),
+        fallback.decode() or None,
+        int(epoch),
+        int(changed_ms),
+        (phase or b"steady").decode(),
+        candidate.decode() if candidate else None,
+        int(share or 0),
     )
+
+
+def read_route_log(subsystem: str, line: bytes) -> Route | None:
+    fields: list[Any] = line.split(b",")
+    return read_route(subsystem, [*fields[:4], b"", *(fields[4:] or (None, None, None))])
+
+
+def read_base(state: JSON, whole: bytes | None, seq: bytes | None, now_ms: int) -> Base | None:
+    """Read where a key's last whole state is; None if a patch may build on none."""
+    if not whole or seq is None:
+        return None
+    return Base(state, int(seq), now_ms - int(whole.partition(b"-")[0]))
+
+
+def read_journal(row: Sequence[Any]) -> tuple[str, dict[str, JSON]]:
+    """Read an entry of the journal's stream: its position, and what it says."""
+    position, (_, text, _, key, _, seq, _, before, *_) = row
+    return position.decode(), records.read_entry(text, key.decode(), int(seq), before.decode())
+
+
+def whole_of(row: Sequence[Any]) -> str:
+    """Return the position of the whole state that an entry builds on, '' if it has its own."""
+    whole: str = row[1][9].decode()
+    return whole
 
 
 def read_storage(answer: Sequence[bytes]) -> Storage | None:

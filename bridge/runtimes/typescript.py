@@ -190,12 +190,13 @@ class TypeScriptRuntime:
             try:
                 results = await self._write_batch(batch)
             except (RedisError, OSError) as error:
-                self._lose(batch, _gone(error))
+                self._lose(batch, _gone(error), redis=True)
                 continue
             for attempt, result in zip(batch, results, strict=True):
                 if isinstance(result, Exception):
                     key = _requests(attempt.invocation.subsystem)
-                    self._lose([attempt], f"Redis refused the request in {key}: {result}")
+                    why = f"Redis refused the request in {key}: {result}"
+                    self._lose([attempt], why, redis=True)
                     await self._note(attempt.invocation.subsystem, f"stream {key}", result)
 
     async def _write_batch(self, batch: list[_Attempt]) -> list[Any]:
@@ -240,7 +241,7 @@ class TypeScriptRuntime:
                     {self._replies: self._read_to}, count=500, block=int(POLL_S * 1000)
                 )
             except (RedisError, OSError) as error:
-                self._lose(list(self._attempts.values()), _gone(error))
+                self._lose(list(self._attempts.values()), _gone(error), redis=True)
                 self._polled_at = float("-inf")
                 await asyncio.sleep(backoff_s)
                 backoff_s = min(backoff_s * 2, LAST_BACKOFF_S)
@@ -300,10 +301,11 @@ class TypeScriptRuntime:
             with contextlib.suppress(RedisError, OSError):
                 await self._redis.sadd(f"{PREFIX}{{{subsystem}}}:damaged", what)
 
-    def _lose(self, attempts: list[_Attempt], why: str) -> None:
+    def _lose(self, attempts: list[_Attempt], why: str, *, redis: bool = False) -> None:
         for attempt in attempts:
             if not attempt.answer.done():
-                attempt.answer.set_exception(RuntimeUnavailable("typescript", why))
+                lost = RuntimeUnavailable("typescript", why, shared=redis)
+                attempt.answer.set_exception(lost)
 
 
 def _connect(url: str, answer_s: float) -> Redis:

@@ -29,13 +29,21 @@ def fetch(url: str, token: str = "") -> JSON:
         raise NotReached(f"{url}: {refused.response['message']}") from None
 
 
-def _answer(request: urllib.request.Request, token: str) -> JSON:
+def ask(url: str, token: str, timeout_s: float) -> JSON:
+    """Return the JSON body behind an address, however long that takes.
+
+    Raises ErrorReply for what it refuses, NotReached.
+    """
+    return _answer(urllib.request.Request(url), token, timeout_s)
+
+
+def _answer(request: urllib.request.Request, token: str, timeout_s: float = TIMEOUT_S) -> JSON:
     if token:
         request.add_header("Authorization", f"Bearer {token}")
     # No proxy: the bridge is on this machine, whatever the environment says of the web.
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
-        with opener.open(request, timeout=TIMEOUT_S) as answer:
+        with opener.open(request, timeout=timeout_s) as answer:
             return json.load(answer)
     except urllib.error.HTTPError as refused:
         raise _refusal(refused) from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 from collections.abc import Iterator, Mapping
@@ -19,6 +20,7 @@ from bridge.contracts.implementations import (
 )
 from bridge.contracts.loading import FILE_NAME as CONTRACT
 from bridge.contracts.registry import Registry
+from bridge.contracts.scenarios import FILE_NAME as SCENARIOS
 from bridge.message import RUNTIMES, RuntimeName
 from bridge.settings import Settings
 
@@ -40,6 +42,9 @@ def keep(settings: Settings, registry: Registry, left_out: LeftOut) -> Settings:
         if not registry.file(name).is_relative_to(BUILT_IN):
             (yours / name).mkdir(parents=True)
             shutil.copyfile(registry.file(name), yours / name / CONTRACT)
+            with contextlib.suppress(FileNotFoundError):
+                scenarios = registry.file(name).with_name(SCENARIOS)
+                shutil.copyfile(scenarios, yours / name / SCENARIOS)
     if settings.implementations:
         file = Path(settings.implementations)
         _write(folder, with_contracts(file, registry.names(), left_out))

@@ -110,7 +110,7 @@ async def _change_epoch(subsystem: str, served: Settings) -> None:
     try:
         for route in await journal.routes():
             if route.subsystem == subsystem:
-                await journal.set_route(subsystem, route.owner, route.fallback)
+                await journal.renew_route(subsystem)
     except BridgeError as error:
         raise ReloadFailed(f"workers go on as they were until their restart: {error}") from error
     finally:

@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 from collections import Counter
+from collections.abc import Mapping
 from contextlib import suppress
 from random import Random
 
@@ -36,20 +37,28 @@ class Killer:
     """Do one thing after another until cancelled; `heal` then undoes what is undone by time."""
 
     def __init__(
-        self, bridge: BridgeProcess, redis: RedisServer, proxy: DroppyProxy, random: Random
+        self,
+        bridge: BridgeProcess,
+        redis: RedisServer,
+        proxy: DroppyProxy,
+        random: Random,
+        chances: Mapping[str, int] = CHANCES,
+        pause_s: tuple[float, float] = PAUSE_S,
     ) -> None:
         self.counts: Counter[str] = Counter()
         self._bridge = bridge
         self._redis = redis
         self._proxy = proxy
         self._random = random
+        self._chances = chances
+        self._pause_s = pause_s
         self._stopped: set[int] = set()
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:
         while True:
-            await asyncio.sleep(self._random.uniform(*PAUSE_S))
-            chosen = self._random.choices(list(CHANCES), list(CHANCES.values()))[0]
+            await asyncio.sleep(self._random.uniform(*self._pause_s))
+            chosen = self._random.choices(list(self._chances), [*self._chances.values()])[0]
             if await self._do(chosen):
                 self.counts[chosen] += 1
 

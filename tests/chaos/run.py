@@ -6,7 +6,7 @@ import asyncio
 import itertools
 import time
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,7 +19,7 @@ from bridge.errors import BridgeError
 from bridge.history import Finding, collect, verify
 from bridge.journal.redis import RedisJournal
 from tests.chaos.client import Client
-from tests.chaos.killer import Killer
+from tests.chaos.killer import CHANCES, PAUSE_S, Killer
 from tests.chaos.process import ROOT, BridgeProcess, runtimes_here
 from tests.chaos.recorder import Recorder
 from tests.chaos.sink import Sink, random_faults
@@ -42,6 +42,7 @@ class _Server(Protocol):
 
 
 _S = TypeVar("_S", bound=_Server)
+Drive = Callable[[BridgeProcess, "Counter[str]"], Coroutine[None, None, None]]
 
 
 @dataclass
@@ -66,11 +67,20 @@ class Report:
 
 
 async def run(
-    seconds: float, seed: int, *, skew_ms: int = 0, history: Path | None = None
+    seconds: float,
+    seed: int,
+    *,
+    skew_ms: int = 0,
+    history: Path | None = None,
+    drive: Drive | None = None,
+    chances: Mapping[str, int] = CHANCES,
+    pause_s: tuple[float, float] = PAUSE_S,
 ) -> Report:
     """Work and break for so long, settle, and hold everything recorded against the journal.
 
-    The history is written to `history` if it is given.
+    `drive` moves the subsystems and may end it sooner; by default they are routed at random
+    times. What goes wrong, and how often, is `chances` and `pause_s`. The history is written to
+    `history` if it is given.
     """
     report, random = Report(seed), Random(seed)
     async with AsyncExitStack() as stack:
@@ -99,13 +109,11 @@ async def run(
         working = [asyncio.create_task(client.run()) for client in clients]
         stack.push_async_callback(_cancel, *working)
         routed: Counter[str] = Counter()
-        killer = Killer(bridge, redis, proxy, random)
-        breaking = [
-            asyncio.create_task(killer.run()),
-            asyncio.create_task(_route(proxy.url, routed)),
-        ]
+        killer = Killer(bridge, redis, proxy, random, chances, pause_s)
+        driven = drive(bridge, routed) if drive else _route(proxy.url, routed)
+        breaking = [asyncio.create_task(killer.run()), asyncio.create_task(driven)]
         await asyncio.wait(
-            [*working, *breaking], timeout=seconds, return_when=asyncio.FIRST_EXCEPTION
+            [*working, *breaking], timeout=seconds, return_when=asyncio.FIRST_COMPLETED
         )
         await _cancel(*breaking)
         await killer.heal()

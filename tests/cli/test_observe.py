@@ -227,13 +227,32 @@ def test_decisions_are_compared_and_losses_are_no_difference(alone: Cli, recordi
     assert lines[4].split() == ["lost", "immediate", "1", "c", "test", "1"]
 
 
-def test_a_difference_is_the_exit_code(alone: Cli, recording: Path) -> None:
+def add_difference(recording: Path) -> None:
     with open(recording, "a") as file:
         for line in (
             {"n": 9, "at_ms": 2, "session": "gateway", "event": json.loads(event("x"))},
         ):
             file.write(json.dumps(line) + "\n")
         file.write(json.dumps({"n": 9, "at_ms": 2, "fate": "batched"}) + "\n")
+
+
+def test_a_difference_that_was_accepted_is_none_of_the_exit_code(
+    cli: Cli, recording: Path
+) -> None:
+    add_difference(recording)
+    accepted = cli(
+        *("diff", "accept", "triage", "/reply/decision", "batched/immediate"),
+        *("--owner", "ann", "--reason", "it is new", "--json"),
+    ).json
+    result = cli("replay", str(recording))
+    assert result.code == 0
+    assert "accepted: batched/immediate by ann, it is new" in result.out
+    assert cli("diff", "forget", "triage", accepted["id"]).code == 0
+    assert cli("replay", str(recording)).code == 1
+
+
+def test_a_difference_is_the_exit_code(alone: Cli, recording: Path) -> None:
+    add_difference(recording)
     result = alone("replay", str(recording), "--json")
     assert result.code == 1
     assert {
@@ -243,6 +262,7 @@ def test_a_difference_is_the_exit_code(alone: Cli, recording: Path) -> None:
         "count": 1,
         "example": "x",
         "types": {"test": 1},
+        "accepted": "",
     } in result.rows
 
 

@@ -83,7 +83,7 @@ def test_an_unknown_subsystem_names_the_known_ones(cli: Cli) -> None:
 def test_the_journal_lists_and_shows_what_was_committed(cli: Cli) -> None:
     cli("call", "counter:j", "add", '{"n": 5, "tag": "t"}', "--id", "journal-1")
     (row,) = cli("journal", "list", "counter", "--key", "j", "--json").rows
-    assert (row["message_id"], row["seq"], row["runtime"], row["reason"]) == (
+    assert (row["id"], row["seq"], row["runtime"], row["reason"]) == (
         "journal-1",
         1,
         "python",
@@ -113,7 +113,7 @@ def test_the_journal_is_exported_once_each_and_trimmed_behind_that(
         torn.write(b'{"position":"9')  # as a killed export leaves it
     assert cli("journal", "export", str(tmp_path), "counter").out.startswith("counter: 1 entries")
     lines = [json.loads(line) for line in file.read_text().splitlines()]
-    ids = [line["message_id"] for line in lines if line["key"] == "export"]
+    ids = [line["id"] for line in lines if line["key"] == "export"]
     assert ids == [f"export-{n}" for n in range(4)]
 
     assert cli("journal", "trim", "counter", last).code == 0

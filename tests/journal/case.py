@@ -57,7 +57,10 @@ class JournalCase(unittest.IsolatedAsyncioTestCase):
         journal = self.journal
         keys = await journal.keys(subsystem)
         return [
-            [(key, (await journal.read(subsystem, key))._replace(now_ms=0)) for key in keys],
+            [
+                (key, (await journal.read(subsystem, key))._replace(now_ms=0, base=None))
+                for key in keys
+            ],
             await journal.entries(subsystem),
             await journal.events_after(subsystem, "0-0"),
             await journal.outbox(subsystem),
@@ -68,6 +71,14 @@ class JournalCase(unittest.IsolatedAsyncioTestCase):
 
     async def claim(self, *kinds: str, count: int = 10) -> list[OutboxEntry]:
         return await self.journal.claim(SUBSYSTEM, kinds or KINDS, count, LEASE_MS)
+
+
+ENTRY: dict[str, JSON] = {
+    "operation": "add",
+    "request": {"n": 1},
+    "zone": "UTC",
+    "deadline_ms": 1_800_000_001_123,
+}
 
 
 async def prepare(
@@ -90,7 +101,8 @@ async def prepare(
         "reply": {"answer": message_id},
         "state": {"last": message_id},
         "effects": list(effects),
-        "entry": {"operation": "add", "request": {"n": 1}},
+        "entry": ENTRY,
+        "base": snapshot.base,
     }
     return Commit(**{**values, **changes})
 

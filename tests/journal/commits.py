@@ -7,7 +7,6 @@ from dataclasses import replace
 import pytest
 
 from bridge.errors import BridgeError
-from bridge.journal.rebuild import rebuild
 from bridge.journal.store import Done
 from bridge.message import JSON, Version
 from tests.journal.case import (
@@ -193,13 +192,3 @@ class CommitSuite(JournalCase):
         await self.put("m1", *EVERY_EFFECT)
         assert (await self.journal.read("other", "k", "m1")).version == Version()
         assert await self.put("m1", subsystem="other") == Version(1, "m1")
-
-    async def test_rebuilding_from_the_journal_gives_the_states(self) -> None:
-        for n in range(40):
-            await self.put(f"m{n}", key=f"k{n % 7}", state={"n": n})
-        entries = [entry for _, entry in await self.journal.entries(SUBSYSTEM)]
-        rebuilt = rebuild(entries)
-        assert sorted(rebuilt) == await self.journal.keys(SUBSYSTEM)
-        for key, (version, state) in rebuilt.items():
-            snapshot = await self.journal.read(SUBSYSTEM, key)
-            assert (snapshot.version, snapshot.state) == (version, state)

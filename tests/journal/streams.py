@@ -9,8 +9,9 @@ import pytest
 from bridge.errors import BridgeError
 from bridge.journal.positions import in_stream
 from bridge.journal.store import Event
+from bridge.message import context_for
 from tests.deadline import DEADLINE_S
-from tests.journal.case import SUBSYSTEM, JournalCase, emit, inngest
+from tests.journal.case import ENTRY, SUBSYSTEM, JournalCase, emit, inngest
 
 
 class StreamSuite(JournalCase):
@@ -26,6 +27,14 @@ class StreamSuite(JournalCase):
         route = await self.journal.set_route(SUBSYSTEM, "typescript", None)
         assert (route.owner, route.fallback, route.epoch) == ("typescript", None, 4)
         assert (await self.journal.read(SUBSYSTEM, "k")).route == route
+
+    async def test_recent_entries_are_told_by_their_times_the_newest_first(self) -> None:
+        assert await self.journal.recent(SUBSYSTEM, 2) == []
+        for n in range(3):
+            await self.put(f"m{n}")
+        positions = [position for position, _ in await self.journal.entries(SUBSYSTEM)]
+        times = [int(position.partition("-")[0]) for position in positions]
+        assert await self.journal.recent(SUBSYSTEM, 2) == [times[2], times[1]]
 
     async def test_the_route_log_has_every_route_oldest_first(self) -> None:
         await self.journal.set_route(SUBSYSTEM, "elixir", "python")
@@ -137,15 +146,24 @@ class StreamSuite(JournalCase):
 
     # -- journal ---------------------------------------------------------------------------
     async def test_an_entry_has_what_was_recorded_and_where_the_key_stands(self) -> None:
-        await self.put("m1", entry={"operation": "add", "effects": [], "runtime": "python"})
+        await self.put("m1", entry={**ENTRY, "build": "b"})
         ((_, entry),) = await self.journal.entries(SUBSYSTEM)
+        context = context_for("m1", entry["at_ms"], ENTRY["deadline_ms"], "UTC", "k")
         assert entry == {
             "operation": "add",
+            "request": {"n": 1},
+            "build": "b",
+            "context": context.as_json(),
+            "at_ms": 1_800_000_000_123,
             "effects": [],
-            "runtime": "python",
+            "epoch": 1,
+            "id": "m1",
             "key": "k",
-            "message_id": "m1",
+            "reason": "owner",
+            "reply": {"answer": "m1"},
+            "runtime": "python",
             "seq": 1,
+            "before": "",
             "state": {"last": "m1"},
         }
 
@@ -153,7 +171,7 @@ class StreamSuite(JournalCase):
         for n in range(6):
             await self.put(f"m{n}", key=f"k{n % 2}")
         entries = await self.journal.entries(SUBSYSTEM)
-        assert [entry["message_id"] for _, entry in entries] == [f"m{n}" for n in range(6)]
+        assert [entry["id"] for _, entry in entries] == [f"m{n}" for n in range(6)]
         assert await self.journal.entries(SUBSYSTEM, entries[1][0], count=2) == entries[2:4]
         assert await self.journal.entries(SUBSYSTEM, entries[-1][0]) == []
 
@@ -161,7 +179,7 @@ class StreamSuite(JournalCase):
         for n in range(9):
             await self.put(f"m{n}", key=f"k{n % 3}")
         entries = await self.journal.entries(SUBSYSTEM, key="k1")
-        assert [entry["message_id"] for _, entry in entries] == ["m1", "m4", "m7"]
+        assert [entry["id"] for _, entry in entries] == ["m1", "m4", "m7"]
         assert await self.journal.entries(SUBSYSTEM, key="k1", count=2) == entries[:2]
         assert await self.journal.entries(SUBSYSTEM, entries[0][0], key="k1") == entries[1:]
 

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from tests.journal.commits import CommitSuite
 from tests.journal.deliveries import DeliveriesSuite
+from tests.journal.moves import MoveSuite
 from tests.journal.outbox import OutboxSuite
+from tests.journal.states import StatesSuite
 from tests.journal.streams import StreamSuite
 from tests.journal.timers import TimerSuite
 
 
-class JournalSuite(CommitSuite, OutboxSuite, TimerSuite, StreamSuite, DeliveriesSuite):
+class JournalSuite(
+    CommitSuite, OutboxSuite, TimerSuite, StreamSuite, StatesSuite, DeliveriesSuite, MoveSuite
+):
     """All of it. Import this module, not the class, or pytest collects the class itself."""

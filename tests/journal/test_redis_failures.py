@@ -262,7 +262,7 @@ class TestRedisFailures(JournalCase):
             await asyncio.gather(*clients)
 
         found = await self.journal.entries(SUBSYSTEM, count=100_000)
-        entries = [(entry["message_id"], entry["seq"]) for _, entry in found]
+        entries = [(entry["id"], entry["seq"]) for _, entry in found]
         assert len(entries) == len(set(entries)) == len(acknowledged)
         assert {id_: Version(seq, id_) for id_, seq in entries} == acknowledged
 
@@ -355,7 +355,7 @@ class TestRedisFailures(JournalCase):
         await asyncio.gather(work(self.journal, "a"), work(other, "b"), work(other, "c"))
         found = await self.journal.entries(SUBSYSTEM)
         assert [entry["seq"] for _, entry in found] == list(range(1, 51))
-        assert [entry["message_id"] for _, entry in found] == [f"shared-{n}" for n in range(50)]
+        assert [entry["id"] for _, entry in found] == [f"shared-{n}" for n in range(50)]
 
     async def racing(self, message_id: str, worker: str, version: Version) -> Commit:
         return await self.prepare(message_id, expected=version, reply=worker, state=worker)

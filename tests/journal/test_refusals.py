@@ -88,7 +88,7 @@ def control(server: RedisServer) -> Iterator[redis.Redis]:
 async def everything(journal: RedisJournal) -> list[Any]:
     return [
         [
-            (key, (await journal.read(SUBSYSTEM, key))._replace(now_ms=0))
+            (key, (await journal.read(SUBSYSTEM, key))._replace(now_ms=0, base=None))
             for key in await journal.keys(SUBSYSTEM)
         ],
         await journal.entries(SUBSYSTEM),

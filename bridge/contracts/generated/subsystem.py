@@ -6,6 +6,7 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, RootModel, StringConstraints
+from typing_extensions import TypeAliasType
 
 
 class Reason(RootModel[str]):
@@ -13,6 +14,41 @@ class Reason(RootModel[str]):
         frozen=True,
     )
     root: Annotated[str, Field(pattern="^[a-z][a-z0-9_]{0,63}$")]
+
+
+class OutcomePointer(RootModel[str]):
+    model_config = ConfigDict(
+        frozen=True,
+    )
+    root: Annotated[str, Field(pattern="^/(reply|effects|state|refused)(/([^~/]|~0|~1)+)*$")]
+
+
+ToleranceAdditionalProperty = TypeAliasType(
+    "ToleranceAdditionalProperty", Annotated[float, Field(ge=0.0)]
+)
+
+
+class Compare(BaseModel):
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+    )
+    volatile: Annotated[
+        list[OutcomePointer],
+        Field(description="Not compared, there or not.", validate_default=True),
+    ] = []
+    unordered: Annotated[
+        list[OutcomePointer],
+        Field(description="Arrays whose order says nothing.", validate_default=True),
+    ] = []
+    tolerance: Annotated[
+        dict[OutcomePointer, ToleranceAdditionalProperty],
+        Field(description="By how much two numbers may be apart.", validate_default=True),
+    ] = {}
+    sensitive: Annotated[
+        list[OutcomePointer],
+        Field(description="Compared, and shown to nobody.", validate_default=True),
+    ] = []
 
 
 class Operation(BaseModel):
@@ -113,6 +149,12 @@ class SubsystemFile(BaseModel):
             le=1048576,
         ),
     ] = 65536
+    compare: Annotated[
+        Compare | None,
+        Field(
+            description="How two runtimes' outcomes are compared in a move: docs/moves.md has the rules. JSON pointers into /reply, /effects, /state or /refused, in which * is any item or member."
+        ),
+    ] = None
     state: dict[str, Any]
     initial_state: Annotated[
         Any,

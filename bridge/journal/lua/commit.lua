@@ -1,4 +1,6 @@
 -- Commit one command: every check precedes the first write.
+-- `whole` is 1 if the entry has the state, not a patch to the one before.
+-- `bucket` is the message's, in which a move's candidate owns those below its share.
 -- ARGV: tag, then as named here, then the effects, each an operation with its arguments:
 --   emit EVENT | deliver EVENT | schedule ID AT_MS BODY SET_BY | cancel ID | queue LANE RECORD
 --   (deliver: emit, and keep it for the outlet until that has delivered it)
@@ -10,8 +12,8 @@ local expected_seq, expected_id, epoch = ARGV[6], ARGV[7], ARGV[8]
 local runtime, reason, at_ms = ARGV[9], ARGV[10], ARGV[11]
 local seq, state, entry, done, done_ttl_ms = ARGV[12], ARGV[13], ARGV[14], ARGV[15], ARGV[16]
 local timer, set_by, events_keep = ARGV[17], ARGV[18], ARGV[19]
-local storage, mended = ARGV[20], ARGV[21]
-local EFFECTS = 22
+local storage, mended, bucket, whole = ARGV[20], ARGV[21], tonumber(ARGV[22]), ARGV[23] == '1'
+local EFFECTS = 24
 local ARGUMENTS = {emit = 1, deliver = 1, schedule = 4, cancel = 1, queue = 2}
 
 local function settled(id)
@@ -22,17 +24,19 @@ local function settled(id)
   return record and answer('conflict')
 end
 
-local standing = redis.call('HMGET', P .. 'state:' .. key, 'seq', 'id', 'open')
+local standing = redis.call('HMGET', P .. 'state:' .. key, 'seq', 'id', 'open', 'at', 'whole',
+  'whole_seq')
 local current_seq, current_id, open = standing[1] or '0', standing[2] or '', standing[3] or ''
+local before, base, base_seq = standing[4] or '', standing[5] or '', standing[6] or '0'
 local fired = key .. '\n' .. timer
 if mended == '' then
-  local before = settled(message_id)
-  if not before and idempotency ~= '' then
+  local told = settled(message_id)
+  if not told and idempotency ~= '' then
     local first = redis.call('GET', P .. 'idem:' .. idempotency)
-    before = first and settled(first)
+    told = first and settled(first)
   end
-  if before and before[3] ~= open then
-    return before
+  if told and told[3] ~= open then
+    return told
   end
   if open ~= '' then
     redis.call('SADD', P .. 'unfinished', key)
@@ -41,13 +45,22 @@ if mended == '' then
   if timer ~= '' and redis.call('HGET', P .. 'timer:' .. fired, 'set_by') ~= set_by then
     return answer('timer_gone')
   end
-  local route = redis.call('HMGET', P .. 'route', 'owner', 'fallback', 'epoch', 'storage')
-  local assigned = route[1]
-  if reason == 'fallback' then
-    assigned = route[2]
+  local route = redis.call('HMGET', P .. 'route', 'owner', 'fallback', 'epoch', 'storage',
+    'candidate', 'share')
+  local owner, assigned = route[1], false
+  local candidates = (route[5] or '') ~= '' and bucket < tonumber(route[6])
+  if reason == 'canary' then
+    assigned = candidates and runtime == route[5]
+  elseif reason == 'owner' then
+    assigned = not candidates and runtime == owner
+  else -- whoever stands in: the fallback, and the owner for a candidate
+    assigned = runtime == route[2] or (candidates and runtime == owner)
   end
-  if route[3] ~= epoch or assigned ~= runtime or (storage ~= '' and route[4] ~= storage)
+  if route[3] ~= epoch or not assigned or (storage ~= '' and route[4] ~= storage)
     or current_seq ~= expected_seq or current_id ~= expected_id then
+    return answer('stale', current_seq, current_id)
+  end
+  if not whole and trimmed(base) then
     return answer('stale', current_seq, current_id)
   end
 elseif open ~= message_id then
@@ -121,8 +134,11 @@ if current_seq == '0' then
 end
 redis.call('HSET', P .. 'state:' .. key, 'open', message_id)
 local position = mended
-if mended == '' then
-  position = redis.call('XADD', P .. 'journal', '*', 'entry', entry, 'key', key, 'seq', seq)
+if mended ~= '' then
+  whole = redis.call('XRANGE', P .. 'journal', mended, mended)[1][2][10] == ''
+else
+  position = redis.call('XADD', P .. 'journal', '*', 'entry', entry, 'key', key, 'seq', seq,
+    'before', before, 'whole', whole and '' or base)
 end
 i = EFFECTS
 while i <= #ARGV do
@@ -172,6 +188,9 @@ if idempotency ~= '' then
   redis.call('SET', P .. 'idem:' .. idempotency, message_id, 'PX', done_ttl_ms)
 end
 redis.call('SET', P .. 'done:' .. message_id, done, 'PX', done_ttl_ms)
+if whole then
+  base, base_seq = position, seq
+end
 redis.call('HSET', P .. 'state:' .. key, 'seq', seq, 'id', message_id, 'at_ms', at_ms,
-  'state', state, 'open', '')
+  'state', state, 'at', position, 'whole', base, 'whole_seq', base_seq, 'open', '')
 return answer('committed', position)

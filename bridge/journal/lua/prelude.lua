@@ -92,3 +92,9 @@ local function later(a, b)
   local b_ms, b_n = parts(b)
   return a_ms > b_ms or (a_ms == b_ms and a_n > b_n)
 end
+
+-- Say whether there is no whole state at a position any more.
+local function trimmed(position)
+  local mark = position ~= '' and redis.call('GET', P .. 'journal:trimmed')
+  return position == '' or (mark and later(mark, position))
+end
