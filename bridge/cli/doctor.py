@@ -19,7 +19,7 @@ from bridge.access import check_exposure
 from bridge.cli import storage
 from bridge.cli.command import Call, Commands, add_command, when
 from bridge.cli.effects import of_effects, read_pending
-from bridge.cli.findings import Finding, of_builds, of_intake
+from bridge.cli.findings import Finding, of_builds, of_intake, of_workers
 from bridge.client import NotReached
 from bridge.contracts.implementations import LeftOut, of_settings
 from bridge.contracts.registry import Registry
@@ -175,6 +175,7 @@ def _served(run: RunFile, settings: Settings) -> Iterator[Check]:
         yield Check("health", "fail", f"{error}: look into {settings.dir}/logs")
         return
     yield Check("health", "ok", "answers")
+    yield from _said(of_workers(status))
     for runtime in RUNTIMES:
         served = served_by(status, runtime)
         if served:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -67,6 +68,51 @@ def of_outlet(outlet: OutletStatus) -> Finding:
         f"{outlet.kind}, {outlet.deliveries} not delivered",
         outlet.failing or outlet.warning or nobody,
     )
+
+
+def of_workers(status: JSON) -> list[Finding]:
+    """Return who serves whom, and where the workers differ though they should not."""
+    workers, edge = status.get("workers"), status.get("edge", {})
+    if not isinstance(workers, list):
+        return []
+    names = ", ".join(worker["worker"] for worker in workers)
+    stopped = [
+        f"{worker['worker']} commits nothing: Redis refuses {worker['refused']}"
+        for worker in workers
+        if worker["refused"]
+    ]
+    clients = (
+        f"{edge['sockets']} sockets, {edge['topics']} topics, {edge['in_flight']} in flight, "
+        f"{status['rates']['commits_per_s']} commits/s"
+    )
+    return [
+        Finding("workers", f"{len(workers)}: {names}", "; ".join(stopped)),
+        Finding("clients", clients),
+        *(
+            Finding(f"last of {worker['worker']}", _told(worker["last"]))
+            for worker in workers
+            if worker["last"]
+        ),
+        *_apart(workers, "runtimes", "reached"),
+        *_apart(workers, "builds", "build"),
+    ]
+
+
+def _told(last: JSON) -> str:
+    return f"{when(last['at_ms'])} {last['event']}: {last['text']}"
+
+
+def _apart(workers: list[JSON], member: str, what: str) -> Iterator[Finding]:
+    """Yield each subsystem that a runtime does not serve alike for all workers."""
+    seen: dict[tuple[str, str], dict[str, JSON]] = {}
+    for worker in workers:
+        for runtime, subsystems in worker[member].items():
+            for name, value in subsystems.items():
+                seen.setdefault((name, runtime), {})[worker["worker"]] = value
+    for (name, runtime), values in seen.items():
+        if len({str(value) for value in values.values()}) > 1:
+            told = ", ".join(f"{what} {value} in {worker}" for worker, value in values.items())
+            yield Finding(f"{name} in {runtime}", told, f"the workers differ: {told}")
 
 
 def of_builds(directory: Path) -> list[Finding]:

@@ -33,7 +33,7 @@ SCRATCH = "joelclaw:bridge:{probe}:"
 UNTRIED = frozenset(
     (
         *("call", "dead", "deliveries", "has_gap", "look", "outbox", "read", "tally", "timers"),
-        *("probe", "storage"),
+        *("probe", "storage", "workers"),
     )
 )
 

@@ -22,6 +22,7 @@ from bridge.journal.redis_deliveries import RedisDeliveries
 from bridge.journal.redis_outbox import RedisOutbox, unavailable
 from bridge.journal.redis_storage import RedisStorage
 from bridge.journal.redis_targets import RedisTargets
+from bridge.journal.redis_workers import RedisWorkers
 from bridge.journal.refusals import UNAVAILABLE
 from bridge.journal.store import (
     Commit,
@@ -81,6 +82,7 @@ class RedisJournal(RedisOutbox):
         self._events_keep = events_keep
         self._delivering = delivering
         self.targets = RedisTargets(client)
+        self.workers = RedisWorkers(client)
 
     # -- messages --------------------------------------------------------------------------
     async def read(
