@@ -10,7 +10,7 @@ from bridge.cli.command import when
 from bridge.joelclaw.intake.intake import ECHO
 from bridge.joelclaw.intake.takeover import IntakeStatus
 from bridge.joelclaw.outlet_adapter import OutletStatus
-from bridge.message import JSON
+from bridge.message import JSON, RUNTIMES
 from bridge.up import builds
 
 COLUMNS = {"what": "what", "found": "found"}
@@ -93,8 +93,7 @@ def of_workers(status: JSON) -> list[Finding]:
             for worker in workers
             if worker["last"]
         ),
-        *_apart(workers, "runtimes", "reached"),
-        *_apart(workers, "builds", "build"),
+        *_apart(workers),
     ]
 
 
@@ -102,17 +101,18 @@ def _told(last: JSON) -> str:
     return f"{when(last['at_ms'])} {last['event']}: {last['text']}"
 
 
-def _apart(workers: list[JSON], member: str, what: str) -> Iterator[Finding]:
-    """Yield each subsystem that a runtime does not serve alike for all workers."""
-    seen: dict[tuple[str, str], dict[str, JSON]] = {}
-    for worker in workers:
-        for runtime, subsystems in worker[member].items():
-            for name, value in subsystems.items():
-                seen.setdefault((name, runtime), {})[worker["worker"]] = value
-    for (name, runtime), values in seen.items():
-        if len({str(value) for value in values.values()}) > 1:
-            told = ", ".join(f"{what} {value} in {worker}" for worker, value in values.items())
-            yield Finding(f"{name} in {runtime}", told, f"the workers differ: {told}")
+def _apart(workers: list[JSON]) -> Iterator[Finding]:
+    """Yield each subsystem that some workers reach in a runtime, and others do not."""
+    for runtime in RUNTIMES:
+        reached = {worker["worker"]: worker["runtimes"].get(runtime, {}) for worker in workers}
+        for name in sorted(set().union(*reached.values())):
+            without = [worker for worker, served in reached.items() if not served.get(name)]
+            if 0 < len(without) < len(workers):
+                yield Finding(
+                    f"{name} in {runtime}",
+                    f"reached by {len(workers) - len(without)} of {len(workers)} workers",
+                    f"{', '.join(without)} cannot reach it",
+                )
 
 
 def of_builds(directory: Path) -> list[Finding]:

@@ -74,7 +74,10 @@ class Admin:
         """Refuse an owner that can never answer: nobody implements the subsystem there."""
         status = await self._all()
         there = status.get("implementations", {}).get(subsystem, RUNTIMES)
-        if owner in there or status["runtimes"][owner].get(subsystem):
+        reached = [
+            worker["runtimes"][owner].get(subsystem) for worker in status.get("workers", ())
+        ]
+        if owner in there or any(reached):
             return
         raise BridgeError(
             "invalid_request",

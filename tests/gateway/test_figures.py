@@ -79,16 +79,16 @@ def test_a_runtime_is_reached_where_every_worker_reaches_it_and_hangs_where_one_
 
 
 def test_of_workers_it_is_told_where_they_differ() -> None:
-    apart = worker("b", refused="XADD", builds={"python": {"tally": "bb"}})
+    apart = worker("b", refused="XADD")
+    apart["runtimes"] = {"python": {"tally": True}, "elixir": {"tally": False}}
     apart["last"] = {"event": "reload_failed", "text": "no", "at_ms": 0}
     findings = {found.what: found for found in of_workers(together([worker("a"), apart]))}
     assert findings["workers"].found == "2: a, b"
     assert findings["workers"].warning == "b commits nothing: Redis refuses XADD"
     assert findings["clients"].found == "4 sockets, 6 topics, 2 in flight, 10 commits/s"
     assert findings["last of b"].found.endswith(" reload_failed: no")
-    assert (
-        findings["tally in python"].warning == "the workers differ: build aa in a, build bb in b"
-    )
-    assert set(findings) == {"workers", "clients", "last of b", "tally in python"}
+    assert findings["tally in elixir"].found == "reached by 1 of 2 workers"
+    assert findings["tally in elixir"].warning == "b cannot reach it"
+    assert set(findings) == {"workers", "clients", "last of b", "tally in elixir"}
     alike = of_workers(together([worker("a"), worker("b")]))
     assert [found.what for found in alike] == ["workers", "clients"]
