@@ -6,7 +6,7 @@ import asyncio
 import os
 import shutil
 import time
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -53,7 +53,10 @@ class Present:
 
 @asynccontextmanager
 async def present(
-    settings: Settings, registry: Registry, wanted: Collection[str] = RUNTIMES
+    settings: Settings,
+    registry: Registry,
+    wanted: Collection[str] = RUNTIMES,
+    doing: Callable[[str], None] = lambda what: None,
 ) -> AsyncIterator[Present]:
     """Start what is here, and end it when the caller is done; no running bridge is touched.
 
@@ -72,6 +75,7 @@ async def present(
         alone = replace(
             environment.absolute(settings), dir=str(folder), link_dir=str(folder), redis_url=""
         )
+        doing(f"starting {', '.join(wanted)}")
         if "typescript" in wanted:
             await _typescript(stack, alone, registry, found)
         if "elixir" in wanted:
@@ -92,6 +96,7 @@ async def present(
                 why = where and said_of(log, where)
                 found.unserved[name, subsystem] = why or _last_lines(log)
         yield found
+        doing("stopping what was started")
 
 
 async def _typescript(
