@@ -66,7 +66,10 @@ class Call:
 
     def run_file(self) -> RunFile:
         """Return where the bridge of this directory runs; raises NotRunning."""
-        return RunFile.read(Path(self.settings.dir))
+        run = RunFile.read(Path(self.settings.dir))
+        if how := run.stopped():
+            say_error(how)
+        return run
 
     @asynccontextmanager
     async def journal(self) -> AsyncIterator[RedisJournal]:

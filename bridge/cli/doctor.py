@@ -87,7 +87,7 @@ def examine(settings: Settings) -> Iterator[Check]:
         yield _port(settings)
         yield from _redis(settings.redis_url, settings)
     else:
-        yield Check("bridge", "ok", f"pid {run.pid} serves {run.url}")
+        yield from _up(run)
         yield from _served(run, settings)
         yield from _said(of_builds(Path(settings.dir)))
         yield from _redis(run.redis_url, settings)
@@ -103,7 +103,14 @@ def alive(settings: Settings) -> Iterator[Check]:
     except NotRunning as error:
         yield Check("bridge", "fail", str(error))
     else:
+        yield from (check for check in _up(run) if check.state == "fail")
         yield from _served(run, settings)
+
+
+def _up(run: RunFile) -> Iterator[Check]:
+    how = run.stopped()
+    found = how or f"pid {run.pid} serves {run.url}"
+    yield Check("bridge", "fail" if how else "ok", found)
 
 
 def _python() -> Check:

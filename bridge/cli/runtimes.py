@@ -7,7 +7,7 @@ import os
 import shutil
 import time
 from collections.abc import AsyncIterator, Callable, Collection
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from bridge.contracts.implementations import (
     python_handlers,
 )
 from bridge.contracts.registry import Registry
+from bridge.errors import ContractBroken
 from bridge.link.session import SessionLimits
 from bridge.message import RUNTIMES
 from bridge.runtimes.elixir import ElixirRuntime
@@ -63,10 +64,13 @@ async def present(
     Of `typescript` and `elixir` only what is `wanted`.
     """
     left_out: LeftOut = []
+    with suppress(ContractBroken):  # the caller has told of it
+        Registry.load(*programs.contract_folders(settings), left_out=left_out)
+    told = len(left_out)
     implementations = of_settings(settings, registry.names(), left_out)
     handlers = python_handlers(implementations, *folder_of(settings), left_out=left_out)
     found = Present({"python": PythonRuntime(handlers, settings.python_budget_ms)})
-    for fault in left_out:
+    for fault in left_out[told:]:
         subsystem, _, where = fault.pointer.removeprefix("/").partition("/")
         found.unserved[where or "python", subsystem] = str(fault)
     async with AsyncExitStack() as stack:

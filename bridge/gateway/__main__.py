@@ -22,6 +22,8 @@ from bridge.settings import BadSetting, parse
 
 def main() -> int:
     """Run a worker until it is told to leave. Exit 2: settings or contracts are wrong."""
+    if log := os.environ.get("BRIDGE_WORKER_LOG"):
+        _write_to(log)
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)
     logging.getLogger("websockets").setLevel(logging.CRITICAL)  # telemetry tells of clients
@@ -34,6 +36,14 @@ def main() -> int:
         print(f"bridge: {error}", file=sys.stderr)
         return 2
     return 0
+
+
+def _write_to(log: str) -> None:
+    """Have a log of our own: the node's would be its workers' too."""
+    opened = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    for stream in (sys.stdout, sys.stderr):
+        os.dup2(opened, stream.fileno())
+    os.close(opened)
 
 
 if __name__ == "__main__":

@@ -29,6 +29,7 @@ from bridge.up.place import (
     Lock,
     RunFile,
     StartFailed,
+    open_log,
     remove_dead_sockets,
     remove_leftovers,
     sockets_directory,
@@ -123,37 +124,51 @@ class _Run:
         check_joelclaw(self._settings, registry)
         async with AsyncExitStack() as stack:
             lock = self._take_directory(stack)
-            self._settings = builds.keep(self._given, registry, left_out)
-            await self._leave_out(registry)
-            self._doing("starting Redis")
-            await self._start_redis(stack)
-            await self._look_at_storage(stack, lock)
-            listener = self._listen(stack)
-            reaper = asyncio.create_task(reap_strangers(self._pids))
-            stack.callback(reaper.cancel)
-            self._doing("starting the TypeScript service and the Elixir node")
-            self._start_typescript(stack)
-            self._look_at_terminal()
-            await self._start_workers(stack, listener, registry.digests())
-            self._write_run_file(stack, lock)
-            findings = await self._probe(registry)
-            self._doing("")
-            self._show(findings, check)
-            if check:
-                return int(bool(left_out) or any(finding.error for finding in findings))
-            await self._until_lost(lock)
-        return 1
+            serving = asyncio.create_task(self._serve(stack, lock, registry, check))
+            tasks = serving, asyncio.create_task(self._until_lost(lock))
+            try:
+                await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                for task in tasks:
+                    task.cancel()
+                await asyncio.gather(*tasks, return_exceptions=True)
+            if how := lock.lost():
+                self._say(
+                    f"{self._directory} {how} while this bridge ran (pid {os.getpid()}): "
+                    "stopping, what it kept there is lost; stop a bridge before its directory is "
+                    "removed"
+                )
+                return 1
+            return await serving
+
+    async def _serve(
+        self, stack: AsyncExitStack, lock: Lock, registry: Registry, check: bool
+    ) -> int:
+        left_out = self._left_out
+        self._settings = builds.keep(self._given, registry, left_out)
+        await self._leave_out(registry)
+        self._doing("starting Redis")
+        await self._start_redis(stack)
+        await self._look_at_storage(stack, lock)
+        listener = self._listen(stack)
+        reaper = asyncio.create_task(reap_strangers(self._pids))
+        stack.callback(reaper.cancel)
+        self._doing("starting the TypeScript service and the Elixir node")
+        self._start_typescript(stack)
+        self._look_at_terminal()
+        await self._start_workers(stack, listener, registry.digests())
+        self._write_run_file(stack, lock)
+        findings = await self._probe(registry)
+        self._doing("")
+        self._show(findings, check)
+        if check:
+            return int(bool(left_out) or any(finding.error for finding in findings))
+        return await asyncio.Future()  # until cancelled
 
     async def _until_lost(self, lock: Lock) -> None:
         """Wait until the directory is ours no more: what is acknowledged then has no place."""
-        how = ""
-        while not how:
+        while not lock.lost():  # noqa: ASYNC110 - nobody sets an event
             await asyncio.sleep(LOOK_AT_DIRECTORY_S)
-            how = lock.lost()
-        self._say(
-            f"{self._directory} {how} while this bridge ran (pid {os.getpid()}): stopping, what"
-            " it kept there is lost; stop a bridge before its directory is removed"
-        )
 
     async def _leave_out(self, registry: Registry) -> None:
         """Leave out what cannot be served, and nothing else."""
@@ -263,6 +278,7 @@ class _Run:
             if failed is not None:
                 self._missing["elixir"], node = failed, None
         worker = self._program("worker", Command(programs.worker(), Path.cwd()), {})
+        os.close(open_log(worker.log))  # the node's workers open it by themselves
         self._workers = Workers(
             listener,
             worker,
