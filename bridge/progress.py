@@ -9,7 +9,8 @@ import time
 from typing import Self, TextIO
 
 DRAW_S = 0.1
-FIRST_S = 0.9  # of silence, where lines stay; with the time it takes, so grows the pause
+SOON_S = 0.2  # until the first line, where lines stay
+PAUSE_S = 0.9  # between two; it grows with the time that all takes
 CLEAR = "\r\x1b[K"
 COLOURS = {"ok": 32, "warn": 33, "fail": 31}
 SIGNS = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
@@ -44,7 +45,8 @@ class Progress:
         self._thread = threading.Thread(target=self._show, daemon=True)
         self._ended = False
         self._doing = ""
-        self._first = self._begun = self._said = time.monotonic()
+        self._first = self._begun = time.monotonic()
+        self._said = self._first + SOON_S - PAUSE_S
         self._drawn = 0
 
     def __enter__(self) -> Self:
@@ -85,7 +87,7 @@ class Progress:
             width = os.get_terminal_size(self._stream.fileno()).columns or 80
             line = f"{SIGNS[self._drawn % len(SIGNS)]} {taken}"[: width - 1]
             self._write(CLEAR + line)
-        elif now - self._said >= max(FIRST_S, (now - self._first) / 10):
+        elif now - self._said >= max(PAUSE_S, (now - self._first) / 10):
             self._said = now
             self._write(f"bridge: {taken}\n")
 

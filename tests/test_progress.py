@@ -30,11 +30,13 @@ def terminal(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[int, io.TextIOWr
 
 def test_elsewhere_only_what_takes_long_is_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
     stream = Pipe()
+    monkeypatch.setattr(progress, "SOON_S", 60.0)
     with Progress(stream) as shown:
         shown("what is quick")
         shown("")
     assert stream.getvalue() == ""
-    monkeypatch.setattr(progress, "FIRST_S", 0.05)
+    monkeypatch.setattr(progress, "SOON_S", 0.0)
+    monkeypatch.setattr(progress, "PAUSE_S", 0.05)
     with Progress(stream) as shown:
         shown("what takes long")
         asyncio.run(until(lambda: stream.getvalue().count("\n") >= 2))
@@ -59,7 +61,7 @@ def test_on_a_terminal_one_line_changes_and_is_gone_at_the_end(
 
 
 def test_a_stream_that_is_gone_ends_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(progress, "FIRST_S", 0.0)
+    monkeypatch.setattr(progress, "SOON_S", 0.0)
     stream = Pipe()
     stream.close()
     monkeypatch.setattr(stream, "isatty", lambda: False)
