@@ -97,8 +97,9 @@ def test_a_second_up_names_the_pid_of_the_first(tmp_path: Path) -> None:
     with Up(tmp_path, **ALONE) as up:
         second = bridge(tmp_path, "up", **ALONE)
         assert second.returncode == 1
-        assert f"already, as pid {up.process.pid}: stop it with `kill" in second.stderr
-        assert second.stderr.count("\n") == 1
+        *_, said = second.stderr.splitlines()
+        assert f"already, as pid {up.process.pid}: stop it with `kill" in said
+        assert "Traceback" not in second.stderr
 
 
 def test_an_up_whose_directory_is_removed_says_so_and_stops(tmp_path: Path) -> None:
@@ -232,7 +233,7 @@ def test_a_wrong_setting_stops_the_start(
     done = bridge(tmp_path, "up", **{**ALONE, name: value})
     assert done.returncode == 2
     assert text in done.stderr
-    assert done.stderr.count("\n") == 1
+    assert "Traceback" not in done.stderr
 
 
 def test_without_a_working_node_a_worker_stands_in(tmp_path: Path) -> None:
