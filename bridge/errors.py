@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -72,6 +73,13 @@ class BridgeError(Exception):
             "retryable": self.retryable,
             "detail": self.detail,
         }
+
+
+def nearest(got: str, known: Iterable[str]) -> str:
+    """Return what was likely meant by a mistyped word, '' if nothing is near it."""
+    from difflib import get_close_matches  # only when something is wrong
+
+    return next(iter(get_close_matches(got, list(known), n=1)), "")
 
 
 def text_of(error: BaseException) -> str:

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import Field, dataclass, field, fields
 from typing import Any
 
+from bridge.errors import nearest
+
 PREFIX = "BRIDGE_"
 # What `bridge up` tells the node and the TypeScript service, and workers find in passing.
 INTERNAL = frozenset(
@@ -14,6 +16,7 @@ INTERNAL = frozenset(
         "NODE_WORKERS",
         "PYTHON",
         "PARENT_STDIN",
+        "WORKER_LOG",
         "ALIVE_FILE",
         "ELIXIR_IMPLEMENTATIONS",
         "ELIXIR_DIGESTS",
@@ -163,7 +166,9 @@ def parse(environ: Mapping[str, str], **overrides: Any) -> Settings:
         if not name.startswith(PREFIX) or name in INTERNAL:
             continue
         if name not in known:
-            raise BadSetting(f"{name}: no such setting; `bridge settings` lists them")
+            near = nearest(name[len(PREFIX) :], (other[len(PREFIX) :] for other in known))
+            meant = f", {PREFIX}{near} perhaps" if near else ""
+            raise BadSetting(f"{name}: no such setting{meant}; `bridge settings` lists them")
         values[known[name].name] = _parse_one(name, known[name], text)
     settings = Settings(**{**values, **overrides})
     if settings.zone != "UTC":

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bridge.errors import Unable
+from bridge.progress import CLEAR, is_terminal, painted
 from bridge.settings import Settings
 from bridge.table import table
 from bridge.up.place import RunFile
@@ -51,7 +52,7 @@ class Call:
                 say_json(row)
         elif rows:
             cells = [[_cell(name, row.get(name)) for name in columns] for row in rows]
-            print(table(list(columns.values()), cells))
+            print(table(list(columns.values()), cells, painted))
         else:
             print("none")
 
@@ -66,7 +67,10 @@ class Call:
 
     def run_file(self) -> RunFile:
         """Return where the bridge of this directory runs; raises NotRunning."""
-        return RunFile.read(Path(self.settings.dir))
+        run = RunFile.read(Path(self.settings.dir))
+        if how := run.stopped():
+            say_error(how)
+        return run
 
     @asynccontextmanager
     async def journal(self) -> AsyncIterator[RedisJournal]:
@@ -151,7 +155,9 @@ def say_json(value: JSON) -> None:
 
 
 def say_error(text: str) -> None:
-    print(f"bridge: {text}", file=sys.stderr, flush=True)
+    begin = CLEAR if is_terminal(sys.stderr) else ""  # of what a Progress has drawn
+    prefix = painted("bridge:", "warn", sys.stderr)
+    print(f"{begin}{prefix} {text}", file=sys.stderr, flush=True)
 
 
 def when(ms: int) -> str:

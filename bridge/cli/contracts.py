@@ -6,7 +6,7 @@ import asyncio
 import json
 import re
 import shlex
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import asdict
 from pathlib import Path
 
@@ -40,6 +40,7 @@ from bridge.errors import ContractBroken
 from bridge.joelclaw.envelopes import NAMES
 from bridge.joelclaw.examples import faults
 from bridge.message import RUNTIMES
+from bridge.progress import Progress
 from bridge.settings import Settings
 from bridge.up.programs import contract_folders
 
@@ -181,8 +182,16 @@ def _examples(file: Path, contract: Contract) -> dict[str, str]:
 
 
 def _check(call: Call) -> int:
+    with Progress() as progress:
+        rows = _rows(call, progress)
+    call.show(CHECKS, [{**asdict(row), "result": row.problem or "ok"} for row in rows])
+    return int(not all(row.ok for row in rows))
+
+
+def _rows(call: Call, doing: Callable[[str], None]) -> list[Row]:
     settings = with_folders(call)
     yours = [Path(folder) for folder in call.args.contracts or ()]
+    doing("checking contracts")
     rows = check_contracts(yours or contract_folders(settings))
     if not yours:
         rows += _envelopes()
@@ -194,12 +203,11 @@ def _check(call: Call) -> int:
         if call.args.subsystem is not None:
             wanted = [registry.get(call.args.subsystem).name]
         if not yours:
+            doing("checking what is released and generated")
             rows += check_released(registry)
             rows += check_generated()
-        rows += asyncio.run(_scenarios(settings, registry, wanted))
-    rows += _not_run(call.args.require, {row.runtime for row in rows})
-    call.show(CHECKS, [{**asdict(row), "result": row.problem or "ok"} for row in rows])
-    return int(not all(row.ok for row in rows))
+        rows += asyncio.run(_scenarios(settings, registry, wanted, doing))
+    return rows + _not_run(call.args.require, {row.runtime for row in rows})
 
 
 def _not_run(required: str, ran: Collection[str]) -> list[Row]:
@@ -263,9 +271,11 @@ def _name(document: object, file: Path) -> str:
     return name_for(file.name.removesuffix(".json").removesuffix(".schema"))
 
 
-async def _scenarios(settings: Settings, registry: Registry, wanted: list[str]) -> list[Row]:
+async def _scenarios(
+    settings: Settings, registry: Registry, wanted: list[str], doing: Callable[[str], None]
+) -> list[Row]:
     every = "every scenario"
-    async with present(settings, registry) as here:
+    async with present(settings, registry, doing=doing) as here:
         for runtime, why in here.missing.items():
             say_error(f"{runtime} is left out: {why}")
         for runtime, why in here.failed.items():
@@ -277,7 +287,7 @@ async def _scenarios(settings: Settings, registry: Registry, wanted: list[str]) 
         for (runtime, name), why in here.unserved.items():
             if name in wanted or name not in registry.names():
                 rows.append(Row("scenario", name, every, runtime, f"not served: {why}"))
-        ran = await check_scenarios(registry, here.runtimes, wanted)
+        ran = await check_scenarios(registry, here.runtimes, wanted, doing)
         for name in wanted:
             _tell_of_absent(here, registry.get(name))
             if name not in {row.subsystem for row in rows + ran}:

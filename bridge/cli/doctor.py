@@ -19,7 +19,7 @@ from bridge.access import check_exposure
 from bridge.cli import storage
 from bridge.cli.command import Call, Commands, add_command, when
 from bridge.cli.effects import of_effects, read_pending
-from bridge.cli.findings import Finding, of_builds, of_intake
+from bridge.cli.findings import Finding, of_builds, of_intake, of_workers
 from bridge.client import NotReached
 from bridge.contracts.implementations import LeftOut, of_settings
 from bridge.contracts.registry import Registry
@@ -86,7 +86,7 @@ def examine(settings: Settings) -> Iterator[Check]:
         yield _port(settings)
         yield from _redis(settings.redis_url, settings)
     else:
-        yield Check("bridge", "ok", f"pid {run.pid} serves {run.url}")
+        yield from _up(run)
         yield from _served(run, settings)
         yield from _said(of_builds(Path(settings.dir)))
         yield from _redis(run.redis_url, settings)
@@ -102,7 +102,14 @@ def alive(settings: Settings) -> Iterator[Check]:
     except NotRunning as error:
         yield Check("bridge", "fail", str(error))
     else:
+        yield from (check for check in _up(run) if check.state == "fail")
         yield from _served(run, settings)
+
+
+def _up(run: RunFile) -> Iterator[Check]:
+    how = run.stopped()
+    found = how or f"pid {run.pid} serves {run.url}"
+    yield Check("bridge", "fail" if how else "ok", found)
 
 
 def _python() -> Check:
@@ -174,6 +181,7 @@ def _served(run: RunFile, settings: Settings) -> Iterator[Check]:
         yield Check("health", "fail", f"{error}: look into {settings.dir}/logs")
         return
     yield Check("health", "ok", "answers")
+    yield from _said(of_workers(status))
     for runtime in RUNTIMES:
         served = served_by(status, runtime)
         if served:

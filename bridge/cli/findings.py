@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from bridge.cli.command import when
 from bridge.joelclaw.intake.intake import ECHO
 from bridge.joelclaw.intake.takeover import IntakeStatus
 from bridge.joelclaw.outlet_adapter import OutletStatus
-from bridge.message import JSON
+from bridge.message import JSON, RUNTIMES
 from bridge.up import builds
 
 COLUMNS = {"what": "what", "found": "found"}
@@ -67,6 +68,51 @@ def of_outlet(outlet: OutletStatus) -> Finding:
         f"{outlet.kind}, {outlet.deliveries} not delivered",
         outlet.failing or outlet.warning or nobody,
     )
+
+
+def of_workers(status: JSON) -> list[Finding]:
+    """Return who serves whom, and where the workers differ though they should not."""
+    workers, edge = status.get("workers"), status.get("edge", {})
+    if not isinstance(workers, list):
+        return []
+    names = ", ".join(worker["worker"] for worker in workers)
+    stopped = [
+        f"{worker['worker']} commits nothing: Redis refuses {worker['refused']}"
+        for worker in workers
+        if worker["refused"]
+    ]
+    clients = (
+        f"{edge['sockets']} sockets, {edge['topics']} topics, {edge['in_flight']} in flight, "
+        f"{status['rates']['commits_per_s']} commits/s"
+    )
+    return [
+        Finding("workers", f"{len(workers)}: {names}", "; ".join(stopped)),
+        Finding("clients", clients),
+        *(
+            Finding(f"last of {worker['worker']}", _told(worker["last"]))
+            for worker in workers
+            if worker["last"]
+        ),
+        *_apart(workers),
+    ]
+
+
+def _told(last: JSON) -> str:
+    return f"{when(last['at_ms'])} {last['event']}: {last['text']}"
+
+
+def _apart(workers: list[JSON]) -> Iterator[Finding]:
+    """Yield each subsystem that some workers reach in a runtime, and others do not."""
+    for runtime in RUNTIMES:
+        reached = {worker["worker"]: worker["runtimes"].get(runtime, {}) for worker in workers}
+        for name in sorted(set().union(*reached.values())):
+            without = [worker for worker, served in reached.items() if not served.get(name)]
+            if 0 < len(without) < len(workers):
+                yield Finding(
+                    f"{name} in {runtime}",
+                    f"reached by {len(workers) - len(without)} of {len(workers)} workers",
+                    f"{', '.join(without)} cannot reach it",
+                )
 
 
 def of_builds(directory: Path) -> list[Finding]:

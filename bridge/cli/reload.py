@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import socket
+from pathlib import Path
 
 from bridge.cli.command import Call, CommandFailed, Commands, add_command, add_subsystem
+from bridge.up.place import RunFile
 
 TIMEOUT_S = 120.0  # it may start a node and a service again
 
@@ -22,7 +24,9 @@ def add(commands: Commands) -> None:
 
 
 def _run(call: Call) -> int:
-    run = call.run_file()
+    run = RunFile.read(Path(call.settings.dir))
+    if how := run.stopped():
+        raise CommandFailed(how)
     failed = "`bridge up` is gone"
     with socket.socket(socket.AF_UNIX) as connection:
         connection.settimeout(TIMEOUT_S)

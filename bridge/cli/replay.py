@@ -24,6 +24,7 @@ from bridge.joelclaw.observe.replay import (
 from bridge.message import JSON, RUNTIMES
 from bridge.moves.evidence import Accepted
 from bridge.moves.evidence import Group as Difference
+from bridge.progress import Progress
 from bridge.table import table
 from bridge.up.place import NotRunning
 from bridge.up.programs import contract_folders
@@ -80,19 +81,20 @@ def _run(call: Call) -> int:
     name, runtime_name = call.args.subsystem, call.args.runtime
     contract = registry.get(name)
 
-    async def run() -> Comparison:
+    async def run(progress: Progress) -> Comparison:
         receiver(contract)
-        async with present(settings, registry, [runtime_name]) as here:
+        async with present(settings, registry, [runtime_name], progress) as here:
             runtime = here.runtimes.get(runtime_name)
             if runtime is None:
                 why = here.missing.get(runtime_name) or here.failed.get(runtime_name)
                 raise CommandFailed(f"{runtime_name}: {why}")
             if not runtime.available(name):
                 raise CommandFailed(f"{runtime_name} has no implementation of {name}")
-            return await replay(path, contract, runtime, settings.zone)
+            return await replay(path, contract, runtime, settings.zone, progress)
 
     try:
-        comparison = asyncio.run(run())
+        with Progress() as progress:
+            comparison = asyncio.run(run(progress))
     except NotReplayable as error:
         raise UsageError(str(error)) from None
     except BadRecording as error:

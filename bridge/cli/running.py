@@ -11,6 +11,7 @@ from dataclasses import fields, replace
 from typing import Any
 
 from bridge.cli.command import Call, Commands, add_command
+from bridge.progress import Progress
 from bridge.settings import PREFIX, Settings
 from bridge.up.run import up
 
@@ -71,11 +72,9 @@ def _up(call: Call) -> int:
     if call.args.port is not None:
         settings = replace(settings, port=call.args.port)
 
-    def say(text: str) -> None:
-        print(text, flush=True)
-
     asked = call.args.port is not None or f"{PREFIX}PORT" in os.environ
-    return up(settings, say, check=call.args.check, port_asked=asked)
+    with Progress() as progress:
+        return up(settings, progress.say, check=call.args.check, port_asked=asked, doing=progress)
 
 
 def _settings(call: Call) -> int:

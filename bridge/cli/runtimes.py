@@ -6,8 +6,8 @@ import asyncio
 import os
 import shutil
 import time
-from collections.abc import AsyncIterator, Collection
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Collection
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from bridge.contracts.implementations import (
     python_handlers,
 )
 from bridge.contracts.registry import Registry
+from bridge.errors import ContractBroken
 from bridge.link.session import SessionLimits
 from bridge.message import RUNTIMES
 from bridge.runtimes.elixir import ElixirRuntime
@@ -54,17 +55,23 @@ class Present:
 
 @asynccontextmanager
 async def present(
-    settings: Settings, registry: Registry, wanted: Collection[str] = RUNTIMES
+    settings: Settings,
+    registry: Registry,
+    wanted: Collection[str] = RUNTIMES,
+    doing: Callable[[str], None] = lambda what: None,
 ) -> AsyncIterator[Present]:
     """Start what is here, and end it when the caller is done; no running bridge is touched.
 
     Of `typescript` and `elixir` only what is `wanted`.
     """
     left_out: LeftOut = []
+    with suppress(ContractBroken):  # the caller has told of it
+        Registry.load(*programs.contract_folders(settings), left_out=left_out)
+    told = len(left_out)
     implementations = of_settings(settings, registry.names(), left_out)
     handlers = python_handlers(implementations, *folder_of(settings), left_out=left_out)
     found = Present({"python": PythonRuntime(handlers, settings.python_budget_ms)})
-    for fault in left_out:
+    for fault in left_out[told:]:
         subsystem, _, where = fault.pointer.removeprefix("/").partition("/")
         found.unserved[where or "python", subsystem] = str(fault)
     async with AsyncExitStack() as stack:
@@ -73,6 +80,7 @@ async def present(
         alone = replace(
             environment.absolute(settings), dir=str(folder), link_dir=str(folder), redis_url=""
         )
+        doing(f"starting {', '.join(wanted)}")
         if "typescript" in wanted:
             await _typescript(stack, alone, registry, found)
         if "elixir" in wanted:
@@ -93,6 +101,7 @@ async def present(
                 why = where and said_of(log, where)
                 found.unserved[name, subsystem] = why or _last_lines(log)
         yield found
+        doing("stopping what was started")
 
 
 async def _typescript(

@@ -10,7 +10,15 @@ from pathlib import Path
 from bridge.cli import storage
 from bridge.cli.command import Call, Commands, add_command, say_error, when
 from bridge.cli.effects import of_effects, read_pending
-from bridge.cli.findings import COLUMNS, Finding, of_builds, of_intake, of_outlet, outlet_in
+from bridge.cli.findings import (
+    COLUMNS,
+    Finding,
+    of_builds,
+    of_intake,
+    of_outlet,
+    of_workers,
+    outlet_in,
+)
 from bridge.cli.joelclaw import joelclaw_redis
 from bridge.errors import BridgeError
 from bridge.joelclaw.intake.takeover import intake_status
@@ -43,7 +51,8 @@ def _run(call: Call) -> int:
 
 
 def _worker(status: JSON) -> Iterator[Finding]:
-    """Yield what the worker says that answered."""
+    """Yield what the workers say together."""
+    yield from of_workers(status)
     for runtime in RUNTIMES:
         served = ", ".join(sorted(served_by(status, runtime) or ()))
         yield Finding(runtime, f"serves {served}" if served else "serves nothing")

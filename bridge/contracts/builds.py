@@ -16,6 +16,8 @@ from dataclasses import asdict, dataclass, field
 from importlib.machinery import PathFinder
 from pathlib import Path
 
+from bridge.contracts.files import readable
+
 SHOWN = 12  # hex digits of a digest that tell builds of one subsystem apart
 MAX_SOURCES = 1000
 # Never imported twice: a handler's Refusal must be the worker's.
@@ -93,7 +95,7 @@ def python_sources(where: str, folder: Path) -> Build:
     waiting = [entry]
     while waiting and len(texts) < MAX_SOURCES:
         path = waiting.pop()
-        if str(path) not in texts and path.is_file():
+        if str(path) not in texts and readable(path):
             text = texts[str(path)] = _read(path)
             waiting += [p for p in _imports(path, text, root) if _is_own(p, root)]
     return Build.of(texts)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -64,7 +64,10 @@ def check_contracts(folders: Sequence[Path]) -> list[Row]:
 
 
 async def check_scenarios(
-    registry: Registry, runtimes: Mapping[str, Runs], subsystems: Sequence[str] = ()
+    registry: Registry,
+    runtimes: Mapping[str, Runs],
+    subsystems: Sequence[str] = (),
+    doing: Callable[[str], None] = lambda what: None,
 ) -> list[Row]:
     """Run every scenario in every runtime that has the subsystem: one row each.
 
@@ -79,6 +82,7 @@ async def check_scenarios(
         for runtime_name, runtime in runtimes.items():
             if not runtime.available(name):
                 continue
+            doing(f"running {len(scenarios)} scenarios of {name} in {runtime_name}")
             for scenario in scenarios:
                 problem = await _run(contract, scenario, runtime_name, runtime)
                 rows.append(Row("scenario", name, scenario.name, runtime_name, problem))

@@ -10,6 +10,7 @@ import importlib
 import importlib.util
 import inspect
 import json
+import os
 import sys
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
@@ -19,7 +20,7 @@ from typing import Any, cast
 from bridge.canonical import escape
 from bridge.contracts import builds as kept
 from bridge.contracts.builds import Build
-from bridge.contracts.files import BUILT_IN_IMPLEMENTATIONS, read_json
+from bridge.contracts.files import BUILT_IN_IMPLEMENTATIONS, closed, read_json, readable
 from bridge.contracts.imports import Imports
 from bridge.contracts.loading import require_shape
 from bridge.errors import ContractBroken, text_of
@@ -43,22 +44,30 @@ def load(file: Path, left_out: LeftOut | None = None) -> dict[str, dict[str, str
 
     Each is a file; a Python implementation may also be `package.module:function`, found from the
     file's folder too. Raises ContractBroken for a file that is not this, or names what isn't;
-    the latter is put into `left_out`, if given, and the others are returned.
+    the latter is put into `left_out`, if given, and the others are returned. What was left out
+    with its own contract is not told of again.
     """
     document = read_json(file)
     require_shape(file, document, "implementations.schema.json")
+    told = {Path(fault.file).parent.name for fault in left_out or ()}
     loaded: dict[str, dict[str, str]] = {}
     for subsystem, entries in document.items():
+        if subsystem in told:
+            continue
         loaded[subsystem] = {}
         for runtime, where in entries.items():
             path = (file.parent / where).resolve()
             if runtime == "python" and not _is_file(where):
                 loaded[subsystem][runtime] = where
-            elif path.is_file():
+            elif readable(path):
                 loaded[subsystem][runtime] = str(path)
             else:
-                at, what = f"/{escape(subsystem)}/{runtime}", f"expected a file at {path}"
-                _leave_out(ContractBroken(str(file), at, "file", what + ", found none"), left_out)
+                at, shut = f"/{escape(subsystem)}/{runtime}", closed(path.parent)
+                got = "one that may not be read" if os.path.isfile(path) else "none"
+                what = (
+                    f"{path.parent}: {shut}" if shut else f"expected a file at {path}, got {got}"
+                )
+                _leave_out(ContractBroken(str(file), at, "file", what), left_out)
     return loaded
 
 
@@ -121,21 +130,18 @@ def with_contracts(
 ) -> dict[str, dict[str, str]]:
     """Return what `load` does of the subsystems in `names`.
 
-    What has no contract is refused, or left out: nobody would ever ask for it. What was left out
-    with its own contract is not told of again.
+    What has no contract is refused, or left out: nobody would ever ask for it.
     """
     loaded = load(file, left_out)
-    told = {Path(fault.file).parent.name for fault in left_out or ()}
     known = ", ".join(sorted(names))
     for subsystem in [name for name in loaded if name not in names]:
         del loaded[subsystem]
-        if subsystem not in told:
-            what = (
-                f"there is no contract of that name, expected one of {known}: the folder "
-                f"that has {subsystem}/subsystem.json is missing"
-            )
-            fault = ContractBroken(str(file), f"/{escape(subsystem)}", "contract", what)
-            _leave_out(fault, left_out)
+        what = (
+            f"there is no contract of that name, expected one of {known}: the folder "
+            f"that has {subsystem}/subsystem.json is missing"
+        )
+        fault = ContractBroken(str(file), f"/{escape(subsystem)}", "contract", what)
+        _leave_out(fault, left_out)
     return loaded
 
 

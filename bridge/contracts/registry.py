@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
 from bridge.contracts.contract import Contract, Operation
+from bridge.contracts.files import closed
 from bridge.contracts.loading import FILE_NAME, load_contract
 from bridge.errors import BridgeError, ContractBroken
 
@@ -74,18 +74,21 @@ def _twice(name: str, file: Path, other: Path) -> ContractBroken:
 
 def files_of(folder: Path) -> list[Path]:
     """Return the contract files of a folder. Raises ContractBroken if there is none."""
-    try:
-        if not folder.is_dir():
-            raise ContractBroken(str(folder), "", "file", "expected a folder of subsystems")
-        os.listdir(folder)  # `glob` takes a folder it may not read for an empty one
-        own = folder / FILE_NAME
-        found = [own] if own.is_file() else sorted(folder.glob(f"*/{FILE_NAME}"))
-    except OSError as error:
-        what = (
-            f"expected a folder that user {os.getuid()} may read and enter, got:"
-            f" {error.strerror}; `chmod -R a+rX` it"
-        )
-        raise ContractBroken(str(folder), "", "file", what) from None
+    if what := closed(folder):
+        raise ContractBroken(str(folder), "", "file", what)
+    if not folder.is_dir():
+        raise ContractBroken(str(folder), "", "file", "expected a folder of subsystems")
+    own = folder / FILE_NAME
+    # One that may not be entered is named when its file is read.
+    found = (
+        [own]
+        if own.is_file()
+        else [
+            file
+            for file in sorted(sub / FILE_NAME for sub in folder.iterdir())
+            if closed(file.parent) or file.is_file()
+        ]
+    )
     if not found:
         raise ContractBroken(
             str(folder), "", "file", f"expected <name>/{FILE_NAME} in it, found none"

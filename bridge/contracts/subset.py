@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from bridge.canonical import MAX_SAFE_INTEGER, escape
+from bridge.errors import nearest
 
 _REFERENCE = re.compile(r"#/\$defs/([A-Za-z][A-Za-z0-9]*)", re.ASCII)
 _BESIDE_REFERENCE = {"$ref", "description", "title", "$comment", "default"}
@@ -200,7 +201,9 @@ class _Walk:
         at = f"{pointer}/$ref"
         name = _name(node["$ref"])
         if name not in self.definitions:
-            yield self.subset.fault(at, "ref", f"{node['$ref']!r}")
+            near = nearest(str(node["$ref"]).rpartition("/")[2], self.definitions)
+            meant = f", '#/$defs/{near}' perhaps" if near else ""
+            yield self.subset.fault(at, "ref", f"{node['$ref']!r}{meant}")
         elif not (ways := self.ways(node)):
             yield self.subset.fault(at, "ref_cycle", f"{node['$ref']!r}")
         elif ways > MAX_WAYS:

@@ -27,13 +27,11 @@ class Admin:
     def __init__(
         self,
         journal: Journal,
-        edge_status: Callable[[], dict[str, JSON]],
-        worker_status: Callable[[], Awaitable[dict[str, JSON]]] | None,
+        status: Callable[[], Awaitable[dict[str, JSON]]],
         moves: MoveCalls | None = None,
     ) -> None:
         self._journal = journal
-        self._edge_status = edge_status
-        self._worker_status = worker_status
+        self._all = status
         self._moves = moves
 
     async def answer(self, method: str, path: str, body: Body) -> tuple[int, JSON]:
@@ -59,9 +57,7 @@ class Admin:
         ).response()
 
     async def _status(self) -> JSON:
-        status: dict[str, JSON] = {"edge": self._edge_status()}
-        if self._worker_status is not None:
-            status |= await self._worker_status()
+        status = await self._all()
         try:
             status["routes"] = [asdict(route) for route in await self._journal.routes()]
         except BridgeError as error:
@@ -87,9 +83,12 @@ class Admin:
 
     async def _check_owner(self, subsystem: str, owner: str) -> None:
         """Refuse an owner that can never answer: nobody implements the subsystem there."""
-        status = await self._worker_status() if self._worker_status is not None else {}
+        status = await self._all()
         there = status.get("implementations", {}).get(subsystem, RUNTIMES)
-        if owner in there or status["runtimes"][owner].get(subsystem):
+        reached = [
+            worker["runtimes"][owner].get(subsystem) for worker in status.get("workers", ())
+        ]
+        if owner in there or any(reached):
             return
         raise BridgeError(
             "invalid_request",

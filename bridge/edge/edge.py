@@ -106,7 +106,7 @@ class Edge:
         self._registry = registry
         self._dispatcher = dispatcher
         self._gate = Gate.of(settings)
-        self._admin = Admin(journal, self._status, status, moves)
+        self._admin = Admin(journal, status or self._status, moves)
         self._ingress = ingress
         self._health_until = 0.0  # until when `_storage_health` is an answer
         self._storage_health: asyncio.Task[tuple[int, JSON]] | None = None
@@ -263,7 +263,11 @@ class Edge:
     def _in_flight(self) -> int:
         return sum(socket.session.in_flight for socket in self.sockets) + len(self._calls)
 
-    def _status(self) -> dict[str, JSON]:
+    async def _status(self) -> dict[str, JSON]:
+        return {"edge": self.figures()}
+
+    def figures(self) -> dict[str, JSON]:
+        """Return what this worker's clients are and wait for."""
         return {
             "draining": self.draining,
             "sockets": len(self.sockets),

@@ -7,7 +7,7 @@ that was seen before, or follows from a usual mistake, the message also says wha
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any, Literal, get_args
 
@@ -30,6 +30,7 @@ EnvelopeName = Literal[
     "TerminalRequest",
     "TerminalFrame",
 ]
+UNNAMED = "(none)"
 NAMES: tuple[EnvelopeName, ...] = get_args(EnvelopeName)
 
 
@@ -78,18 +79,33 @@ def _moved(violation: Violation, first: int) -> Violation:
     return replace(violation, pointer=f"/{int(index) + first}{slash}{rest}")
 
 
-def mended(raw: bytes) -> bytes | None:
-    """Return JSON whose half surrogate pairs became U+FFFD, None if that is not what is wrong.
+def mended(raw: bytes) -> tuple[bytes, str] | None:
+    """Return a SystemEvent as joelclaw's own reader takes it, and what was wrong with it.
 
-    joelclaw's services cut texts with `slice`, which may leave half of a character; its own
-    readers take that.
+    Its services cut texts with `slice`, which may leave half of a character: U+FFFD. `joelclaw
+    gateway push` sends any payload and type: an array becomes the member `items`, no text
+    UNNAMED. None if nothing of this is wrong.
     """
     try:
-        text = json.dumps(json.loads(raw, object_pairs_hook=_each_once), ensure_ascii=False)
+        event = json.loads(raw, object_pairs_hook=_each_once)
+        wrong = list(_mend(event)) if isinstance(event, dict) else []
+        text = json.dumps(event, ensure_ascii=False)
     except (ValueError, RecursionError):
         return None
     whole = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    return None if whole == text else whole.encode()
+    if whole != text:
+        wrong.append("half of a character")
+    return (whole.encode(), ", ".join(wrong)) if wrong else None
+
+
+def _mend(event: dict[str, Any]) -> Iterator[str]:
+    if isinstance(payload := event.get("payload"), list):
+        event["payload"] = {"items": payload}
+        yield "an array for payload"
+    for name in ("type", "source"):
+        if event.get(name) == "":
+            event[name] = UNNAMED
+            yield f"no {name}"
 
 
 def _each_once(members: list[tuple[str, Any]]) -> dict[str, Any]:

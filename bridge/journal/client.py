@@ -33,7 +33,7 @@ SCRATCH = "joelclaw:bridge:{probe}:"
 UNTRIED = frozenset(
     (
         *("call", "dead", "deliveries", "has_gap", "look", "outbox", "read", "recent", "tally"),
-        *("probe", "storage", "timers"),
+        *("probe", "storage", "timers", "workers"),
     )
 )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 NAMESPACE = "joelclaw:bridge:"
 SUBSYSTEMS = f"{NAMESPACE}subsystems"
 STORAGE = f"{NAMESPACE}storage"
+WORKERS = f"{NAMESPACE}{{workers}}:"  # what these keys begin with
 
 
 def target_of(kind: str) -> str:

@@ -33,6 +33,7 @@ from bridge.journal.redis_moves import RedisMoves
 from bridge.journal.redis_outbox import RedisOutbox, unavailable
 from bridge.journal.redis_storage import RedisStorage
 from bridge.journal.redis_targets import RedisTargets
+from bridge.journal.redis_workers import RedisWorkers
 from bridge.journal.refusals import UNAVAILABLE
 from bridge.journal.store import (
     Commit,
@@ -101,6 +102,7 @@ class RedisJournal(RedisOutbox):
         self._delivering = delivering
         self.targets = RedisTargets(client)
         self.moves = RedisMoves(client, self.storage)
+        self.workers = RedisWorkers(client)
 
     # -- messages --------------------------------------------------------------------------
     async def read(

@@ -125,12 +125,7 @@ def _prompt(event: JSON) -> dict[str, JSON]:
 
 
 def _escalates(event: JSON) -> bool:
-    payload = event["payload"]
-    return (
-        event["type"] == "system.fatal"
-        or payload.get("level") == "fatal"
-        or payload.get("immediateTelegram") is True
-    )
+    return event["type"] == "system.fatal" or _urgent(event["payload"])
 
 
 def _storable(event: JSON) -> JSON:

@@ -60,10 +60,10 @@ def leave_out(settings: Settings, faults: LeftOut) -> None:
     folder = Path(settings.builds)
     served = json.loads((folder / FILE_NAME).read_text()) if settings.implementations else {}
     for fault in faults:
-        _, subsystem, *runtime = fault.pointer.split("/")
         if fault.rule == "import":
-            del served[subsystem][runtime[0]]
-            (folder / runtime[0] / f"{subsystem}.json").unlink(missing_ok=True)
+            _, subsystem, runtime = fault.pointer.split("/")
+            del served[subsystem][runtime]
+            (folder / runtime / f"{subsystem}.json").unlink(missing_ok=True)
     if settings.implementations:
         _write(folder, served)
     (folder / LEFT_OUT).write_text(json.dumps([str(fault) for fault in faults]))

@@ -48,6 +48,7 @@ def of_node(settings: Settings, digests: Mapping[str, str]) -> dict[str, str]:
         "BRIDGE_NODE_WORKERS": str(settings.workers),
         "BRIDGE_PYTHON": sys.executable,
         "BRIDGE_PARENT_STDIN": "1",
+        "BRIDGE_WORKER_LOG": str(Path(settings.dir) / "logs" / "worker.log"),
         "ERL_CRASH_DUMP": str(Path(settings.dir) / "logs" / "erl_crash.dump"),
         "BRIDGE_ELIXIR_IMPLEMENTATIONS": "\n".join(f"{n}={p}" for n, p in files.items()),
         "BRIDGE_ELIXIR_SOURCES": "\n".join(

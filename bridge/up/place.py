@@ -60,6 +60,10 @@ class RunFile:
             )
         return run
 
+    def stopped(self) -> str:
+        """Say what to do about a `bridge up` that is frozen; '' if it runs."""
+        return stopped(self.pid)
+
     def write(self, directory: Path) -> None:
         """Write the run file in one step: a reader sees all of it or none."""
         fresh = directory / "run.json.new"
@@ -79,9 +83,10 @@ class Lock:
             self._file.seek(0)
             pid = self._file.read().strip() or "unknown"
             self._file.close()
+            how = stopped(int(pid)) if pid.isdecimal() else ""
             raise AlreadyRunning(
                 f"a bridge runs in {directory} already, as pid {pid}: stop it with `kill {pid}`,"
-                " or name another directory by BRIDGE_DIR"
+                f" or name another directory by BRIDGE_DIR{how and f'; {how}'}"
             )
         self._file.truncate(0)
         self._file.write(f"{os.getpid()}\n")
@@ -110,6 +115,25 @@ class Lock:
         except OSError:
             return True
         return False
+
+
+def stopped(pid: int) -> str:
+    """Say what to do about a `bridge up` that a signal or Ctrl-Z froze; '' if it runs."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        if Path("/proc/self").exists():
+            return ""
+        import subprocess  # macOS
+
+        asked = ["ps", "-o", "state=", "-p", str(pid)]
+        state = subprocess.run(asked, capture_output=True, text=True, check=False).stdout
+    if state[:1].upper() != "T":
+        return ""
+    return (
+        f"`bridge up` (pid {pid}) is frozen by SIGSTOP or Ctrl-Z, and starts nothing again that"
+        f" ends: `kill -CONT {pid}`, or `fg` in its terminal, lets it go on"
+    )
 
 
 def _flock(file: TextIO) -> bool:

@@ -19,6 +19,7 @@ from bridge.errors import BridgeError
 from bridge.joelclaw.terminal.terminal import port_taken
 from bridge.joelclaw.wanted import check_joelclaw
 from bridge.message import RUNTIMES, RuntimeName
+from bridge.progress import painted
 from bridge.settings import PREFIX, Settings
 from bridge.table import table
 from bridge.up import builds, environment, programs, yours
@@ -28,6 +29,7 @@ from bridge.up.place import (
     Lock,
     RunFile,
     StartFailed,
+    open_log,
     remove_dead_sockets,
     remove_leftovers,
     sockets_directory,
@@ -52,13 +54,15 @@ def up(
     *,
     check: bool = False,
     port_asked: bool = True,
+    doing: Callable[[str], None] = lambda what: None,
 ) -> int:
     """Run the bridge until SIGINT, SIGTERM or SIGHUP; with `check` only until it is shown.
 
-    `port_asked`: somebody wants just this port, so that no other one will do. Returns the exit
-    code. Raises StartFailed, BadSetting and ContractBroken.
+    `port_asked`: somebody wants just this port, so that no other one will do. `doing` is told
+    what is waited for until it serves. Returns the exit code. Raises StartFailed, BadSetting and
+    ContractBroken.
     """
-    return asyncio.run(_until_signal(_Run(settings, say, port_asked), check))
+    return asyncio.run(_until_signal(_Run(settings, say, port_asked, doing), check))
 
 
 async def _until_signal(run: _Run, check: bool) -> int:
@@ -90,11 +94,18 @@ class _Run:
     the TypeScript service, then Redis, then files and lock.
     """
 
-    def __init__(self, settings: Settings, say: Callable[[str], None], port_asked: bool) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        say: Callable[[str], None],
+        port_asked: bool,
+        doing: Callable[[str], None],
+    ) -> None:
         # As they were given, and as children get them: with what was kept at the start.
         self._given = self._settings = environment.absolute(settings)
         self._say = say
         self._port_asked = port_asked
+        self._doing = doing
         self._directory = Path(self._settings.dir)
         self._logs = self._directory / "logs"
         self._restarts: dict[str, int] = {}
@@ -107,39 +118,57 @@ class _Run:
     async def serve(self, check: bool) -> int:
         check_exposure(self._settings)
         check_port(self._settings.port)
+        self._doing("reading contracts")
         left_out = self._left_out
         registry = Registry.load(*programs.contract_folders(self._settings), left_out=left_out)
         check_joelclaw(self._settings, registry)
         async with AsyncExitStack() as stack:
             lock = self._take_directory(stack)
-            self._settings = builds.keep(self._given, registry, left_out)
-            await self._leave_out(registry)
-            await self._start_redis(stack)
-            await self._look_at_storage(stack, lock)
-            listener = self._listen(stack)
-            reaper = asyncio.create_task(reap_strangers(self._pids))
-            stack.callback(reaper.cancel)
-            self._start_typescript(stack)
-            self._look_at_terminal()
-            await self._start_workers(stack, listener, registry.digests())
-            self._write_run_file(stack, lock)
-            findings = await self._probe(registry)
-            self._show(findings, check)
-            if check:
-                return int(bool(left_out) or any(finding.error for finding in findings))
-            await self._until_lost(lock)
-        return 1
+            serving = asyncio.create_task(self._serve(stack, lock, registry, check))
+            tasks = serving, asyncio.create_task(self._until_lost(lock))
+            try:
+                await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                for task in tasks:
+                    task.cancel()
+                await asyncio.gather(*tasks, return_exceptions=True)
+            if how := lock.lost():
+                self._say(
+                    f"{self._directory} {how} while this bridge ran (pid {os.getpid()}): "
+                    "stopping, what it kept there is lost; stop a bridge before its directory is "
+                    "removed"
+                )
+                return 1
+            return await serving
+
+    async def _serve(
+        self, stack: AsyncExitStack, lock: Lock, registry: Registry, check: bool
+    ) -> int:
+        left_out = self._left_out
+        self._settings = builds.keep(self._given, registry, left_out)
+        await self._leave_out(registry)
+        self._doing("starting Redis")
+        await self._start_redis(stack)
+        await self._look_at_storage(stack, lock)
+        listener = self._listen(stack)
+        reaper = asyncio.create_task(reap_strangers(self._pids))
+        stack.callback(reaper.cancel)
+        self._doing("starting the TypeScript service and the Elixir node")
+        self._start_typescript(stack)
+        self._look_at_terminal()
+        await self._start_workers(stack, listener, registry.digests())
+        self._write_run_file(stack, lock)
+        findings = await self._probe(registry)
+        self._doing("")
+        self._show(findings, check)
+        if check:
+            return int(bool(left_out) or any(finding.error for finding in findings))
+        return await asyncio.Future()  # until cancelled
 
     async def _until_lost(self, lock: Lock) -> None:
         """Wait until the directory is ours no more: what is acknowledged then has no place."""
-        how = ""
-        while not how:
+        while not lock.lost():  # noqa: ASYNC110 - nobody sets an event
             await asyncio.sleep(LOOK_AT_DIRECTORY_S)
-            how = lock.lost()
-        self._say(
-            f"{self._directory} {how} while this bridge ran (pid {os.getpid()}): stopping, what"
-            " it kept there is lost; stop a bridge before its directory is removed"
-        )
 
     async def _leave_out(self, registry: Registry) -> None:
         """Leave out what cannot be served, and nothing else."""
@@ -249,6 +278,7 @@ class _Run:
             if failed is not None:
                 self._missing["elixir"], node = failed, None
         worker = self._program("worker", Command(programs.worker(), Path.cwd()), {})
+        os.close(open_log(worker.log))  # the node's workers open it by themselves
         self._workers = Workers(
             listener,
             worker,
@@ -326,6 +356,7 @@ class _Run:
 
     async def _probe(self, registry: Registry) -> list[Finding]:
         assert self._workers is not None
+        self._doing("waiting for a gateway worker")
         deadline = time.monotonic() + READY_TIMEOUT_S
         while not self._workers.ready():
             if time.monotonic() > deadline:
@@ -336,6 +367,7 @@ class _Run:
             await asyncio.sleep(0.02)
         there = [name for name in RUNTIMES if name not in self._missing]
         url, settings = self._url(), self._settings
+        self._doing(f"waiting for an answer from {', '.join(there)}")
         return [
             *await probe(url, settings.token, there, PROBE_TIMEOUT_S),
             *await yours.look(settings, registry, url, there),
@@ -353,7 +385,7 @@ class _Run:
         ]
         rows += [(name, "", None, why.reason) for name, why in self._missing.items()]
         rows += [("-", "", None, f"left out: {fault}") for fault in self._left_out]
-        self._say(table(("runtime", "subsystem", "round trip", "state"), rows))
+        self._say(table(("runtime", "subsystem", "round trip", "state"), rows, painted))
         if self._settings.terminal_port:
             self._say(f"terminal {self._terminal_url()} ({self._settings.terminal})")
         kept = f"data and logs in {self._directory}"

@@ -41,6 +41,16 @@ def test_a_setting_that_is_none_has_exit_code_2(
     assert done.err == "bridge: BRIDGE_COLOUR: no such setting; `bridge settings` lists them\n"
 
 
+def test_a_misspelt_setting_is_told_with_the_nearest(
+    alone: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BRIDGE_TOKN", "secret")
+    assert alone("settings").err == (
+        "bridge: BRIDGE_TOKN: no such setting, BRIDGE_TOKEN perhaps; `bridge settings` lists"
+        " them\n"
+    )
+
+
 def test_contracts_are_listed_and_shown(alone: Cli) -> None:
     rows = alone("contracts", "list", "--contracts", str(SUBSYSTEMS), "--json").rows
     assert [row["name"] for row in rows] == Registry.load(BUILT_IN, SUBSYSTEMS).names()

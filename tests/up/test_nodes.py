@@ -44,7 +44,7 @@ async def node_answers(client: Client) -> bool:
 
 async def serving(up: Up, count: int = 2) -> set[int]:
     """Return the workers, once so many serve."""
-    log = up.directory / "logs" / "node.log"
+    log = up.directory / "logs" / "worker.log"
     await until(lambda: log.read_text().count(" serving worker=") >= count, "they serve")
     return workers_of(up)
 
@@ -131,7 +131,7 @@ def test_a_worker_whose_node_dies_before_it_serves_leaves(tmp_path: Path) -> Non
         await until(lambda: workers_of(up) - before, "another one starts")
         starting = workers_of(up) - before
         os.kill(node, signal.SIGKILL)
-        log = up.directory / "logs" / "node.log"
+        log = up.directory / "logs" / "worker.log"
         await until(lambda: not any(lives(pid) for pid in starting), "it left")
         assert " text=the node is gone" in log.read_text()
         await until(lambda: len(workers_of(up)) == 2, "others run")

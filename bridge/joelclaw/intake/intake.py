@@ -205,11 +205,12 @@ class Intake:
         try:
             event = self._envelopes.check("SystemEvent", item)
         except BridgeError as error:
-            whole = mended(item) if error.code == "invalid_text" else None
-            if whole is None:
+            found = mended(item) if error.code in ("invalid_text", "invalid_request") else None
+            if found is None:
                 raise
+            whole, wrong = found
             event = self._envelopes.check("SystemEvent", whole)
-            self._telemetry.emit("intake_mended", text=f"{event['id']}: half of a character")
+            self._telemetry.emit("intake_mended", text=f"{event['id']}: {wrong}")
         return dict(event)
 
     async def _dispatch(self, entry: Entry, event: object) -> None:

@@ -7,7 +7,7 @@ follows is decided in both from the same past.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -34,6 +34,7 @@ SAME: Mapping[str, frozenset[str]] = {
 }
 DROPPED = frozenset({"lost", "malformed"})  # what the daemon should not have done
 MAX_TYPES = 50
+TELL_EVERY = 1000  # events
 
 Kind = Literal["same", "different", "dropped", "not compared"]
 
@@ -105,7 +106,11 @@ def receiver(contract: Contract) -> Operation:
 
 
 async def replay(
-    recording: Path, contract: Contract, runtime: Runtime, zone: str = "UTC"
+    recording: Path,
+    contract: Contract,
+    runtime: Runtime,
+    zone: str = "UTC",
+    doing: Callable[[str], None] = lambda what: None,
 ) -> Comparison:
     """Replay a recording. Raises NotReplayable, BadRecording, or what the runtime raises."""
     operation = receiver(contract)
@@ -118,6 +123,8 @@ async def replay(
             await session.switch(line["mode"], line["at_ms"])
         if (item := item_of(line)) is None:
             continue
+        if found.events % TELL_EVERY == 0:
+            doing(f"running events of {recording}: {found.events:,} done")
         fate = fates.get(line["n"], "inconclusive")
         session = _session(sessions, line["session"], contract, runtime, zone)
         event, ours = await session.receive(

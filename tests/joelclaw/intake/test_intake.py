@@ -79,6 +79,23 @@ def test_half_a_character_is_mended_as_joelclaw_itself_would_take_it() -> None:
     run(test)
 
 
+def test_what_joelclaws_own_reader_takes_is_mended_and_counted() -> None:
+    """`joelclaw gateway push --type "" --payload '[1]'` sends this."""
+
+    async def test(world: World) -> None:
+        await world.push(event("array", payload=[1, "two"]), event("blank", type="", source=""))
+        world.start("one")
+        assert await world.until_received(2) == ["array", "blank"]
+        (_, array), (_, blank) = await world.journal.entries("triage")
+        assert array["request"]["event"]["payload"] == {"items": [1, "two"]}
+        told = blank["request"]["event"]
+        assert (told["type"], told["source"]) == ("(none)", "(none)")
+        assert world.telemetry.counts()["intake_mended"] == 2
+        assert await world.quarantine.count() == 0
+
+    run(test)
+
+
 def test_echoes_of_our_own_are_dropped_and_counted() -> None:
     async def test(world: World) -> None:
         await world.push(event("echo", source="bridge/elixir"), event("a"))

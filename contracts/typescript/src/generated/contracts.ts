@@ -17,6 +17,6 @@ export const contracts: Record<string, Contract> = {
   },
   "triage": {
     "name": "triage",
-    "digest": "7a57a56a7b2bdeafd295e3e0dcf91009d48ba5f441e5158e31bc3422d02c2c7c"
+    "digest": "61888d624b338219e2159899a5e8bb0755e1bc92deed2ba59d92a69e5d27d819"
   },
 };

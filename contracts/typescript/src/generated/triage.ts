@@ -7,7 +7,7 @@ export type Mode = "awake" | "asleep";
 export type Types = string[];
 export type Time = number;
 /**
- * duplicate: nothing at all changes. sleep, wake: as the operations. suppressed: nothing but that the id is remembered. batched: the event is kept whole for the digest; the first member sets the timer `flush`, 3,600,000 ms from then; at 100 members or a size of 131,072 the batch is flushed at once, also while asleep. immediate: `triage.prompt` is emitted; `triage.escalation` in its place for what the daemon sends to Telegram at once: the type is system.fatal, payload.level is fatal, or payload.immediateTelegram is true.
+ * duplicate: nothing at all changes. sleep, wake: as the operations. suppressed: nothing but that the id is remembered. batched: the event is kept whole for the digest; the first member sets the timer `flush`, 3,600,000 ms from then; at 100 members or a size of 131,072 the batch is flushed at once, also while asleep. immediate: `triage.prompt` is emitted; `triage.escalation` in its place for what the daemon sends to Telegram at once: the type is system.fatal, or the event is urgent as below.
  */
 export type Decision = "duplicate" | "sleep" | "wake" | "suppressed" | "batched" | "immediate";
 /**

@@ -101,8 +101,8 @@ function prompt(event: SystemEvent): Effect {
   return { effect: "emit", type, payload: { ...emitted } };
 }
 
-function escalates({ type, payload: { level, immediateTelegram } }: SystemEvent): boolean {
-  return type === "system.fatal" || level === "fatal" || immediateTelegram === true;
+function escalates({ type, payload }: SystemEvent): boolean {
+  return type === "system.fatal" || isUrgent(payload);
 }
 
 function storable(event: SystemEvent): SystemEvent {

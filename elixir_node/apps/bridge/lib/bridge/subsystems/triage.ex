@@ -148,9 +148,7 @@ defmodule Bridge.Subsystems.Triage do
   end
 
   defp escalates?(%{"type" => "system.fatal"}), do: true
-  defp escalates?(%{"payload" => %{"level" => "fatal"}}), do: true
-  defp escalates?(%{"payload" => %{"immediateTelegram" => true}}), do: true
-  defp escalates?(_event), do: false
+  defp escalates?(%{"payload" => payload}), do: urgent?(payload)
 
   # A member as it is if it is a text that is not blank in ASCII.
   defp text(value), do: if(is_binary(value) and value =~ ~r/[^\t-\r ]/, do: value)

@@ -16,7 +16,7 @@ defmodule Bridge.Link.FramingTest do
   defp chunks(bytes, size) when byte_size(bytes) <= size, do: [bytes]
 
   defp chunks(bytes, size) do
-    <<chunk::binary-size(size), rest::binary>> = bytes
+    {chunk, rest} = :erlang.split_binary(bytes, size)
     [chunk | chunks(rest, size)]
   end
 
@@ -42,8 +42,7 @@ defmodule Bridge.Link.FramingTest do
       {chunks, rest} =
         Enum.map_reduce(1..20, bytes, fn _, rest ->
           at = :rand.uniform(byte_size(rest) + 1) - 1
-          <<chunk::binary-size(at), rest::binary>> = rest
-          {chunk, rest}
+          :erlang.split_binary(rest, at)
         end)
 
       assert {^frames, _} = feed(Framing.new(200), chunks ++ [rest])

@@ -100,7 +100,7 @@ defmodule Bridge.Link.MessagesTest do
 
     for _ <- 1..5_000 do
       at = :rand.uniform(byte_size(frame)) - 1
-      <<before::binary-size(at), _, rest::binary>> = frame
+      {before, <<_, rest::binary>>} = :erlang.split_binary(frame, at)
       Messages.decode(<<before::binary, :rand.uniform(256) - 1, rest::binary>>, @limit)
       Messages.decode(:binary.part(frame, 0, at), @limit)
       Messages.decode(:rand.bytes(at), @limit)

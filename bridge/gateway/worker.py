@@ -1,8 +1,4 @@
-"""A gateway worker, put together: the only place of the worker that constructs things.
-
-`python -m bridge.gateway`, by itself or as the program of an Erlang port (then with the
-arguments ErlPort gives). Settings come from the environment.
-"""
+"""One gateway worker: its parts made, joined and ended."""
 
 from __future__ import annotations
 
@@ -11,17 +7,10 @@ import contextlib
 import gc
 import logging
 import os
-import random
 import secrets
 import signal
-import sys
-from dataclasses import asdict
 from pathlib import Path
 
-import uvloop
-from redis.asyncio import Redis
-
-from bridge.access import check_exposure, is_loopback
 from bridge.contracts import builds
 from bridge.contracts.files import BUILT_IN
 from bridge.contracts.implementations import (
@@ -35,39 +24,24 @@ from bridge.contracts.implementations import (
 from bridge.contracts.registry import Registry
 from bridge.cutover import Cutover
 from bridge.dispatch import Dispatcher
-from bridge.edge.edge import Edge, uuid4_of
-from bridge.edge.feed import Feed
+from bridge.edge.edge import Edge
 from bridge.edge.listener import Listener, NoListener, obtain
 from bridge.edge.moves import MoveCalls
 from bridge.edge.serve import serve
 from bridge.effects import Effects
 from bridge.errors import BridgeError, ContractBroken
-from bridge.joelclaw import SUBSYSTEM
+from bridge.gateway.figures import Figures
+from bridge.gateway.joelclaw import Joelclaw
+from bridge.gateway.status import Last, Status
 from bridge.joelclaw.adapter import Adapter
-from bridge.joelclaw.deliverer import Deliverer
-from bridge.joelclaw.envelopes import Envelopes
-from bridge.joelclaw.inngest.api import EventApi, Inngest
-from bridge.joelclaw.inngest.ingress import Ingress
-from bridge.joelclaw.intake.intake import Intake
-from bridge.joelclaw.outlet import TOPIC, Outlet, Receiver
-from bridge.joelclaw.outlet_adapter import OutletAdapter
-from bridge.joelclaw.outlets.session import SessionOutlet
-from bridge.joelclaw.outlets.topic import TopicOutlet
-from bridge.joelclaw.push import Pusher
-from bridge.joelclaw.quarantine import Put, Quarantine
-from bridge.joelclaw.redis_client import ANSWER_S, connect
-from bridge.joelclaw.system_events import SystemEvents
-from bridge.joelclaw.terminal.terminal import Terminal
-from bridge.joelclaw.wanted import check_joelclaw
 from bridge.journal.redis import RedisJournal
-from bridge.journal.redis_storage import RedisStorage
-from bridge.journal.server import UnsafeServer, check_server
+from bridge.journal.server import check_server
 from bridge.journal.store import Damaged, Journal, Storage
-from bridge.link.arguments import BadArgument, PortArguments, parse_arguments
+from bridge.link.arguments import PortArguments
 from bridge.link.session import SessionLimits
 from bridge.link.transport import Transport
 from bridge.link.transports.port import open_port
-from bridge.message import JSON, RuntimeName
+from bridge.message import RuntimeName
 from bridge.mover import Mover
 from bridge.pause import pause
 from bridge.runtimes.elixir import ElixirRuntime
@@ -76,32 +50,14 @@ from bridge.runtimes.python import Handler, PythonRuntime
 from bridge.runtimes.python_apart import PythonApart
 from bridge.runtimes.runtime import Runtime
 from bridge.runtimes.typescript import TypeScriptRuntime
-from bridge.settings import BadSetting, Settings, parse
+from bridge.settings import Settings
 from bridge.shadow import Shadow
-from bridge.targets import Executor
 from bridge.telemetry import Telemetry, log_to
-from bridge.turns import Turns
 
 REDIS_RETRY_S = 0.5
 ALIVE_S = 1.0
 LOOK_S = 1.0  # how late a storage that was replaced is noticed where nothing is asked of it
 ROUTES_EVERY = 5  # looks
-
-
-def main() -> int:
-    """Run a worker until it is told to leave. Exit 2: settings or contracts are wrong."""
-    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(message)s")
-    logging.getLogger("httpx").setLevel(logging.WARNING)
-    logging.getLogger("websockets").setLevel(logging.CRITICAL)  # telemetry tells of clients
-    try:
-        settings = parse(os.environ)
-        check_exposure(settings)
-        port = parse_arguments(sys.argv[1:])
-        uvloop.run(Worker(settings, port).run())
-    except (BadSetting, BadArgument, ContractBroken, NoListener, UnsafeServer) as error:
-        print(f"bridge: {error}", file=sys.stderr)
-        return 2
-    return 0
 
 
 def _load(
@@ -134,6 +90,8 @@ class Worker:
         self._telemetry = Telemetry()
         self._log = logging.getLogger("bridge")
         self._telemetry.attach(log_to(self._log))
+        self._last = Last()
+        self._telemetry.attach(self._last)
 
     async def run(self) -> None:
         settings = self._settings
@@ -149,7 +107,7 @@ class Worker:
         nodes = self._nodes(elixir, registry.digests(), transport)
         async with contextlib.AsyncExitStack() as stack:
             stack.push_async_callback(nodes.close)
-            joelclaw = _Joelclaw(self._name, settings, registry, self._telemetry, stack)
+            joelclaw = Joelclaw(self._name, settings, registry, self._telemetry, stack)
             journal = RedisJournal(
                 settings.redis_url,
                 done_ttl_ms=settings.done_ttl_ms,
@@ -188,20 +146,21 @@ class Worker:
             adapters, feeds = joelclaw.adapters(dispatcher, journal)
             ingress = joelclaw.ingress(dispatcher)
 
-            async def status() -> dict[str, JSON]:
+            def figures() -> Figures:
                 for name in registry.names():
                     if not python.available(name):  # no epoch has a build of it: it may be new
                         self._look_for_build(python, name)
                 return {
                     "worker": self._name,
                     "pid": os.getpid(),
+                    "edge": edge.figures(),
                     "runtimes": {
                         name: {s: runtime.available(s) for s in registry.names()}
                         for name, runtime in runtimes.items()
                     },
-                    "implementations": implementers(settings, registry.names(), left_out),
                     "left_out": list(map(str, left_out)),
-                    "storage": await _status_of(journal.storage),
+                    "refused": journal.storage.refused,
+                    "last": self._last.told,
                     "link": nodes.counts(),
                     "nodes": elixir.nodes(),
                     "builds": {"python": python.builds(), "typescript": typescript.builds()},
@@ -212,13 +171,19 @@ class Worker:
                     "counts": self._telemetry.counts(),
                 }
 
+            status = Status(
+                self._name,
+                journal,
+                dict(implementers(settings, registry.names(), left_out)),
+                figures,
+            )
             edge = Edge(
                 registry,
                 dispatcher,
                 journal,
                 settings,
                 self._telemetry,
-                status=status,
+                status=status.answer,
                 ingress=ingress,
                 feeds=feeds,
                 moves=MoveCalls(mover, Cutover(registry, journal, asked, mover)),
@@ -227,17 +192,19 @@ class Worker:
                 asyncio.create_task(self._watch_storage(journal, registry)),
                 asyncio.create_task(shadow.run()),
                 asyncio.create_task(mover.run()),
+                asyncio.create_task(status.run()),
             ]
             await self._serve(edge, effects, adapters)
             for task in beside:
                 task.cancel()
+            await status.leave()
 
     def _dispatch(
         self,
         registry: Registry,
         journal: Journal,
         runtimes: dict[RuntimeName, Runtime],
-        joelclaw: _Joelclaw,
+        joelclaw: Joelclaw,
         python: PythonRuntime,
         shadow: Shadow,
     ) -> tuple[Dispatcher, Effects]:
@@ -415,142 +382,3 @@ class Worker:
     def _leave(self, why: str) -> None:
         self._telemetry.emit("leaving", worker=self._name, text=why)
         self._leaving.set()
-
-
-class _Joelclaw:
-    """What speaks with joelclaw, made as far as the settings ask for it.
-
-    Its connections end with `stack`. Raises BadSetting where the settings do not fit the
-    subsystems there are.
-    """
-
-    def __init__(
-        self,
-        name: str,
-        settings: Settings,
-        registry: Registry,
-        telemetry: Telemetry,
-        stack: contextlib.AsyncExitStack,
-    ) -> None:
-        self._name = name
-        self._settings = settings
-        self._registry = registry
-        self._telemetry = telemetry
-        self._wanted = check_joelclaw(settings, registry)
-        self._envelopes = Envelopes.load()
-        self._stack = stack
-        self._pusher: Pusher | None = None
-        if settings.joelclaw_redis_url:
-            self._pusher = Pusher(self._theirs("bridge-push"), telemetry, "joelclaw")
-        self.delivering = frozenset({SUBSYSTEM} if self._wanted.outlet else ())
-
-    def executors(self) -> dict[str, Executor]:
-        """Make what carries out effects outside the bridge, by kind."""
-        executors: dict[str, Executor] = {}
-        if (api := self._event_api()) is not None:
-            executors["inngest"] = Inngest(api)
-        if self._pusher is not None:
-            executors["system_event"] = SystemEvents(self._pusher)
-        return executors
-
-    def adapters(
-        self, dispatcher: Dispatcher, journal: Journal
-    ) -> tuple[list[Adapter], dict[str, Feed]]:
-        """Make what runs beside the edge, and what the edge has clients join, by topic."""
-        settings, adapters, feeds = self._settings, list[Adapter](), dict[str, Feed]()
-        quarantine = Quarantine(self._redis(settings.redis_url, "bridge"))
-        # Without an outlet what is taken would reach nobody: it waits in joelclaw's list.
-        if settings.joelclaw_redis_url and self._wanted.outlet is not None:
-            intake = Intake(
-                self._name,
-                self._theirs("bridge"),
-                self._theirs("bridge-intake", answer_s=None),
-                quarantine.put,
-                self._envelopes,
-                dispatcher,
-                journal,
-                self._telemetry,
-                timeout_ms=settings.timeout_ms,
-            )
-            adapters.append(intake)
-        if self._wanted.terminal is not None:
-            terminal = Terminal(
-                self._name,
-                self._wanted.terminal,
-                dispatcher,
-                journal,
-                self._envelopes,
-                settings,
-                self._telemetry,
-            )
-            adapters.append(terminal)
-        if self._wanted.outlet is not None:
-            outlet, feeds = self._delivery(self._wanted.outlet, journal, quarantine.put)
-            adapters.append(outlet)
-        return adapters, feeds
-
-    def ingress(self, dispatcher: Dispatcher) -> Ingress:
-        """Make Inngest's event endpoint."""
-        settings = self._settings
-        return Ingress(
-            self._wanted.targets,
-            self._registry,
-            dispatcher,
-            self._envelopes,
-            # Connections of its own: senders of events must not keep effects waiting.
-            self._event_api(),
-            self._telemetry,
-            Turns(),
-            event_key=settings.inngest_event_key,
-            exposed=not is_loopback(settings.host),
-            timeout_ms=settings.timeout_ms,
-            new_id=lambda: uuid4_of(random.getrandbits(128)),
-        )
-
-    def _delivery(
-        self, outlet: Outlet, journal: Journal, quarantine: Put
-    ) -> tuple[OutletAdapter, dict[str, Feed]]:
-        telemetry, deliveries = self._telemetry, journal.deliveries(SUBSYSTEM)
-        token = f"{outlet.kind} {self._name}"
-        receiver: Receiver | None = None
-        feeds = dict[str, Feed]()
-        if outlet.kind == "topic":
-            receiver = feeds[TOPIC] = TopicOutlet(deliveries, token)
-        elif outlet.kind == "session" and self._pusher is not None:
-            receiver = SessionOutlet(self._pusher, outlet.session)
-        deliverer = (
-            Deliverer(
-                token, deliveries, receiver, quarantine, telemetry, zone=self._settings.zone
-            )
-            if receiver
-            else None
-        )
-        return OutletAdapter(outlet, deliveries, deliverer, self._pusher, telemetry), feeds
-
-    def _theirs(self, name: str, *, answer_s: float | None = ANSWER_S) -> Redis:
-        return self._redis(self._settings.joelclaw_redis_url, name, answer_s)
-
-    def _redis(self, url: str, name: str, answer_s: float | None = ANSWER_S) -> Redis:
-        client = connect(url, name, answer_s=answer_s)
-        self._stack.push_async_callback(client.aclose)
-        return client
-
-    def _event_api(self) -> EventApi | None:
-        settings = self._settings
-        if not settings.inngest_url:
-            return None
-        api = EventApi(settings.inngest_url, settings.inngest_event_key)
-        self._stack.push_async_callback(api.close)
-        return api
-
-
-async def _status_of(storage: RedisStorage) -> JSON:
-    try:
-        found = await storage.read()
-    except BridgeError as error:
-        return error.response()
-    return {**(asdict(found) if found else {}), "refused": storage.refused}
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,0 +1,1 @@
+"""A gateway worker, put together: the only place of the worker that constructs things."""
