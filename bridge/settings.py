@@ -16,7 +16,6 @@ INTERNAL = frozenset(
         "PARENT_STDIN",
         "ALIVE_FILE",
         "ELIXIR_IMPLEMENTATIONS",
-        "ELIXIR_DIGESTS",
         "ELIXIR_SOURCES",
     )
 )

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import re
 import shlex
-from collections.abc import Collection
+import sys
+from collections.abc import Collection, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -20,8 +22,10 @@ from bridge.cli.command import (
     add_subsystem,
     say_error,
 )
+from bridge.cli.reports import junit, workflow_commands
 from bridge.cli.running import add_folders, with_folders
 from bridge.cli.runtimes import Present, present
+from bridge.contracts.accepting import accepted
 from bridge.contracts.check import (
     Row,
     check_contracts,
@@ -30,7 +34,7 @@ from bridge.contracts.check import (
     check_scenarios,
 )
 from bridge.contracts.contract import Contract
-from bridge.contracts.files import read_json
+from bridge.contracts.files import contract_folders, read_json
 from bridge.contracts.importing import import_schema, name_for
 from bridge.contracts.loading import subset
 from bridge.contracts.registry import Registry
@@ -41,7 +45,6 @@ from bridge.joelclaw.envelopes import NAMES
 from bridge.joelclaw.examples import faults
 from bridge.message import RUNTIMES
 from bridge.settings import Settings
-from bridge.up.programs import contract_folders
 
 CONTRACTS = {
     "name": "subsystem",
@@ -102,6 +105,12 @@ def add(commands: Commands) -> None:
         default="",
         help="fail if one of these did not run: python,typescript,elixir",
     )
+    parser.add_argument(
+        "--accept",
+        action="store_true",
+        help="first write into the scenarios what all runtimes here answer, to be read as a diff",
+    )
+    parser.add_argument("--junit", metavar="FILE", help="write the result as JUnit's XML, too")
     parser = add_command(
         group,
         "import",
@@ -183,6 +192,8 @@ def _examples(file: Path, contract: Contract) -> dict[str, str]:
 def _check(call: Call) -> int:
     settings = with_folders(call)
     yours = [Path(folder) for folder in call.args.contracts or ()]
+    if call.args.accept:
+        asyncio.run(_accept(settings, yours or contract_folders(settings), call.args.subsystem))
     rows = check_contracts(yours or contract_folders(settings))
     if not yours:
         rows += _envelopes()
@@ -199,7 +210,27 @@ def _check(call: Call) -> int:
         rows += asyncio.run(_scenarios(settings, registry, wanted))
     rows += _not_run(call.args.require, {row.runtime for row in rows})
     call.show(CHECKS, [{**asdict(row), "result": row.problem or "ok"} for row in rows])
+    if call.args.junit:
+        Path(call.args.junit).write_text(junit(rows), encoding="utf-8")
+    if os.environ.get("GITHUB_ACTIONS") == "true":
+        print("\n".join(workflow_commands(rows)), file=sys.stderr)
     return int(not all(row.ok for row in rows))
+
+
+async def _accept(settings: Settings, folders: Sequence[Path], only: str | None) -> None:
+    """Write what comes into the scenarios of these folders, or of one subsystem."""
+    wanted = Registry.load(*folders, left_out=[]).names()
+    registry = Registry.load(*contract_folders(settings), left_out=[])
+    async with present(settings, registry) as here:
+        for name in [name for name in wanted if only in (None, name)]:
+            contract, file = registry.get(name), registry.file(name).with_name(SCENARIOS)
+            runtimes = [r for r in here.runtimes.values() if r.available(name)]
+            scenarios = load_scenarios(file, contract, judged=False)
+            before = file.read_text(encoding="utf-8")
+            after = await accepted(before, contract, scenarios, runtimes)
+            if runtimes and after != before:
+                file.write_text(after, encoding="utf-8")
+                say_error(f"{file}: written anew: read the diff before you commit it")
 
 
 def _not_run(required: str, ran: Collection[str]) -> list[Row]:

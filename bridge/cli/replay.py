@@ -8,6 +8,7 @@ from pathlib import Path
 from bridge.cli.command import Call, CommandFailed, Commands, UsageError, add_command, say_json
 from bridge.cli.running import add_folders, with_folders
 from bridge.cli.runtimes import present
+from bridge.contracts.files import contract_folders
 from bridge.contracts.registry import Registry
 from bridge.joelclaw import SUBSYSTEM
 from bridge.joelclaw.observe.recording import BadRecording, lines
@@ -21,7 +22,6 @@ from bridge.joelclaw.observe.replay import (
 )
 from bridge.message import JSON, RUNTIMES
 from bridge.table import table
-from bridge.up.programs import contract_folders
 
 COLUMNS = {
     "daemon": "the daemon",

@@ -121,7 +121,7 @@ async def _elixir(
     stack: AsyncExitStack, settings: Settings, registry: Registry, found: Present
 ) -> None:
     command = programs.elixir(programs.search_path())
-    env = environment.of_node(settings, registry.digests()) | {"BRIDGE_NODE_WORKERS": "0"}
+    env = environment.of_node(settings, registry.names()) | {"BRIDGE_NODE_WORKERS": "0"}
     if isinstance(command, Command):
         shared = environment.shared(os.environ, settings)
         log = Path(settings.dir) / "elixir.log"

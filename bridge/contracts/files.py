@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import Any
 
 from bridge.canonical import parse
 from bridge.errors import BridgeError, ContractBroken
+from bridge.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[2]
 CONTRACTS = ROOT / "contracts"
@@ -15,8 +17,19 @@ BUILT_IN = CONTRACTS / "subsystems"
 BUILT_IN_IMPLEMENTATIONS = BUILT_IN / "implementations.json"
 
 
+def contract_folders(settings: Settings) -> list[Path]:
+    """Return the folder of the built-in contracts, then those of the settings."""
+    more = [Path(folder) for folder in settings.contracts.split(":") if folder]
+    return [BUILT_IN, *(folder for folder in more if folder != BUILT_IN)]
+
+
 def read_json(file: Path) -> Any:
     """Read a JSON file by the strict rules of `bridge.canonical`; raises ContractBroken."""
+    return read_with_digest(file)[0]
+
+
+def read_with_digest(file: Path) -> tuple[Any, str]:
+    """Read a JSON file, and the SHA-256 of its bytes as they lie there, as 64 hex digits."""
     try:
         data = file.read_bytes()
     except OSError as error:
@@ -27,7 +40,7 @@ def read_json(file: Path) -> Any:
             str(file), "", "file", f"expected a readable file, got: {error.strerror}{hint}"
         ) from None
     try:
-        return parse(data, what="the file")
+        return parse(data, what="the file"), hashlib.sha256(data).hexdigest()
     except BridgeError as error:
         rule = "json" if error.code == "invalid_frame" else error.code
         pointer = str(error.detail.get("pointer", ""))

@@ -12,9 +12,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bridge.contracts.files import BUILT_IN, ROOT
+from bridge.contracts.files import ROOT
 from bridge.message import RuntimeName
-from bridge.settings import Settings
 from bridge.up.place import open_log
 
 LEAST_NODE = 20
@@ -40,12 +39,6 @@ class Command:
 def search_path() -> str:
     """Return PATH, behind the directory where set-up puts Node if the machine has none."""
     return os.pathsep.join([os.path.join(sys.prefix, "node"), os.environ.get("PATH", os.defpath)])
-
-
-def contract_folders(settings: Settings) -> list[Path]:
-    """Return the folder of the built-in contracts, then those of the settings."""
-    more = [Path(folder) for folder in settings.contracts.split(":") if folder]
-    return [BUILT_IN, *more]
 
 
 def worker() -> tuple[str, ...]:

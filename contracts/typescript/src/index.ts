@@ -21,7 +21,6 @@ export {
   remainder,
   trim,
 } from "./derived.ts";
-export { contracts } from "./generated/contracts.ts";
 export {
   operations,
   Refusal,

@@ -77,10 +77,12 @@ export async function loadContracts(
     for (const subsystem of subsystems) {
       for (const path of [join(folder, FILE), join(folder, subsystem, FILE)]) {
         try {
-          const file = await readJson<{ name?: unknown }>(path, true);
-          if (file?.name === subsystem) contracts[subsystem] = contractOf(file);
+          const contract = contractOf(await readFile(path));
+          if (contract.name === subsystem) contracts[subsystem] = contract;
         } catch (error) {
-          refused(error as LoadError);
+          if ((error as NodeJS.ErrnoException).code === "ENOENT") continue;
+          const what = error instanceof SyntaxError ? "not JSON: " : "";
+          refused(new LoadError(`${path}: ${what}${(error as Error).message}`, { cause: error }));
         }
       }
     }
