@@ -87,7 +87,7 @@ async def check_scenarios(
             if not runtime.available(name):
                 continue
             for scenario in scenarios:
-                problem = await _run(contract, scenario, runtime_name, runtime)
+                problem = await run_scenario(contract, scenario, runtime_name, runtime)
                 at = (str(file), problem.partition(" ")[0]) if problem else ()
                 rows.append(Row("scenario", name, scenario.name, runtime_name, problem, *at))
     return rows
@@ -133,7 +133,8 @@ def difference(expected: Any, actual: Any, pointer: str = "") -> str:
     return f"{pointer}: expected {_short(expected)}, got {_short(actual)}"
 
 
-async def _run(contract: Contract, scenario: Scenario, name: str, runtime: Runs) -> str:
+async def run_scenario(contract: Contract, scenario: Scenario, name: str, runtime: Runs) -> str:
+    """Run every step; return the first difference, by its JSON pointers, or ""."""
     for step in scenario.steps:
         try:
             problem = await _step(contract, scenario.key, step, name, runtime)

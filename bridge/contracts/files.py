@@ -10,7 +10,10 @@ from bridge.canonical import parse
 from bridge.errors import BridgeError, ContractBroken
 from bridge.settings import Settings
 
-ROOT = Path(__file__).resolve().parents[2]
+# Of the checkout, or in the installed package what it has of one.
+_PACKAGE = Path(__file__).resolve().parents[1]
+CODE = _PACKAGE.parent
+ROOT = CODE if (CODE / "contracts" / "meta").is_dir() else _PACKAGE / "data"
 CONTRACTS = ROOT / "contracts"
 META = CONTRACTS / "meta"
 BUILT_IN = CONTRACTS / "subsystems"
@@ -33,12 +36,8 @@ def read_with_digest(file: Path) -> tuple[Any, str]:
     try:
         data = file.read_bytes()
     except OSError as error:
-        hint = ""
-        if file.is_relative_to(CONTRACTS):
-            hint = f"; the bridge runs from a checkout, whose contracts are in {CONTRACTS}"
-        raise ContractBroken(
-            str(file), "", "file", f"expected a readable file, got: {error.strerror}{hint}"
-        ) from None
+        what = f"expected a readable file, got: {error.strerror}"
+        raise ContractBroken(str(file), "", "file", what) from None
     try:
         return parse(data, what="the file"), hashlib.sha256(data).hexdigest()
     except BridgeError as error:

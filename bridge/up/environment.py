@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from bridge.contracts.files import ROOT, contract_folders
+from bridge.contracts.files import CODE, contract_folders
 from bridge.contracts.implementations import of_settings
 from bridge.settings import PREFIX, Settings, environment
 
@@ -32,7 +32,7 @@ def shared(environ: Mapping[str, str], settings: Settings) -> dict[str, str]:
     if "utf" not in env.get("LC_ALL", env.get("LANG", "")).lower():
         env["LC_ALL"] = "en_US.UTF-8" if sys.platform == "darwin" else "C.UTF-8"
     # Workers are to be the same bridge as this one, in whatever directory they are started.
-    env["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), env.get("PYTHONPATH")]))
+    env["PYTHONPATH"] = os.pathsep.join(filter(None, [str(CODE), env.get("PYTHONPATH")]))
     # Service and node look for ours as for yours.
     folders = ":".join(map(str, contract_folders(settings)))
     return env | environment(settings) | {f"{PREFIX}CONTRACTS": folders}

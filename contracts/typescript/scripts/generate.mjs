@@ -3,6 +3,7 @@
 //   effects.ts, <subsystem>.ts   types, by json-schema-to-typescript
 //   envelopes.ts                 types of joelclaw's envelopes
 //   envelopes_schema.ts          their schema, for whoever wants them checked
+//   package.json                 its version, from VERSION
 //   scripts.ts                   the journal's Lua scripts that the SDK runs too
 
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
@@ -31,6 +32,8 @@ const files = new Map([
 ]);
 for (const file of subsystems) files.set(`${file.name}.ts`, await subsystemTypes(file));
 
+const version = readFileSync(join(CONTRACTS, "..", "VERSION"), "utf8").trim();
+
 if (process.argv.includes("--check")) check();
 else write();
 
@@ -42,16 +45,30 @@ function subsystemTypes(file) {
     return name === undefined ? structuredClone(schema) : $defs[name];
   };
   const operations = {};
-  for (const [name, { summary, request, reply }] of Object.entries(file.operations)) {
+  for (const [name, operation] of Object.entries(file.operations)) {
+    const { summary, request, reply, kind, effects = [], errors = [] } = operation;
     const asked = reached(request);
     const filled = Object.entries(asked.properties ?? {}).filter(([, p]) => "default" in p);
     asked.required = [...new Set([...(asked.required ?? []), ...filled.map(([key]) => key)])];
     const handed = request.$ref === undefined ? asked : request;
-    operations[name] = { description: summary, ...object({ request: handed, reply }) };
+    operations[name] = {
+      description: summary,
+      ...object({
+        request: handed,
+        reply,
+        kind: { const: kind },
+        effects: oneOf(effects),
+        errors: oneOf(errors),
+      }),
+    };
   }
   const events = object(file.events ?? {});
   const shape = object({ state: file.state, operations: object(operations), events });
   return types({ description: file.summary, ...shape, $defs }, "Subsystem");
+}
+
+function oneOf(names) {
+  return { tsType: names.map((name) => JSON.stringify(name)).join(" | ") || "never" };
 }
 
 /** Types of joelclaw's envelopes, by their names. */
@@ -102,6 +119,10 @@ function check() {
     const path = join(GENERATED, name);
     return !existsSync(path) || readFileSync(path, "utf8") !== text;
   });
+  if (readJson(join(PACKAGE, "package.json")).version !== version) {
+    console.error(`package.json has another version than ${version}`);
+    stale.push(["package.json"]);
+  }
   const extra = existing().filter((name) => !files.has(name));
   for (const [name] of stale) console.error(`src/generated/${name} has drifted`);
   for (const name of extra) console.error(`src/generated/${name} belongs to no contract`);
@@ -115,6 +136,8 @@ function write() {
   mkdirSync(GENERATED, { recursive: true });
   for (const name of existing()) if (!files.has(name)) rmSync(join(GENERATED, name));
   for (const [name, text] of files) writeFileSync(join(GENERATED, name), text);
+  const file = join(PACKAGE, "package.json");
+  writeFileSync(file, readFileSync(file, "utf8").replace(/("version": ")[^"]*/, `$1${version}`));
   console.log(`wrote ${[...files.keys()].join(", ")}`);
 }
 

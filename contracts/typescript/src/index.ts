@@ -26,8 +26,10 @@ export {
   Refusal,
   type Context,
   type Effect,
+  type EffectOf,
   type Handler,
   type Outcome,
+  type ReasonOf,
   type Shape,
 } from "./implementation.ts";
 export type { Json } from "./json.ts";

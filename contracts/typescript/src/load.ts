@@ -152,7 +152,9 @@ async function importTypeScript(path: string): Promise<{ handle?: unknown }> {
 
 /** Write a module with all it imports; return the files it was made of. */
 async function bundle(path: string, outfile: string): Promise<string[]> {
-  const { build } = await import("esbuild");
+  const { build } = await import("esbuild").catch(() => {
+    throw new LoadError(`${path}: under Node a .ts file needs esbuild: \`npm install esbuild\``);
+  });
   const { metafile } = await build({
     entryPoints: [path],
     absWorkingDir: dirname(path), // errors name files from there
