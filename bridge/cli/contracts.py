@@ -40,6 +40,7 @@ from bridge.contracts.loading import subset
 from bridge.contracts.registry import Registry
 from bridge.contracts.scenarios import FILE_NAME as SCENARIOS
 from bridge.contracts.scenarios import load_scenarios
+from bridge.contracts.types import elixir, python, typescript
 from bridge.errors import ContractBroken
 from bridge.joelclaw.envelopes import NAMES
 from bridge.joelclaw.examples import faults
@@ -111,6 +112,24 @@ def add(commands: Commands) -> None:
         help="first write into the scenarios what all runtimes here answer, to be read as a diff",
     )
     parser.add_argument("--junit", metavar="FILE", help="write the result as JUnit's XML, too")
+    parser = add_command(
+        group,
+        "generate",
+        "write the types of a folder's subsystems beside their contracts: pydantic models, "
+        "TypeScript types, Elixir typespecs",
+        _generate,
+        json=False,
+    )
+    parser.add_argument("folder", metavar="DIR", help="a folder of subsystems, or one's own")
+    parser.add_argument(
+        "--runtimes",
+        metavar="LIST",
+        default=",".join(RUNTIMES),
+        help="of python, typescript and elixir, separated by commas; default: all",
+    )
+    parser.add_argument(
+        "--check", action="store_true", help="write nothing, fail where a file has drifted"
+    )
     parser = add_command(
         group,
         "import",
@@ -252,6 +271,32 @@ def _envelopes() -> list[Row]:
     return [Row("envelopes", "", what, problem=fault) for fault in found] or [
         Row("envelopes", "", what)
     ]
+
+
+_TYPES = {"python": (python, "py"), "typescript": (typescript, "ts"), "elixir": (elixir, "ex")}
+
+
+def _generate(call: Call) -> int:
+    runtimes = call.args.runtimes.split(",")
+    if unknown := set(runtimes) - set(RUNTIMES):
+        known, got = ", ".join(RUNTIMES), ", ".join(sorted(unknown))
+        raise UsageError(f"--runtimes: expected some of {known}, got {got}")
+    registry, drifted = Registry.load(Path(call.args.folder)), 0
+    for name in registry.names():
+        contract = read_json(registry.file(name))
+        for runtime in runtimes:
+            language, suffix = _TYPES[runtime]
+            file = registry.file(name).with_name(f"{name}_types.{suffix}")
+            text = language.write(contract)
+            if file.is_file() and file.read_text(encoding="utf-8") == text:
+                continue
+            drifted += 1
+            if call.args.check:
+                print(f"{file} is not what the contract gives")
+            else:
+                file.write_text(text, encoding="utf-8")
+                print(f"wrote {file}")
+    return int(call.args.check and drifted > 0)
 
 
 def _import(call: Call) -> int:
