@@ -1,7 +1,7 @@
 # Each target does its own set-up: `make run` and `make test` work on a fresh clone.
 # Written for GNU make 3.81 and BSD make alike.
 
-.PHONY: help run test check bench generate setup
+.PHONY: help run test check bench generate dist setup
 
 help:
 	@echo "make setup     install what is missing to run and to test; \`make run\` needs less"
@@ -9,6 +9,7 @@ help:
 	@echo "make test      every check and every test"
 	@echo "make check     the checks that run nothing: style, types, imports, generated files"
 	@echo "make bench     measure this machine against bare peers"
+	@echo "make dist      build the packages, and try each in an empty folder"
 	@echo "make generate  write what is generated: models, types, reference"
 
 setup:
@@ -27,6 +28,9 @@ check: setup
 bench:
 	@sh .ci/setup run
 	@exec .venv/bin/python -m bridge bench
+
+dist: setup
+	@exec .venv/bin/python .ci/dist.py
 
 generate: setup
 	.venv/bin/python -m bridge.contracts.generate

@@ -19,7 +19,6 @@ INTERNAL = frozenset(
         "WORKER_LOG",
         "ALIVE_FILE",
         "ELIXIR_IMPLEMENTATIONS",
-        "ELIXIR_DIGESTS",
         "ELIXIR_SOURCES",
     )
 )

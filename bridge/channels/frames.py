@@ -152,19 +152,6 @@ class V2:
     def encode(self, frame: Frame) -> bytes:
         return orjson.dumps([frame.join_ref, frame.ref, frame.topic, frame.event, frame.payload])
 
-    def encode_binary_push(self, frame: Frame, payload: bytes) -> bytes:
-        """Return a server's push: it has no ref."""
-        return _binary(PUSH, [_text(frame.join_ref), frame.topic, frame.event], payload)
-
-    def encode_binary_reply(self, frame: Frame, status: str, payload: bytes) -> bytes:
-        """Return a reply: the status stands where the event would."""
-        return _binary(
-            REPLY, [_text(frame.join_ref), _text(frame.ref), frame.topic, status], payload
-        )
-
-    def encode_binary_broadcast(self, topic: str, event: str, payload: bytes) -> bytes:
-        return _binary(BROADCAST, [topic, event], payload)
-
 
 CODECS: dict[str, V1 | V2] = {"1": V1(), "2": V2()}
 # What Phoenix's requirements `~> 1.0.0` and `~> 2.0.0` match: a semantic version of that minor,
@@ -295,20 +282,3 @@ def json_or_none(text: str) -> JSON:
 
 def _small_int(text: str) -> int | None:
     return int(text) if len(text) < 20 else None  # Python reads no number of 4,301 digits
-
-
-def _text(ref: Ref) -> str:
-    return "" if ref is None else str(ref)
-
-
-def _binary(kind: int, fields: list[str], payload: bytes) -> bytes:
-    parts = [field.encode() for field in fields]
-    for part in parts:
-        if len(part) > 255:
-            raise BridgeError(
-                "limit_exceeded",
-                "a field of a binary frame takes up to 255 bytes",
-                limit=255,
-                actual=len(part),
-            )
-    return b"".join([bytes([kind, *map(len, parts)]), *parts, payload])

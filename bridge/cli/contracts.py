@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import re
 import shlex
-from collections.abc import Callable, Collection
+import sys
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -20,8 +22,10 @@ from bridge.cli.command import (
     add_subsystem,
     say_error,
 )
+from bridge.cli.reports import junit, workflow_commands
 from bridge.cli.running import add_folders, with_folders
 from bridge.cli.runtimes import Present, present
+from bridge.contracts.accepting import accepted
 from bridge.contracts.check import (
     Row,
     check_contracts,
@@ -30,19 +34,19 @@ from bridge.contracts.check import (
     check_scenarios,
 )
 from bridge.contracts.contract import Contract
-from bridge.contracts.files import read_json
+from bridge.contracts.files import contract_folders, read_json
 from bridge.contracts.importing import import_schema, name_for
 from bridge.contracts.loading import subset
 from bridge.contracts.registry import Registry
 from bridge.contracts.scenarios import FILE_NAME as SCENARIOS
 from bridge.contracts.scenarios import load_scenarios
+from bridge.contracts.types import elixir, python, typescript
 from bridge.errors import ContractBroken
 from bridge.joelclaw.envelopes import NAMES
 from bridge.joelclaw.examples import faults
 from bridge.message import RUNTIMES
 from bridge.progress import Progress
 from bridge.settings import Settings
-from bridge.up.programs import contract_folders
 
 CONTRACTS = {
     "name": "subsystem",
@@ -102,6 +106,30 @@ def add(commands: Commands) -> None:
         metavar="RUNTIMES",
         default="",
         help="fail if one of these did not run: python,typescript,elixir",
+    )
+    parser.add_argument(
+        "--accept",
+        action="store_true",
+        help="first write into the scenarios what all runtimes here answer, to be read as a diff",
+    )
+    parser.add_argument("--junit", metavar="FILE", help="write the result as JUnit's XML, too")
+    parser = add_command(
+        group,
+        "generate",
+        "write the types of a folder's subsystems beside their contracts: pydantic models, "
+        "TypeScript types, Elixir typespecs",
+        _generate,
+        json=False,
+    )
+    parser.add_argument("folder", metavar="DIR", help="a folder of subsystems, or one's own")
+    parser.add_argument(
+        "--runtimes",
+        metavar="LIST",
+        default=",".join(RUNTIMES),
+        help="of python, typescript and elixir, separated by commas; default: all",
+    )
+    parser.add_argument(
+        "--check", action="store_true", help="write nothing, fail where a file has drifted"
     )
     parser = add_command(
         group,
@@ -185,12 +213,18 @@ def _check(call: Call) -> int:
     with Progress() as progress:
         rows = _rows(call, progress)
     call.show(CHECKS, [{**asdict(row), "result": row.problem or "ok"} for row in rows])
+    if call.args.junit:
+        Path(call.args.junit).write_text(junit(rows), encoding="utf-8")
+    if os.environ.get("GITHUB_ACTIONS") == "true":
+        print("\n".join(workflow_commands(rows)), file=sys.stderr)
     return int(not all(row.ok for row in rows))
 
 
 def _rows(call: Call, doing: Callable[[str], None]) -> list[Row]:
     settings = with_folders(call)
     yours = [Path(folder) for folder in call.args.contracts or ()]
+    if call.args.accept:
+        asyncio.run(_accept(settings, yours or contract_folders(settings), call.args.subsystem))
     doing("checking contracts")
     rows = check_contracts(yours or contract_folders(settings))
     if not yours:
@@ -208,6 +242,22 @@ def _rows(call: Call, doing: Callable[[str], None]) -> list[Row]:
             rows += check_generated()
         rows += asyncio.run(_scenarios(settings, registry, wanted, doing))
     return rows + _not_run(call.args.require, {row.runtime for row in rows})
+
+
+async def _accept(settings: Settings, folders: Sequence[Path], only: str | None) -> None:
+    """Write what comes into the scenarios of these folders, or of one subsystem."""
+    wanted = Registry.load(*folders, left_out=[]).names()
+    registry = Registry.load(*contract_folders(settings), left_out=[])
+    async with present(settings, registry) as here:
+        for name in [name for name in wanted if only in (None, name)]:
+            contract, file = registry.get(name), registry.file(name).with_name(SCENARIOS)
+            runtimes = [r for r in here.runtimes.values() if r.available(name)]
+            scenarios = load_scenarios(file, contract, judged=False)
+            before = file.read_text(encoding="utf-8")
+            after = await accepted(before, contract, scenarios, runtimes)
+            if runtimes and after != before:
+                file.write_text(after, encoding="utf-8")
+                say_error(f"{file}: written anew: read the diff before you commit it")
 
 
 def _not_run(required: str, ran: Collection[str]) -> list[Row]:
@@ -229,6 +279,32 @@ def _envelopes() -> list[Row]:
     return [Row("envelopes", "", what, problem=fault) for fault in found] or [
         Row("envelopes", "", what)
     ]
+
+
+_TYPES = {"python": (python, "py"), "typescript": (typescript, "ts"), "elixir": (elixir, "ex")}
+
+
+def _generate(call: Call) -> int:
+    runtimes = call.args.runtimes.split(",")
+    if unknown := set(runtimes) - set(RUNTIMES):
+        known, got = ", ".join(RUNTIMES), ", ".join(sorted(unknown))
+        raise UsageError(f"--runtimes: expected some of {known}, got {got}")
+    registry, drifted = Registry.load(Path(call.args.folder)), 0
+    for name in registry.names():
+        contract = read_json(registry.file(name))
+        for runtime in runtimes:
+            language, suffix = _TYPES[runtime]
+            file = registry.file(name).with_name(f"{name}_types.{suffix}")
+            text = language.write(contract)
+            if file.is_file() and file.read_text(encoding="utf-8") == text:
+                continue
+            drifted += 1
+            if call.args.check:
+                print(f"{file} is not what the contract gives")
+            else:
+                file.write_text(text, encoding="utf-8")
+                print(f"wrote {file}")
+    return int(call.args.check and drifted > 0)
 
 
 def _import(call: Call) -> int:

@@ -21,6 +21,7 @@ from bridge.cli.command import Call, Commands, add_command, when
 from bridge.cli.effects import of_effects, read_pending
 from bridge.cli.findings import Finding, of_builds, of_intake, of_workers
 from bridge.client import NotReached
+from bridge.contracts.files import contract_folders
 from bridge.contracts.implementations import LeftOut, of_settings
 from bridge.contracts.registry import Registry
 from bridge.errors import BridgeError, ContractBroken
@@ -33,7 +34,7 @@ from bridge.message import RUNTIMES
 from bridge.settings import BadSetting, Settings
 from bridge.up.admin import fetch, served_by
 from bridge.up.place import NotRunning, RunFile
-from bridge.up.programs import Command, Missing, contract_folders, elixir, search_path, typescript
+from bridge.up.programs import Command, Missing, elixir, search_path, typescript
 from bridge.up.redis_server import HOW_TO_GET, disk_full, find_binary, loss_of
 
 LEAST_PYTHON = (3, 11)

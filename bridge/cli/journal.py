@@ -18,11 +18,11 @@ from bridge.cli.command import (
 )
 from bridge.cli.export import Export
 from bridge.cli.running import add_folders, with_folders
+from bridge.contracts.files import contract_folders
 from bridge.contracts.registry import Registry
 from bridge.journal.positions import just_before
 from bridge.journal.redis import RedisJournal
 from bridge.message import JSON, RUNTIMES, Version
-from bridge.up.programs import contract_folders
 
 PAGE = 500
 LIMIT = 100

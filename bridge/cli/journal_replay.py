@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from bridge.cli.command import Call, CommandFailed, UsageError, say_json
 from bridge.cli.running import with_folders
 from bridge.cli.runtimes import Present, present
+from bridge.contracts.files import contract_folders
 from bridge.contracts.registry import Contract, Registry
 from bridge.errors import BridgeError, Refusal, RuntimeFault
 from bridge.history.replay import context_of
@@ -22,7 +23,6 @@ from bridge.moves.comparison import Difference, compare
 from bridge.moves.evidence import Group
 from bridge.runtimes.runtime import Runtime
 from bridge.table import table
-from bridge.up.programs import contract_folders
 
 PAGE = 500
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from bridge.cli.command import Call, CommandFailed, Commands, UsageError, add_command, say_json
 from bridge.cli.running import add_folders, with_folders
 from bridge.cli.runtimes import present
+from bridge.contracts.files import contract_folders
 from bridge.contracts.registry import Registry
 from bridge.errors import BridgeError
 from bridge.joelclaw import SUBSYSTEM
@@ -27,7 +28,6 @@ from bridge.moves.evidence import Group as Difference
 from bridge.progress import Progress
 from bridge.table import table
 from bridge.up.place import NotRunning
-from bridge.up.programs import contract_folders
 
 COLUMNS = {
     "daemon": "the daemon",

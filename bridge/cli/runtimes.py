@@ -11,7 +11,7 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from bridge.contracts.files import BUILT_IN
+from bridge.contracts.files import BUILT_IN, contract_folders
 from bridge.contracts.implementations import (
     LeftOut,
     folder_of,
@@ -66,7 +66,7 @@ async def present(
     """
     left_out: LeftOut = []
     with suppress(ContractBroken):  # the caller has told of it
-        Registry.load(*programs.contract_folders(settings), left_out=left_out)
+        Registry.load(*contract_folders(settings), left_out=left_out)
     told = len(left_out)
     implementations = of_settings(settings, registry.names(), left_out)
     handlers = python_handlers(implementations, *folder_of(settings), left_out=left_out)
@@ -132,7 +132,7 @@ async def _elixir(
     stack: AsyncExitStack, settings: Settings, registry: Registry, found: Present
 ) -> None:
     command = programs.elixir(programs.search_path())
-    env = environment.of_node(settings, registry.digests()) | {"BRIDGE_NODE_WORKERS": "0"}
+    env = environment.of_node(settings, registry.names()) | {"BRIDGE_NODE_WORKERS": "0"}
     if isinstance(command, Command):
         shared = environment.shared(os.environ, settings)
         log = Path(settings.dir) / "elixir.log"

@@ -12,11 +12,11 @@ from bridge.cli.command import Call, CommandFailed, Commands, add_command, add_s
 from bridge.cli.running import add_folders, with_folders
 from bridge.cli.runtimes import present
 from bridge.cli.usage import usage
+from bridge.contracts.files import contract_folders
 from bridge.contracts.registry import Contract, Registry
 from bridge.message import RUNTIMES
 from bridge.table import table
 from bridge.up.admin import fetch
-from bridge.up.programs import contract_folders
 
 WARM = 50  # commands before anything is measured
 

@@ -12,7 +12,7 @@ from bridge.contracts import generate, released
 from bridge.contracts.contract import Contract
 from bridge.contracts.files import ROOT
 from bridge.contracts.registry import Registry
-from bridge.contracts.scenarios import FILE_NAME, Scenario, Step, load_scenarios
+from bridge.contracts.scenarios import FILE_NAME, Scenario, Step, load_scenarios, told
 from bridge.errors import BridgeError, ContractBroken, Refusal
 from bridge.message import Invocation, Judge, Outcome
 
@@ -34,6 +34,8 @@ class Row:
     what: str
     runtime: str = ""
     problem: str = ""
+    file: str = ""  # what the problem is about, if it is a file, and where in it
+    pointer: str = ""
 
     @property
     def ok(self) -> bool:
@@ -48,19 +50,23 @@ def check_contracts(folders: Sequence[Path]) -> list[Row]:
         try:
             registry = Registry.load(folder, left_out=faults)
         except ContractBroken as error:
-            rows.append(Row("contract", "", str(folder), problem=str(error)))
+            rows.append(_broken("", str(folder), error))
             continue
         for fault in faults:
             name = Path(fault.file).parent.name
-            rows.append(Row("contract", name, name, problem=str(fault)))
+            rows.append(_broken(name, name, fault))
         for name in registry.names():
-            what, problem = f"{name}@{registry.get(name).version}", ""
+            what = f"{name}@{registry.get(name).version}"
             try:
                 load_scenarios(registry.file(name).with_name(FILE_NAME), registry.get(name))
+                rows.append(Row("contract", name, what))
             except ContractBroken as error:
-                problem = str(error)
-            rows.append(Row("contract", name, what, problem=problem))
+                rows.append(_broken(name, what, error))
     return rows
+
+
+def _broken(name: str, what: str, error: ContractBroken) -> Row:
+    return Row("contract", name, what, "", str(error), error.file, error.pointer)
 
 
 async def check_scenarios(
@@ -78,14 +84,16 @@ async def check_scenarios(
     rows = []
     for name in subsystems or registry.names():
         contract = registry.get(name)
-        scenarios = load_scenarios(registry.file(name).with_name(FILE_NAME), contract)
+        file = registry.file(name).with_name(FILE_NAME)
+        scenarios = load_scenarios(file, contract)
         for runtime_name, runtime in runtimes.items():
             if not runtime.available(name):
                 continue
             doing(f"running {len(scenarios)} scenarios of {name} in {runtime_name}")
             for scenario in scenarios:
-                problem = await _run(contract, scenario, runtime_name, runtime)
-                rows.append(Row("scenario", name, scenario.name, runtime_name, problem))
+                problem = await run_scenario(contract, scenario, runtime_name, runtime)
+                at = (str(file), problem.partition(" ")[0]) if problem else ()
+                rows.append(Row("scenario", name, scenario.name, runtime_name, problem, *at))
     return rows
 
 
@@ -103,7 +111,7 @@ def check_generated() -> list[Row]:
     rows = [
         Row("generated", "", str(path.relative_to(ROOT)), problem="drifted: run `make generate`")
         for path in generate.drifted()
-    ] or [Row("generated", "", "python, elixir: up to date")]
+    ] or [Row("generated", "", "python: up to date")]
     fine, text = generate.typescript(check=True)
     return [*rows, Row("generated", "", text, problem="" if fine else text)]
 
@@ -129,7 +137,8 @@ def difference(expected: Any, actual: Any, pointer: str = "") -> str:
     return f"{pointer}: expected {_short(expected)}, got {_short(actual)}"
 
 
-async def _run(contract: Contract, scenario: Scenario, name: str, runtime: Runs) -> str:
+async def run_scenario(contract: Contract, scenario: Scenario, name: str, runtime: Runs) -> str:
+    """Run every step; return the first difference, by its JSON pointers, or ""."""
     for step in scenario.steps:
         try:
             problem = await _step(contract, scenario.key, step, name, runtime)
@@ -141,6 +150,24 @@ async def _run(contract: Contract, scenario: Scenario, name: str, runtime: Runs)
 
 
 async def _step(contract: Contract, key: str, step: Step, name: str, runtime: Runs) -> str:
+    try:
+        came = await answer(contract, key, step, name, runtime)
+    except Refusal as refusal:
+        if step.refused is None or step.refused.reason != refusal.reason:
+            expected = step.refused.reason if step.refused else "an outcome"
+            return f"refused with {refusal.reason}, expected {expected}"
+        held = step.refused.as_json()
+        return difference(held, {n: value for n, value in told(refusal).items() if n in held})
+    if step.refused is not None:
+        return f"expected the refusal {step.refused.reason}, got an outcome"
+    for part in ("reply", "effects", "state"):
+        if found := difference(getattr(step.outcome, part), getattr(came, part), f"/{part}"):
+            return found
+    return ""
+
+
+async def answer(contract: Contract, key: str, step: Step, name: str, runtime: Runs) -> Outcome:
+    """Have a runtime answer one step, judged. Raises BridgeError, also the handler's Refusal."""
     invocation = Invocation(
         subsystem=contract.name,
         key=key,
@@ -153,19 +180,9 @@ async def _step(contract: Contract, key: str, step: Step, name: str, runtime: Ru
         timeout_ms=contract.timeout_ms,
     )
     try:
-        answer = await runtime.handle(invocation, contract.judge(step.operation, name))
+        return await runtime.handle(invocation, contract.judge(step.operation, name))
     except Refusal as refusal:
-        refusal = step.operation.check_refusal(refusal, name)
-        if step.refused is None or step.refused.reason != refusal.reason:
-            expected = step.refused.reason if step.refused else "an outcome"
-            return f"refused with {refusal.reason}, expected {expected}"
-        return difference(step.refused.as_json(), step.refused.told(refusal))
-    if step.refused is not None:
-        return f"expected the refusal {step.refused.reason}, got an outcome"
-    for part in ("reply", "effects", "state"):
-        if found := difference(getattr(step.outcome, part), getattr(answer, part), f"/{part}"):
-            return found
-    return ""
+        raise step.operation.check_refusal(refusal, name) from None
 
 
 def _short(value: Any) -> str:

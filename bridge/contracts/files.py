@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from pathlib import Path
 from typing import Any
 
 from bridge.canonical import parse
 from bridge.errors import BridgeError, ContractBroken
+from bridge.settings import Settings
 
-ROOT = Path(__file__).resolve().parents[2]
+# Of the checkout, or in the installed package what it has of one.
+_PACKAGE = Path(__file__).resolve().parents[1]
+CODE = _PACKAGE.parent
+ROOT = CODE if (CODE / "contracts" / "meta").is_dir() else _PACKAGE / "data"
 CONTRACTS = ROOT / "contracts"
 META = CONTRACTS / "meta"
 BUILT_IN = CONTRACTS / "subsystems"
@@ -36,21 +41,26 @@ def readable(file: Path) -> bool:
     return os.path.isfile(file) and os.access(file, os.R_OK)
 
 
+def contract_folders(settings: Settings) -> list[Path]:
+    """Return the folder of the built-in contracts, then those of the settings."""
+    more = [Path(folder) for folder in settings.contracts.split(":") if folder]
+    return [BUILT_IN, *(folder for folder in more if folder != BUILT_IN)]
+
+
 def read_json(file: Path) -> Any:
     """Read a JSON file by the strict rules of `bridge.canonical`; raises ContractBroken."""
+    return read_with_digest(file)[0]
+
+
+def read_with_digest(file: Path) -> tuple[Any, str]:
+    """Read a JSON file, and the SHA-256 of its bytes as they lie there, as 64 hex digits."""
     try:
         data = file.read_bytes()
     except OSError as error:
-        if what := closed(file.parent):
-            raise ContractBroken(str(file), "", "file", what) from None
-        hint = ""
-        if file.is_relative_to(CONTRACTS):
-            hint = f"; the bridge runs from a checkout, whose contracts are in {CONTRACTS}"
-        raise ContractBroken(
-            str(file), "", "file", f"expected a readable file, got: {error.strerror}{hint}"
-        ) from None
+        what = closed(file.parent) or f"expected a readable file, got: {error.strerror}"
+        raise ContractBroken(str(file), "", "file", what) from None
     try:
-        return parse(data, what="the file")
+        return parse(data, what="the file"), hashlib.sha256(data).hexdigest()
     except BridgeError as error:
         rule = "json" if error.code == "invalid_frame" else error.code
         pointer = str(error.detail.get("pointer", ""))

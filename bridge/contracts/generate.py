@@ -2,9 +2,9 @@
 
     python -m bridge.contracts.generate [--check]
 
-Pydantic models by datamodel-code-generator, for Elixir a module and term-format vectors. Types
-for TypeScript are written by contracts/typescript/scripts/generate.mjs, which is
-called where its packages are installed. No output depends on clock, machine or order of files.
+Pydantic models by datamodel-code-generator; types for TypeScript by
+contracts/typescript/scripts/generate.mjs, which is called where its packages are installed. No
+output depends on clock, machine or order of files.
 """
 
 from __future__ import annotations
@@ -19,10 +19,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from bridge.canonical import canonical
 from bridge.contracts.files import BUILT_IN, CONTRACTS, META, ROOT, read_json
 
-NODE = ROOT / "elixir_node" / "apps" / "bridge"
 TYPESCRIPT = CONTRACTS / "typescript"
 # target -> the file whose `$defs` (and own schema, for the meta schemas) become classes
 MODELS = {
@@ -58,58 +56,10 @@ def python_models() -> dict[Path, bytes]:
     return {target: _model(source, target) for target, source in MODELS.items()}
 
 
-def elixir_module() -> dict[Path, bytes]:
-    """Return the Elixir module with the built-in contracts' names, digests and times."""
-    from bridge.contracts.registry import Registry  # needs the models written above
-
-    registry = Registry.load(BUILT_IN)
-    entries = []
-    for contract in map(registry.get, registry.names()):
-        fallback = "nil" if contract.fallback is None else json.dumps(contract.fallback)
-        entries.append(
-            f"    {json.dumps(contract.name)} => %{{\n"
-            f"      version: {contract.version},\n"
-            f'      digest: "{contract.digest}",\n'
-            f"      owner: {json.dumps(contract.owner)},\n"
-            f"      fallback: {fallback},\n"
-            f"      timeout_ms: {_integer(contract.timeout_ms)}\n"
-            "    }"
-        )
-    text = _ELIXIR.replace("@entries", ",\n".join(entries))
-    return {NODE / "lib/bridge/generated/contracts.ex": text.encode()}
-
-
-def vectors() -> dict[Path, bytes]:
-    """Return the vectors Elixir reads: it has no JSON before OTP 27."""
-    from bridge.contracts.registry import Registry
-    from bridge.contracts.scenarios import as_vectors, load_scenarios
-    from bridge.link.terms import encode
-
-    registry = Registry.load(BUILT_IN)
-    folder = NODE / "test/vectors"
-    made: dict[Path, bytes] = {}
-    for name in registry.names():
-        contract = registry.get(name)
-        scenarios = load_scenarios(registry.file(name).with_name("scenarios.json"), contract)
-        made[folder / f"{name}.etf"] = encode(_sorted(as_vectors(contract, scenarios)))
-    determinism = {
-        file.stem: read_json(file) for file in (CONTRACTS / "vectors/determinism").glob("*.json")
-    }
-    made[folder / "determinism.etf"] = encode(_sorted(determinism))
-    # Not sorted within: the order of a vector's members may be what it is about.
-    link = {
-        f"{part}/{file.stem}": read_json(file)
-        for part in ("etf", "link")
-        for file in (CONTRACTS / "vectors" / part).glob("*.json")
-    }
-    made[CONTRACTS / "vectors/etf/vectors.etf"] = encode(dict(sorted(link.items())))
-    return made
-
-
 def drifted(wanted: Mapping[Path, bytes] | None = None) -> list[Path]:
     """Return the generated files that are not what the contracts give."""
     if wanted is None:
-        wanted = python_models() | elixir_module() | vectors()
+        wanted = python_models()
     return [p for p, data in wanted.items() if not p.is_file() or p.read_bytes() != data]
 
 
@@ -152,9 +102,8 @@ def main(arguments: list[str] | None = None) -> int:
         fine, text = typescript(check=True)
         print(text)
         return 1 if stale or not fine else 0
-    for make in (python_models, elixir_module, vectors):  # the others import the models
-        for path in write(make()):
-            print(f"wrote {path.relative_to(ROOT)}")
+    for path in write(python_models()):
+        print(f"wrote {path.relative_to(ROOT)}")
     fine, text = typescript(check=False)
     print(text)
     return 0 if fine else 1
@@ -203,40 +152,6 @@ def _run(command: list[str], data: bytes) -> bytes:
         raise RuntimeError(f"{' '.join(command[:4])}: {result.stderr.decode()}")
     return result.stdout
 
-
-def _sorted(value: Any) -> Any:
-    return json.loads(canonical(value))
-
-
-def _integer(value: int) -> str:
-    """Write an integer as the Elixir formatter does."""
-    return f"{value:_}" if value >= 100_000 else str(value)
-
-
-_ELIXIR = '''\
-# Written by `make generate` from contracts/subsystems. Do not edit.
-defmodule Bridge.Generated.Contracts do
-  @moduledoc """
-  What the node must know of the built-in contracts; the gateway holds messages to them.
-  """
-
-  @type t :: %{
-          version: pos_integer,
-          digest: String.t(),
-          owner: String.t(),
-          fallback: String.t() | nil,
-          timeout_ms: pos_integer
-        }
-
-  @contracts %{
-@entries
-  }
-
-  @doc "Return the built-in contracts by subsystem."
-  @spec all() :: %{String.t() => t}
-  def all, do: @contracts
-end
-'''
 
 if __name__ == "__main__":
     sys.exit(main())

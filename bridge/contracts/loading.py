@@ -10,10 +10,10 @@ from typing import Any
 
 import jsonschema_rs
 
-from bridge.canonical import canonical, digest, escape
+from bridge.canonical import canonical, escape
 from bridge.contracts.contract import Contract
 from bridge.contracts.contract import Operation as LoadedOperation
-from bridge.contracts.files import META, read_json
+from bridge.contracts.files import META, read_json, read_with_digest
 from bridge.contracts.generated.subsystem import Operation, SubsystemFile
 from bridge.contracts.subset import Fault, Subset
 from bridge.contracts.validation import BadSchema, CompiledSchema, place_of, pointer_of, resolve
@@ -28,10 +28,10 @@ _RESERVED = ("phx_", "presence_")
 
 def load_contract(file: Path) -> Contract:
     """Read one subsystem.json. Raises ContractBroken at the first fault."""
-    document = read_json(file)
+    document, digest = read_with_digest(file)
     require_shape(file, document, "subsystem.schema.json")
     parsed = SubsystemFile.model_validate(document)
-    return _Loading(file, document, parsed).contract()
+    return _Loading(file, document, digest, parsed).contract()
 
 
 def require_shape(file: Path, document: Any, meta: str) -> None:
@@ -72,8 +72,11 @@ def _meta(name: str) -> CompiledSchema:
 class _Loading:
     """The checks of one file, in the order in which their faults help most."""
 
-    def __init__(self, file: Path, document: Mapping[str, Any], parsed: SubsystemFile) -> None:
+    def __init__(
+        self, file: Path, document: Mapping[str, Any], digest: str, parsed: SubsystemFile
+    ) -> None:
         self.file = file
+        self.digest = digest
         self.document = document
         self.parsed = parsed
         self.definitions: Mapping[str, Any] = parsed.field_defs
@@ -103,7 +106,7 @@ class _Loading:
             timeout_ms=parsed.timeout_ms,
             max_state_bytes=parsed.max_state_bytes,
             initial_state=parsed.initial_state,
-            digest=digest(self.document),
+            digest=self.digest,
             operations={
                 name: self.operation(name, operation)
                 for name, operation in parsed.operations.items()

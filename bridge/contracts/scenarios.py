@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from bridge.contracts.contract import Contract, Operation
 from bridge.contracts.files import read_json
@@ -38,18 +39,12 @@ class Refused:
         told = {"refused": self.reason, "message": self.message, "detail": self.detail}
         return {name: value for name, value in told.items() if value is not None}
 
-    def told(self, refusal: Refusal) -> dict[str, JSON]:
-        """Return of a handler's refusal what is compared, in the same form."""
-        detail = {name: value for name, value in refusal.detail.items() if name != "code"}
-        told = {"refused": refusal.reason, "message": refusal.message, "detail": detail}
-        return {name: value for name, value in told.items() if name in self.as_json()}
 
-
-@dataclass(frozen=True, slots=True)
-class Step:
+class Step(NamedTuple):
     """One message, with the state it must meet and what must come of it.
 
-    `outcome` or `refused` is set. `state` is what the steps before it led to.
+    `outcome` or `refused` is set, where anything is expected. `state` is what the steps before
+    it led to.
     """
 
     pointer: str  # of the step in its file
@@ -59,6 +54,7 @@ class Step:
     state: JSON
     outcome: Outcome | None
     refused: Refused | None
+    written: Mapping[str, JSON]
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,15 +66,36 @@ class Scenario:
     steps: tuple[Step, ...]
 
 
+def told(refusal: Refusal) -> dict[str, JSON]:
+    """Return a handler's refusal as a scenario may have it."""
+    detail = {name: value for name, value in refusal.detail.items() if name != "code"}
+    return {"refused": refusal.reason, "message": refusal.message, "detail": detail}
+
+
 def slug(name: str) -> str:
     """Return a scenario's name as message ids begin with it: contracts/README.md has the rule."""
-    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
+    lower = re.sub("[A-Z]", lambda letter: letter[0].lower(), name)
+    return re.sub("[^a-z0-9]+", "-", lower).strip("-")
 
 
-def load_scenarios(file: Path, contract: Contract) -> list[Scenario]:
+def merged(target: JSON, patch: JSON) -> JSON:
+    """Apply a JSON merge patch (RFC 7396)."""
+    if not isinstance(patch, dict):
+        return patch
+    result = dict(target) if isinstance(target, dict) else {}
+    for name, value in patch.items():
+        if value is None:
+            result.pop(name, None)
+        else:
+            result[name] = merged(result.get(name), value)
+    return result
+
+
+def load_scenarios(file: Path, contract: Contract, *, judged: bool = True) -> list[Scenario]:
     """Read scenarios.json and hold every request and expectation to the contract.
 
-    Raises ContractBroken at the first fault.
+    Not `judged`, expectations are taken as they are, or left out. Raises ContractBroken at the
+    first fault.
     """
     document = read_json(file)
     require_shape(file, document, "scenarios.schema.json")
@@ -98,50 +115,14 @@ def load_scenarios(file: Path, contract: Contract) -> list[Scenario]:
             contract.check_key(written.key)
         except BridgeError as error:
             raise ContractBroken(str(file), f"{at}/key", "key", error.message) from None
-        steps = tuple(_steps(file, contract, written, at))
+        steps = tuple(_steps(file, contract, written, at, judged))
         scenarios.append(Scenario(written.name, written.key, steps))
     return scenarios
 
 
-def as_vectors(contract: Contract, scenarios: list[Scenario]) -> JSON:
-    """Return scenarios with nothing left to work out: for languages without a contract reader."""
-    return {
-        "subsystem": contract.name,
-        "digest": contract.digest,
-        "scenarios": [
-            {
-                "name": scenario.name,
-                "key": scenario.key,
-                "steps": [_as_vector(step) for step in scenario.steps],
-            }
-            for scenario in scenarios
-        ],
-    }
-
-
-def _as_vector(step: Step) -> JSON:
-    expected: JSON
-    if step.refused is not None:
-        expected = step.refused.as_json()
-    elif step.outcome is None or step.operation.kind == "query":
-        expected = {"reply": step.outcome and step.outcome.reply}
-    else:
-        expected = {
-            "reply": step.outcome.reply,
-            "effects": step.outcome.effects,
-            "state": step.outcome.state,
-        }
-    return {
-        "operation": step.operation.name,
-        "kind": step.operation.kind,
-        "request": step.request,
-        "context": step.context.as_json(),
-        "state": step.state,
-        "expect": expected,
-    }
-
-
-def _steps(file: Path, contract: Contract, whole: WrittenScenario, at: str) -> Iterator[Step]:
+def _steps(
+    file: Path, contract: Contract, whole: WrittenScenario, at: str, judged: bool
+) -> Iterator[Step]:
     state = contract.initial_state
     if "given" in whole.model_fields_set:
         state = whole.given
@@ -156,31 +137,54 @@ def _steps(file: Path, contract: Contract, whole: WrittenScenario, at: str) -> I
         try:
             operation = contract.operation(step.operation, internal=True)
             request = operation.check_request(step.request)
-            outcome, refused = _expected(contract, operation, step)
+            outcome, refused = _expected(operation, step, state)
+            if judged:
+                outcome = _judged(contract, operation, outcome, refused)
         except (BridgeError, RuntimeFault) as error:
             raise ContractBroken(str(file), here, error.code, error.message) from None
-        yield Step(here, operation, request, context, state, outcome, refused)
+        written = step.model_dump(exclude_unset=True)
+        yield Step(here, operation, request, context, state, outcome, refused, written)
         if outcome is not None and operation.kind == "command":
             state = outcome.state
 
 
 def _expected(
-    contract: Contract, operation: Operation, step: WrittenStep
+    operation: Operation, step: WrittenStep, state: JSON
 ) -> tuple[Outcome | None, Refused | None]:
     match step.expect:
+        case None:
+            return None, None
         case ExpectedRefusal(refused=reason, message=message, detail=detail):
-            operation.check_refusal(Refusal(reason, message or "", **(detail or {})), "scenario")
             return None, Refused(reason, message, detail)
         case ExpectedReply(reply=reply) if operation.kind == "query":
-            outcome = Outcome(reply, [])
-        case ExpectedOutcome(reply=reply, effects=effects, state=state) if (
-            operation.kind == "command"
-        ):
-            outcome = Outcome(reply, effects, state)
+            return Outcome(reply, []), None
+        case ExpectedOutcome() as expected if operation.kind == "command":
+            return Outcome(expected.reply, expected.effects, _after(expected, state)), None
         case _:
             raise BridgeError(
                 "invalid_request",
                 f"{operation.name} is a {operation.kind}: a query expects `reply`, a command "
-                "`reply`, `effects` and `state`",
+                "`reply`, `effects` and `state`, `patch` or neither",
             )
-    return contract.check_outcome(operation, outcome, "scenario"), None
+
+
+def _judged(
+    contract: Contract, operation: Operation, outcome: Outcome | None, refused: Refused | None
+) -> Outcome | None:
+    if refused is not None:
+        refusal = Refusal(refused.reason, refused.message or "", **(refused.detail or {}))
+        operation.check_refusal(refusal, "scenario")
+    elif outcome is None:
+        raise BridgeError("invalid_request", "no `expect`: write one, or let --accept do it")
+    return outcome and contract.check_outcome(operation, outcome, "scenario")
+
+
+def _after(expected: ExpectedOutcome, state: JSON) -> JSON:
+    """Return the state a command leads to from the one it meets."""
+    if "state" not in expected.model_fields_set:
+        return state if expected.patch is None else merged(state, expected.patch)
+    if expected.patch is not None:
+        raise BridgeError(
+            "invalid_request", "`state` is all of it, beside `patch`: leave one out"
+        )
+    return expected.state

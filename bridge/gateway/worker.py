@@ -12,7 +12,7 @@ import signal
 from pathlib import Path
 
 from bridge.contracts import builds
-from bridge.contracts.files import BUILT_IN
+from bridge.contracts.files import contract_folders
 from bridge.contracts.implementations import (
     LeftOut,
     folder_of,
@@ -68,8 +68,7 @@ def _load(
     The last are the builds of the implementations, as far as `bridge up` kept them. What of the
     user's cannot be loaded is left out.
     """
-    folders = [Path(folder) for folder in settings.contracts.split(":") if folder]
-    registry = Registry.load(BUILT_IN, *folders, left_out=left_out)
+    registry = Registry.load(*contract_folders(settings), left_out=left_out)
     entries = of_settings(settings, registry.names(), left_out)
     kept = builds.read(Path(settings.builds), "python") if settings.builds else {}
     handlers = python_handlers(entries, *folder_of(settings), builds=kept, left_out=left_out)

@@ -144,14 +144,6 @@ def decode(frame: bytes, limits: Limits = DEFAULT_LIMITS) -> Any:
     return value
 
 
-def decode_json(frame: bytes, limits: Limits = DEFAULT_LIMITS) -> Any:
-    """Return the one JSON value of a frame."""
-    reader = TermReader(frame, limits)
-    value = reader.json()
-    reader.finish()
-    return value
-
-
 class _Table(dict[int, Any]):
     """Readers by tag. Each takes the bytes, the place after the tag, depth and reader."""
 

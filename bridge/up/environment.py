@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from bridge.contracts.files import ROOT
+from bridge.contracts.files import CODE, contract_folders
 from bridge.contracts.implementations import of_settings
 from bridge.settings import PREFIX, Settings, environment
 
@@ -32,16 +32,18 @@ def shared(environ: Mapping[str, str], settings: Settings) -> dict[str, str]:
     if "utf" not in env.get("LC_ALL", env.get("LANG", "")).lower():
         env["LC_ALL"] = "en_US.UTF-8" if sys.platform == "darwin" else "C.UTF-8"
     # Workers are to be the same bridge as this one, in whatever directory they are started.
-    env["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), env.get("PYTHONPATH")]))
-    return env | environment(settings)
+    env["PYTHONPATH"] = os.pathsep.join(filter(None, [str(CODE), env.get("PYTHONPATH")]))
+    # Service and node look for ours as for yours.
+    folders = ":".join(map(str, contract_folders(settings)))
+    return env | environment(settings) | {f"{PREFIX}CONTRACTS": folders}
 
 
-def of_node(settings: Settings, digests: Mapping[str, str]) -> dict[str, str]:
+def of_node(settings: Settings, names: Collection[str]) -> dict[str, str]:
     """Return what the Elixir node needs besides: its workers and implementations.
 
     It has no JSON parser, so the implementations file is read for it, here.
     """
-    served = of_settings(settings, digests, [])
+    served = of_settings(settings, names, [])
     files = {name: entries["elixir"] for name, entries in served.items() if "elixir" in entries}
     sources = {name: Path(settings.builds, "elixir", f"{name}.ex") for name in files}
     return {
@@ -54,5 +56,4 @@ def of_node(settings: Settings, digests: Mapping[str, str]) -> dict[str, str]:
         "BRIDGE_ELIXIR_SOURCES": "\n".join(
             f"{n}={p}" for n, p in sources.items() if settings.builds
         ),
-        "BRIDGE_ELIXIR_DIGESTS": "\n".join(f"{n}={digests[n]}" for n in files),
     }

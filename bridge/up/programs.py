@@ -12,9 +12,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bridge.contracts.files import BUILT_IN, ROOT
+from bridge.contracts.files import ROOT
 from bridge.message import RuntimeName
-from bridge.settings import Settings
 from bridge.up.place import open_log
 
 LEAST_NODE = 20
@@ -42,12 +41,6 @@ def search_path() -> str:
     return os.pathsep.join([os.path.join(sys.prefix, "node"), os.environ.get("PATH", os.defpath)])
 
 
-def contract_folders(settings: Settings) -> list[Path]:
-    """Return the folder of the built-in contracts, then those of the settings."""
-    more = [Path(folder) for folder in settings.contracts.split(":") if folder]
-    return [BUILT_IN, *more]
-
-
 def worker() -> tuple[str, ...]:
     return (sys.executable, "-u", "-m", "bridge.gateway")
 
@@ -56,9 +49,9 @@ def typescript(path: str, root: Path = ROOT) -> Command | Missing:
     """Return how to start the TypeScript service under Node, else under Bun."""
     folder = root / "contracts" / "typescript"
     if not (folder / "package.json").exists():
-        return Missing(
-            f"no TypeScript service in {folder}: run from a checkout of the repository"
-        )
+        folder = Path.cwd() / "node_modules" / "joelclaw-bridge"
+    if not (folder / "package.json").exists():
+        return Missing(f"no TypeScript service in {folder}: `npm install joelclaw-bridge` here")
     node, bun = shutil.which("node", path=path), shutil.which("bun", path=path)
     node_version = _node_version(node) if node else 0
     if node and node_version >= LEAST_NODE:
@@ -81,7 +74,7 @@ def elixir(path: str, root: Path = ROOT) -> Command | Missing:
     """Return how to start the Elixir node."""
     folder = root / "elixir_node"
     if not (folder / "mix.exs").exists():
-        return Missing(f"no Elixir node in {folder}: run from a checkout")
+        return Missing(f"no Elixir node in {folder}")
     binary, mix = shutil.which("elixir", path=path), shutil.which("mix", path=path)
     if not binary or not mix:
         return Missing("no Elixir: `apt-get install elixir` or `brew install elixir`")

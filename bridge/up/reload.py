@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 
 from bridge.client import NotReached
+from bridge.contracts.files import contract_folders
 from bridge.contracts.implementations import of_settings
 from bridge.contracts.registry import Registry
 from bridge.errors import BridgeError, ContractBroken
@@ -65,7 +66,7 @@ async def _checked(
     subsystem: str, given: Settings, served: Settings, children: Mapping[RuntimeName, Child]
 ) -> tuple[dict[str, str], Path]:
     try:
-        names = Registry.load(*programs.contract_folders(served)).names()
+        names = Registry.load(*contract_folders(served)).names()
         known = of_settings(given, names, [])
         if subsystem not in known:
             raise ReloadFailed(f"no implementation of {subsystem!r}, of {', '.join(known)}")

@@ -7,12 +7,13 @@ import os
 import shutil
 import signal
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from pathlib import Path
 
 from bridge.access import check_exposure
+from bridge.contracts.files import contract_folders
 from bridge.contracts.implementations import LeftOut, of_settings
 from bridge.contracts.registry import Registry
 from bridge.errors import BridgeError
@@ -120,7 +121,7 @@ class _Run:
         check_port(self._settings.port)
         self._doing("reading contracts")
         left_out = self._left_out
-        registry = Registry.load(*programs.contract_folders(self._settings), left_out=left_out)
+        registry = Registry.load(*contract_folders(self._settings), left_out=left_out)
         check_joelclaw(self._settings, registry)
         async with AsyncExitStack() as stack:
             lock = self._take_directory(stack)
@@ -156,7 +157,7 @@ class _Run:
         self._doing("starting the TypeScript service and the Elixir node")
         self._start_typescript(stack)
         self._look_at_terminal()
-        await self._start_workers(stack, listener, registry.digests())
+        await self._start_workers(stack, listener, registry.names())
         self._write_run_file(stack, lock)
         findings = await self._probe(registry)
         self._doing("")
@@ -268,11 +269,11 @@ class _Run:
             child.start()
 
     async def _start_workers(
-        self, stack: AsyncExitStack, listener: Listener, digests: dict[str, str]
+        self, stack: AsyncExitStack, listener: Listener, names: Sequence[str]
     ) -> None:
         found, node = self._find("elixir"), None
         if found is not None:
-            env = environment.of_node(self._settings, digests)
+            env = environment.of_node(self._settings, names)
             node = self._program("node", found, env)
             failed = await programs.compiled(found, node.env, node.log)
             if failed is not None:

@@ -80,19 +80,16 @@ def test_an_unreadable_vector_is_refused_with_its_head(vector: dict[str, Any]) -
     )
 
 
-@pytest.mark.parametrize("vector", VECTORS["binary"], ids=lambda v: v["name"])
-def test_a_binary_vector_is_read_or_written(vector: dict[str, Any]) -> None:
-    v2, data, payload = V2(), bytes.fromhex(vector["hex"]), bytes.fromhex(vector["payload_hex"])
-    head = Frame(vector["join_ref"], vector["ref"], vector["topic"], vector.get("event", ""), {})
-    match vector["kind"]:
-        case "client_push":
-            assert v2.decode_binary(data) == head._replace(payload=payload)
-        case "push":
-            assert v2.encode_binary_push(head, payload) == data
-        case "reply":
-            assert v2.encode_binary_reply(head, vector["status"], payload) == data
-        case "broadcast":
-            assert v2.encode_binary_broadcast(head.topic, head.event, payload) == data
+# What a server may send is there for phoenix.js's own serializer; the gateway sends none.
+@pytest.mark.parametrize(
+    "vector",
+    [v for v in VECTORS["binary"] if v["kind"] == "client_push"],
+    ids=lambda v: v["name"],
+)
+def test_a_binary_vector_is_read(vector: dict[str, Any]) -> None:
+    payload = bytes.fromhex(vector["payload_hex"])
+    head = Frame(vector["join_ref"], vector["ref"], vector["topic"], vector["event"], payload)
+    assert V2().decode_binary(bytes.fromhex(vector["hex"])) == head
 
 
 @given(st.sampled_from("12"), refs, refs, names, names, values)
@@ -131,14 +128,6 @@ def test_a_damaged_frame_is_a_frame_or_unreadable(data: st.DataObject) -> None:
     end = data.draw(st.integers(start, len(text)))
     damaged = text[:start] + data.draw(st.text(max_size=3)) + text[end:]
     check_answerable("2", unreadable({"vsn": "2", "text": damaged}))
-
-
-def test_the_largest_field_of_a_binary_frame_is_255_bytes() -> None:
-    head = Frame("1", "2", "ä" * 127 + "b", "e", {})
-    assert V2().encode_binary_reply(head, "ok", b"")[3] == 255
-    with pytest.raises(BridgeError) as refused:
-        V2().encode_binary_reply(head._replace(topic="ä" * 128), "ok", b"")
-    assert refused.value.code == "limit_exceeded"
 
 
 def test_an_error_in_the_payload_points_into_the_payload() -> None:

@@ -19,11 +19,12 @@ from bridge.link.framing import FrameWriter
 from bridge.link.link import Link
 from bridge.link.messages import Call, Cast, Result, decode_message, encode_message
 from bridge.link.session import Session, SessionLimits, Settled
-from bridge.link.term_reader import decode, decode_json
+from bridge.link.term_reader import decode
 from bridge.link.terms import Atom, Opaque, atom_bytes, encode
 from bridge.link.transports.memory import Memory, pair
 from tests.deadline import DEADLINE_S, until
 from tests.link.port import program
+from tests.link.vectors import decode_json
 
 HOUR = 3_600_000
 ERLANG, PYTHON = Atom("erlang"), Atom("python")

@@ -14,10 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bridge.link.errors import BadTerm, BadValue
-from bridge.link.term_reader import TermReader, decode, decode_json
+from bridge.link.term_reader import TermReader, decode
 from bridge.link.terms import Atom, Limits, Opaque, encode, put_integer
 from tests.link.values import json_values, terms
-from tests.link.vectors import vectors
+from tests.link.vectors import decode_json, vectors
 
 ACCEPTED = vectors("etf/accepted")
 REFUSED = vectors("etf/refused")

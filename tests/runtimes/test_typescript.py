@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 import redis
 
+from bridge.contracts.files import BUILT_IN
 from bridge.contracts.registry import Registry
 from bridge.errors import BridgeError, Refusal, RuntimeFault, RuntimeUnavailable
 from bridge.message import Invocation, Kind, Outcome, context_for
@@ -87,7 +88,7 @@ class TestTypeScriptRuntime(unittest.IsolatedAsyncioTestCase):
             env={
                 **os.environ,
                 "BRIDGE_REDIS_URL": self.server.url,
-                "BRIDGE_CONTRACTS": str(SUBSYSTEMS),
+                "BRIDGE_CONTRACTS": f"{BUILT_IN}:{SUBSYSTEMS}",
                 "BRIDGE_IMPLEMENTATIONS": str(implementations),
             },
         )

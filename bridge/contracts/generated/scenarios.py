@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 class ExpectedOutcome(BaseModel):
     """
-    Of a command: byte for byte, in canonical form.
+    Of a command: byte for byte, in canonical form. The state is given whole (`state`), as a change of the one before (`patch`), or left out where it stays.
     """
 
     model_config = ConfigDict(
@@ -19,7 +19,11 @@ class ExpectedOutcome(BaseModel):
     )
     reply: Any
     effects: list[dict[str, Any]]
-    state: Any
+    state: Any | None = None
+    patch: Annotated[
+        dict[str, Any] | None,
+        Field(description="A JSON merge patch (RFC 7396): members that are null are taken away."),
+    ] = None
 
 
 class ExpectedReply(BaseModel):
@@ -57,7 +61,10 @@ class Step(BaseModel):
     request: dict[str, Any]
     now_ms: Annotated[int, Field(ge=0, le=253402300799999)]
     message_id: Annotated[str | None, Field(pattern="^[A-Za-z0-9._:/-]{1,100}$")] = None
-    expect: ExpectedOutcome | ExpectedReply | ExpectedRefusal
+    expect: Annotated[
+        ExpectedOutcome | ExpectedReply | ExpectedRefusal | None,
+        Field(description="Left out, `bridge contracts check --accept` writes what comes."),
+    ] = None
 
 
 class Scenario(BaseModel):

@@ -4,17 +4,18 @@
  * Requests are judged before they come here, answers when they are back at the gateway.
  */
 
-import { digest, type Json } from "./json.ts";
+import { createHash } from "node:crypto";
 
 export interface Contract {
   name: string;
-  /** SHA-256 of the contract's canonical bytes, as the gateway computes it. */
+  /** SHA-256 of the bytes of subsystem.json as they lie there, as the gateway computes it. */
   digest: string;
 }
 
-/** Return the contract of a parsed subsystem.json. Throws for what is no such file. */
-export function contractOf(file: unknown): Contract {
-  const { name } = (file ?? {}) as { name?: unknown };
+/** Return the contract that a subsystem.json, read whole, is. Throws for what is no such file. */
+export function contractOf(file: string | Uint8Array): Contract {
+  const text = typeof file === "string" ? file : new TextDecoder().decode(file);
+  const { name } = (JSON.parse(text) ?? {}) as { name?: unknown };
   if (typeof name !== "string") throw new Error(`expected a contract with a name, got ${name}`);
-  return { name, digest: digest(file as Json) };
+  return { name, digest: createHash("sha256").update(file).digest("hex") };
 }

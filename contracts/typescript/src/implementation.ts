@@ -32,18 +32,68 @@ export interface Outcome<Reply = unknown, State = unknown> {
  */
 export type Handler = (state: any, operation: string, request: any, context: Context) => Outcome;
 
-/** The types of one contract, as `generated/<subsystem>.ts` exports them. */
+/**
+ * The types of one contract, as `bridge contracts generate` writes them.
+ *
+ * Of what is left out nothing is checked: `kind` of an operation, the kinds of its `effects`, the
+ * reasons it may refuse with (`errors`), the payloads of `events`.
+ */
 export interface Shape {
   state: unknown;
-  operations: Record<string, { request: unknown; reply: unknown }>;
+  operations: Record<
+    string,
+    { request: unknown; reply: unknown; kind?: string; effects?: string; errors?: string }
+  >;
+  events?: object;
 }
+
+type Member<T, K extends string, Otherwise> = T extends { [M in K]: infer V } ? V : Otherwise;
+
+type EmitOf<S extends Shape> = S extends { events: infer E }
+  ? { [T in keyof E & string]: { effect: "emit"; type: T; payload: E[T] } }[keyof E & string]
+  : Extract<Effect, { effect: "emit" }>;
+
+type ScheduleOf<S extends Shape> = {
+  [O in keyof S["operations"] & string]: Omit<Extract<Effect, { effect: "schedule" }>, "request"> & {
+    operation: O;
+    request: Partial<S["operations"][O]["request"]>;
+  };
+}[keyof S["operations"] & string];
+
+/** The effects an operation may ask for; of all operations, if none is named. */
+export type EffectOf<
+  S extends Shape,
+  O extends keyof S["operations"] = keyof S["operations"],
+> = O extends unknown
+  ? Extract<
+      Exclude<Effect, { effect: "emit" | "schedule" }> | EmitOf<S> | ScheduleOf<S>,
+      { effect: Member<S["operations"][O], "effects", string> }
+    >
+  : never;
+
+/** The reasons an operation may refuse with: `new Refusal<ReasonOf<Subsystem, "add">>("full")`. */
+export type ReasonOf<
+  S extends Shape,
+  O extends keyof S["operations"] = keyof S["operations"],
+> = O extends unknown ? Member<S["operations"][O], "errors", string> & string : never;
+
+type Answered<S extends Shape, O extends keyof S["operations"]> =
+  Member<S["operations"][O], "kind", "either"> extends "query"
+    ? { reply: S["operations"][O]["reply"]; effects?: readonly []; state?: unknown }
+    : Member<S["operations"][O], "kind", "either"> extends "command"
+      ? {
+          reply: S["operations"][O]["reply"];
+          effects?: readonly EffectOf<S, O>[];
+          state: S["state"];
+        }
+      : Outcome<S["operations"][O]["reply"], S["state"]>;
 
 export type Operations<S extends Shape> = {
   [O in keyof S["operations"]]: (
     state: S["state"],
     request: S["operations"][O]["request"],
     context: Context,
-  ) => Outcome<S["operations"][O]["reply"], S["state"]>;
+  ) => Answered<S, O>;
 };
 
 /**
@@ -84,12 +134,12 @@ export function requireFunction(name: string, handle: unknown): void {
  * `reason` must be declared in the operation's `errors`. Any error named `Refusal` that has a
  * string `reason` counts, so an implementation may carry its own copy of this class.
  */
-export class Refusal extends Error {
+export class Refusal<Reason extends string = string> extends Error {
   override readonly name = "Refusal";
-  readonly reason: string;
+  readonly reason: Reason;
   readonly detail: { [key: string]: Json };
 
-  constructor(reason: string, message = "", detail: { [key: string]: Json } = {}) {
+  constructor(reason: Reason, message = "", detail: { [key: string]: Json } = {}) {
     super(message || reason);
     this.reason = reason;
     this.detail = detail;

@@ -21,14 +21,15 @@ export {
   remainder,
   trim,
 } from "./derived.ts";
-export { contracts } from "./generated/contracts.ts";
 export {
   operations,
   Refusal,
   type Context,
   type Effect,
+  type EffectOf,
   type Handler,
   type Outcome,
+  type ReasonOf,
   type Shape,
 } from "./implementation.ts";
 export type { Json } from "./json.ts";

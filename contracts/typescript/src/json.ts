@@ -1,7 +1,5 @@
 /** JSON as all three languages share it: normalised values, RFC 8785 text. No I/O here. */
 
-import { createHash } from "node:crypto";
-
 export type Json = null | boolean | number | string | Json[] | { [key: string]: Json };
 
 export const MAX_DEPTH = 64;
@@ -58,11 +56,6 @@ export function canonical(value: Json): string {
     .sort()
     .map((key) => `${JSON.stringify(key)}:${canonical(value[key] as Json)}`);
   return `{${members.join(",")}}`;
-}
-
-/** Return the SHA-256 of a value's canonical bytes, as 64 hex digits. */
-export function digest(value: Json): string {
-  return createHash("sha256").update(canonical(value)).digest("hex");
 }
 
 /** Return the name JSON Schema has for a value's type. */

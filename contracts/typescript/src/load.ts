@@ -77,10 +77,12 @@ export async function loadContracts(
     for (const subsystem of subsystems) {
       for (const path of [join(folder, FILE), join(folder, subsystem, FILE)]) {
         try {
-          const file = await readJson<{ name?: unknown }>(path, true);
-          if (file?.name === subsystem) contracts[subsystem] = contractOf(file);
+          const contract = contractOf(await readFile(path));
+          if (contract.name === subsystem) contracts[subsystem] = contract;
         } catch (error) {
-          refused(error as LoadError);
+          if ((error as NodeJS.ErrnoException).code === "ENOENT") continue;
+          const what = error instanceof SyntaxError ? "not JSON: " : "";
+          refused(new LoadError(`${path}: ${what}${(error as Error).message}`, { cause: error }));
         }
       }
     }
@@ -150,7 +152,9 @@ async function importTypeScript(path: string): Promise<{ handle?: unknown }> {
 
 /** Write a module with all it imports; return the files it was made of. */
 async function bundle(path: string, outfile: string): Promise<string[]> {
-  const { build } = await import("esbuild");
+  const { build } = await import("esbuild").catch(() => {
+    throw new LoadError(`${path}: under Node a .ts file needs esbuild: \`npm install esbuild\``);
+  });
   const { metafile } = await build({
     entryPoints: [path],
     absWorkingDir: dirname(path), // errors name files from there

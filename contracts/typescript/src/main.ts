@@ -1,14 +1,15 @@
 /**
  * The TypeScript service: `node dist/main.js`, or `bun src/main.ts`.
  *
- * Serves the built-in subsystems and those of BRIDGE_IMPLEMENTATIONS, whose contracts are in
- * the folders of BRIDGE_CONTRACTS, on the Redis of BRIDGE_REDIS_URL. Leaves on SIGTERM, SIGINT,
+ * Serves the built-in subsystems and those of BRIDGE_IMPLEMENTATIONS, of all whose contracts are
+ * in the folders of BRIDGE_CONTRACTS, on the Redis of BRIDGE_REDIS_URL. Leaves on SIGTERM, SIGINT,
  * and with BRIDGE_PARENT_STDIN=1 when its standard input ends: who started it is gone.
  */
 
 import { join } from "node:path";
 
 import { sayAlive, touch } from "./alive.ts";
+import type { Handler } from "./implementation.ts";
 import { LoadError, loadContracts, loadHandlers } from "./load.ts";
 import { toStderr, whole } from "./logger.ts";
 import { serve } from "./serve.ts";
@@ -35,20 +36,21 @@ async function main(env: NodeJS.ProcessEnv): Promise<void> {
       )
     : {};
   const folders = (env["BRIDGE_CONTRACTS"] ?? "").split(":").filter((folder) => folder !== "");
-  const builtIn = {
+  const builtIn: Record<string, Handler> = {
     heartbeat: heartbeat.handle,
     sessions: sessions.handle,
     terminal: terminal.handle,
     triage: triage.handle,
   };
-  const contracts = await loadContracts(folders, Object.keys(yours), ({ message }) => log(message));
-  for (const name of Object.keys(yours)) {
-    if (contracts[name] || name in builtIn) continue;
+  const all = { ...builtIn, ...mapped(yours, ({ handle }) => handle) };
+  const contracts = await loadContracts(folders, Object.keys(all), ({ message }) => log(message));
+  for (const name of Object.keys(all)) {
+    if (contracts[name]) continue;
     log(`${name}: left out, there is no contract of it in ${folders.join(":") || "BRIDGE_CONTRACTS"}`);
-    delete yours[name];
+    delete all[name];
   }
   const service = serve(
-    { ...builtIn, ...mapped(yours, ({ handle }) => handle) },
+    all,
     {
       builds: mapped(yours, ({ build }) => build ?? ""),
       contracts,

@@ -8,7 +8,6 @@ import { setTimeout as pause } from "node:timers/promises";
 import type { Redis } from "ioredis";
 
 import type { Contract } from "./contract.ts";
-import { contracts as builtIn } from "./generated/contracts.ts";
 import { requireFunction, type Handler } from "./implementation.ts";
 import { Intake } from "./intake.ts";
 import type { FaultKind } from "./invocation.ts";
@@ -20,8 +19,8 @@ import { listen } from "./unheard.ts";
 export interface ServeOptions {
   /** The bridge's own Redis; BRIDGE_REDIS_URL if it is not given. */
   redisUrl?: string | undefined;
-  /** Contracts of your subsystems, by name; the built-in ones are known. */
-  contracts?: Readonly<Record<string, Contract>>;
+  /** The contract of each subsystem, by name: `contractOf` makes one of its file. */
+  contracts: Readonly<Record<string, Contract>>;
   /** Computing time of one handler call. It shares the thread with all others. */
   budgetMs?: number;
   /** Take over what another consumer has had for so long without answering. */
@@ -70,15 +69,14 @@ const ALONE_MS = 100;
  */
 export function serve(
   handlers: Readonly<Record<string, Handler>>,
-  options: ServeOptions = {},
+  options: ServeOptions,
 ): Service {
-  const known = { ...builtIn, ...options.contracts };
   const served = Object.entries(handlers).map(([name, handle]) => {
     requireFunction(name, handle);
-    const contract = known[name];
+    const contract = options.contracts[name];
     if (contract) return [contract, handle] as const;
-    const names = Object.keys(known).sort().join(", ");
-    throw new Error(`no contract of ${name}: expected one of ${names}`);
+    const names = Object.keys(options.contracts).sort().join(", ");
+    throw new Error(`no contract of ${name}: there are ${names || "none"}`);
   });
   return new Service(served, options);
 }

@@ -1,13 +1,12 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { contracts } from "../src/generated/contracts.ts";
-import type { Contract } from "../src/contract.ts";
 import { Refusal, type Handler } from "../src/implementation.ts";
 import { answer, readInvocation, writeOutcome, type Answer } from "../src/invocation.ts";
+import { builtIn } from "./contracts.ts";
 import { contextOf } from "./gateway.ts";
 
-const HEARTBEAT = contracts["heartbeat"] as Contract;
+const HEARTBEAT = builtIn("heartbeat");
 const STATE = {
   every_ms: 0,
   min_gap_ms: 600_000,

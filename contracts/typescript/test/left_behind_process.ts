@@ -3,9 +3,9 @@
  * With `promise` or `timer` the program leaves one itself. Prints a line of JSON for each event.
  */
 
-import { contracts } from "../src/generated/contracts.ts";
 import type { Handler } from "../src/implementation.ts";
 import { serve } from "../src/serve.ts";
+import { builtIn } from "./contracts.ts";
 
 const handle: Handler = () => {
   void (async () => {
@@ -18,7 +18,7 @@ const handle: Handler = () => {
   });
   return { reply: { last_ms: null, next_ms: null, runs: 0, skipped: 0 } };
 };
-const service = serve({ heartbeat: handle }, { contracts });
+const service = serve({ heartbeat: handle }, { contracts: { heartbeat: builtIn("heartbeat") } });
 service.on("fault", ({ error, ...fault }) => {
   console.log(JSON.stringify({ ...fault, error: String(error) }));
 });

@@ -1,51 +1,17 @@
 import assert from "node:assert/strict";
-import { createHash } from "node:crypto";
 import { join } from "node:path";
 import { describe, test } from "node:test";
 
-import { contractOf } from "../src/contract.ts";
-import { contracts } from "../src/generated/contracts.ts";
-import type { Context, Handler } from "../src/implementation.ts";
-import { answer } from "../src/invocation.ts";
-import { canonical, type Json } from "../src/json.ts";
+import type { Handler } from "../src/implementation.ts";
+import type { Json } from "../src/json.ts";
 import { loadHandlers } from "../src/load.ts";
+import { difference, merge } from "../src/scenarios.ts";
 import { handle as heartbeat } from "../src/subsystems/heartbeat.ts";
 import { handle as sessions } from "../src/subsystems/sessions.ts";
 import { handle as terminal } from "../src/subsystems/terminal.ts";
 import { handle as triage } from "../src/subsystems/triage.ts";
-import { contextOf } from "./gateway.ts";
+import { call, deliverTo, readScenarios, run, testScenarios } from "../src/testing.ts";
 import { CONTRACTS, readJson, TEST_SUBSYSTEMS } from "./paths.ts";
-
-type Schema = { $ref?: string; properties?: Record<string, { default?: Json }> };
-
-interface File {
-  name: string;
-  initial_state: Json;
-  operations: Record<string, { kind: "command" | "query"; request: Schema }>;
-  $defs: Record<string, Schema>;
-}
-
-interface Step {
-  operation: string;
-  request: { [member: string]: Json };
-  now_ms: number;
-  message_id?: string;
-  expect: {
-    reply?: Json;
-    effects?: Json;
-    state?: Json;
-    refused?: string;
-    message?: string;
-    detail?: Json;
-  };
-}
-
-interface Scenario {
-  name: string;
-  key: string;
-  given?: Json;
-  steps: Step[];
-}
 
 const { counter } = await loadHandlers(
   join(TEST_SUBSYSTEMS, "implementations.json"),
@@ -62,70 +28,57 @@ const IMPLEMENTATIONS: Array<[folder: string, handle: Handler]> = [
 ];
 
 for (const [folder, handle] of IMPLEMENTATIONS) {
-  const file = readJson<File>(folder, "subsystem.json");
-  const contract = contractOf(file);
-  describe(`the scenarios of ${file.name}, byte for byte`, () => {
-    const { scenarios } = readJson<{ scenarios: Scenario[] }>(folder, "scenarios.json");
-    for (const { name, key, given, steps } of scenarios) {
-      test(name, () => {
-        let state = given === undefined ? file.initial_state : given;
-        steps.forEach((step, n) => {
-          const context = contextFor(step.message_id ?? `${slug(name)}/${n}`, key, step.now_ms);
-          const told = answer(contract, handle, {
-            id: "attempt",
-            subject: key,
-            replyto: "",
-            timeoutms: 1000,
-            data: {
-              subsystem: file.name,
-              key,
-              operation: step.operation,
-              kind: file.operations[step.operation]?.kind as "command" | "query",
-              request: { ...defaults(file, step.operation), ...step.request },
-              state,
-              context,
-              digest: contract.digest,
-            },
-          });
-          if (step.expect.refused !== undefined) {
-            assert.ok("refused" in told, JSON.stringify(told));
-            const { reason: refused, ...rest } = told.refused;
-            assert.deepEqual({ refused, ...rest, ...step.expect }, { refused, ...rest });
-            return;
-          }
-          assert.ok("ok" in told, JSON.stringify(told));
-          assert.equal(canonical(told.ok as Json), canonical(step.expect as Json), `step ${n}`);
-          state = told.ok.state ?? state;
-        });
-      });
-    }
+  describe(folder, () => testScenarios(test, folder, handle));
+}
+
+const VECTORS = join(CONTRACTS, "vectors", "scenarios");
+
+test("scenarios are worked out as in every language", () => {
+  const { scenarios } = readJson<{ scenarios: Json }>(VECTORS, "resolved.json");
+  assert.deepEqual(readScenarios(join(VECTORS, "ledger")), scenarios);
+});
+
+for (const { name, answers, problem } of readJson<{ cases: any[] }>(VECTORS, "runs.json").cases) {
+  test(`compared as in every language: ${name}`, () => {
+    const [scenario] = readScenarios(join(VECTORS, "ledger"));
+    const told = [...answers];
+    const handle = () => {
+      const one = told.shift();
+      if (!("refused" in one)) return one;
+      const { refused: reason, message, detail } = one;
+      throw Object.assign(new Error(message), { name: "Refusal", reason, detail });
+    };
+    assert.equal(run(scenario as never, handle), problem);
   });
 }
 
-test("a built-in contract is the one of its file", () => {
-  const file = readJson<File>(CONTRACTS, "subsystems", "heartbeat", "subsystem.json");
-  assert.equal(contracts["heartbeat"]?.digest, contractOf(file).digest);
+test("merge patches are applied as RFC 7396 has it", () => {
+  for (const { target, patch, result } of readJson<{ cases: any[] }>(VECTORS, "merged.json").cases) {
+    assert.equal(difference(result, merge(target, patch)), "");
+  }
 });
 
-function contextFor(message_id: string, key: string, now_ms: number): Context {
-  const seed = createHash("sha256").update(`${message_id}/seed`).digest("hex");
-  return { ...contextOf(message_id, key, now_ms), seed };
-}
+test("a handler is called in this process", () => {
+  const [{ steps }] = readScenarios(join(TEST_SUBSYSTEMS, "counter")) as [any];
+  const told = call(counter?.handle as Handler, { ...steps[0], operation: "total", kind: "query" });
+  assert.deepEqual(told, { ok: { reply: { total: 0, log_length: 0 } } });
+});
 
-/** As the gateway fills them in. */
-function defaults(file: File, operation: string): { [member: string]: Json } {
-  const request = file.operations[operation]?.request as Schema;
-  const schema = request.$ref ? file.$defs[request.$ref.replace("#/$defs/", "")] : request;
-  const members = Object.entries(schema?.properties ?? {}).flatMap(([name, property]) =>
-    property.default === undefined ? [] : [[name, property.default] as const],
+test("a receiver gets what `deliver` would hand it, until it takes it", async () => {
+  const events = [{ id: "e", type: "t", source: "s", payload: {}, ts: 0 }];
+  const seen: unknown[] = [];
+  const delivered = await deliverTo(
+    ({ id, payload, attempt }) => {
+      seen.push([id, payload.prompt, attempt]);
+      if (attempt < 3) throw new Error("not yet");
+    },
+    { type: "triage.prompt", payload: { event_ids: ["e"], events, prompt: "hello" } },
   );
-  return Object.fromEntries(members);
-}
-
-/** contracts/README.md has the rule. */
-function slug(name: string): string {
-  return name
-    .toLowerCase()
-    .replace(/[^a-z0-9]+/g, "-")
-    .replace(/^-|-$/g, "");
-}
+  assert.deepEqual(seen, [["m/0", "hello", 1], ["m/0", "hello", 2], ["m/0", "hello", 3]]);
+  assert.deepEqual([delivered.taken, delivered.attempts, delivered.errors.length], [true, 3, 2]);
+  const refused = await deliverTo(() => Promise.reject(new Error("never")), {
+    type: "triage.digest",
+    payload: { count: 1, by_type: { t: 1 }, members: events },
+  });
+  assert.deepEqual([refused.taken, refused.attempts], [false, 8]);
+});

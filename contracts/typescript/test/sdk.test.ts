@@ -11,16 +11,17 @@ import { runInNewContext } from "node:vm";
 import { Redis } from "ioredis";
 
 import { deliver } from "../src/deliver.ts";
-import { contracts } from "../src/generated/contracts.ts";
 import { operations, type Handler } from "../src/implementation.ts";
 import type { Logger } from "../src/logger.ts";
 import { serve, type Fault, type Service } from "../src/serve.ts";
+import { builtIn } from "./contracts.ts";
 import { eventually } from "./deadline.ts";
 import { Gateway } from "./gateway.ts";
 import { PACKAGE } from "./paths.ts";
 import { RedisServer } from "./redis_server.ts";
 
-const DIGEST = contracts["heartbeat"]?.digest as string;
+const contracts = { heartbeat: builtIn("heartbeat") };
+const DIGEST = contracts.heartbeat.digest;
 const STATE = {
   every_ms: 0,
   min_gap_ms: 5,
@@ -68,7 +69,7 @@ class Lines implements Logger {
 }
 
 function started(handle: Handler, logger = new Lines()): Service {
-  const service = serve({ heartbeat: handle }, { redisUrl: server.url, logger });
+  const service = serve({ heartbeat: handle }, { contracts, redisUrl: server.url, logger });
   ended.push(() => service.close());
   return service;
 }
@@ -84,7 +85,7 @@ for (const [kind, odd] of [
     const text = { name: "TypeError", message };
     assert.throws(() => operations({ add: odd } as never), text);
     const whole = { ...text, message: message.replace("add", "heartbeat") };
-    assert.throws(() => serve({ heartbeat: odd as Handler }, { redisUrl: server.url }), whole);
+    assert.throws(() => serve({ heartbeat: odd as Handler }, { contracts, redisUrl: server.url }), whole);
   });
 }
 
@@ -96,7 +97,11 @@ test("without an address there is no default: it might be somebody else's", () =
   const env = process.env["BRIDGE_REDIS_URL"];
   delete process.env["BRIDGE_REDIS_URL"];
   try {
-    const starts = [() => serve({}), () => deliver(() => {}), () => serve({}, { redisUrl: "" })];
+    const starts = [
+      () => serve({}, { contracts }),
+      () => deliver(() => {}),
+      () => serve({}, { contracts, redisUrl: "" }),
+    ];
     for (const start of starts) {
       assert.throws(start, /^Error: redisUrl: expected .*`redis_url` in \.bridge\/run\.json/);
     }

@@ -1,18 +1,20 @@
 import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
 import { after, afterEach, before, beforeEach, describe, test } from "node:test";
 import { setTimeout as pause } from "node:timers/promises";
 
-import { contracts } from "../src/generated/contracts.ts";
-import { digest, type Json } from "../src/json.ts";
+import { contractOf } from "../src/contract.ts";
 import { forgetDead, keysOf } from "../src/presence.ts";
+import { builtIn } from "./contracts.ts";
 import { eventually } from "./deadline.ts";
 import { Gateway, requestsOf, type Question } from "./gateway.ts";
-import { readJson, TEST_SUBSYSTEMS } from "./paths.ts";
+import { TEST_SUBSYSTEMS } from "./paths.ts";
 import { RedisServer, redisServers } from "./redis_server.ts";
 import { COMMANDS, ServiceProcess } from "./service_process.ts";
 
-const COUNTER = digest(readJson<Json>(TEST_SUBSYSTEMS, "counter", "subsystem.json"));
-const HEARTBEAT = contracts["heartbeat"]?.digest as string;
+const COUNTER = contractOf(readFileSync(join(TEST_SUBSYSTEMS, "counter", "subsystem.json"))).digest;
+const HEARTBEAT = builtIn("heartbeat").digest;
 const DIGESTS = { counter: COUNTER, heartbeat: HEARTBEAT };
 const EMPTY = { total: 0, log: [], pad: "" };
 const QUERY = { kind: "query" } as const;

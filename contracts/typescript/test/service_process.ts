@@ -4,7 +4,7 @@ import { spawn, spawnSync, type ChildProcess } from "node:child_process";
 import { once } from "node:events";
 import { join } from "node:path";
 
-import { PACKAGE, TEST_SUBSYSTEMS } from "./paths.ts";
+import { CONTRACTS, PACKAGE, TEST_SUBSYSTEMS } from "./paths.ts";
 
 /** Start commands by runtime; Bun only where it is installed. */
 export const COMMANDS: Record<string, string[]> = {
@@ -27,7 +27,7 @@ export class ServiceProcess {
       env: {
         ...process.env,
         BRIDGE_REDIS_URL: redisUrl,
-        BRIDGE_CONTRACTS: TEST_SUBSYSTEMS,
+        BRIDGE_CONTRACTS: [join(CONTRACTS, "subsystems"), TEST_SUBSYSTEMS].join(":"),
         BRIDGE_IMPLEMENTATIONS: join(TEST_SUBSYSTEMS, "implementations.json"),
         ...env,
       },

@@ -1,10 +1,12 @@
 defmodule Bridge.MixProject do
   use Mix.Project
 
+  @version "../../../VERSION" |> Path.expand(__DIR__) |> File.read!() |> String.trim()
+
   def project do
     [
       app: :bridge,
-      version: "0.1.0",
+      version: @version,
       elixir: "~> 1.14",
       build_path: "../../_build",
       elixirc_paths: if(Mix.env() == :test, do: ["lib", "test/support"], else: ["lib"]),

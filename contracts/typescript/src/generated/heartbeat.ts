@@ -19,6 +19,9 @@ export interface Subsystem {
     configure: {
       request: Configure;
       reply: Configured;
+      kind: "command";
+      effects: "schedule" | "cancel";
+      errors: never;
     };
     /**
      * Ask for the ten checks of the profile, unless the last run is less than `min_gap_ms` ago. Either way the next tick is scheduled if `every_ms` is set.
@@ -26,6 +29,9 @@ export interface Subsystem {
     tick: {
       request: Nothing;
       reply: Ticked;
+      kind: "command";
+      effects: "inngest" | "schedule";
+      errors: never;
     };
     /**
      * Tell when it last ran, the earliest time it runs again, and what was counted.
@@ -33,6 +39,9 @@ export interface Subsystem {
     status: {
       request: Nothing;
       reply: Status;
+      kind: "query";
+      effects: never;
+      errors: never;
     };
   };
   events: {};

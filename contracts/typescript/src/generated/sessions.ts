@@ -20,6 +20,9 @@ export interface Subsystem {
     register: {
       request: Register;
       reply: Registered;
+      kind: "command";
+      effects: "emit" | "schedule";
+      errors: "reserved_id";
     };
     /**
      * Let the lease last its ttl_ms from now. One that has expired is unknown, whether or not its timer has run.
@@ -27,6 +30,9 @@ export interface Subsystem {
     renew: {
       request: Named;
       reply: Renewed;
+      kind: "command";
+      effects: "schedule";
+      errors: "unknown_session";
     };
     /**
      * End the lease and its timer. One that has expired is unknown, whether or not its timer has run.
@@ -34,6 +40,9 @@ export interface Subsystem {
     leave: {
       request: Named;
       reply: Nothing;
+      kind: "command";
+      effects: "emit" | "cancel";
+      errors: "unknown_session";
     };
     /**
      * End the lease if its time is over: `expires_ms` is not after now. Asked by the lease's timer; a renewed or unknown one is left alone.
@@ -41,6 +50,9 @@ export interface Subsystem {
     expire: {
       request: Named;
       reply: Expired;
+      kind: "command";
+      effects: "emit";
+      errors: never;
     };
     /**
      * List the leases that have not expired, those of one kind if `kind` is given, by the UTF-8 bytes of their ids.
@@ -48,6 +60,9 @@ export interface Subsystem {
     list: {
       request: Which;
       reply: Listed;
+      kind: "query";
+      effects: never;
+      errors: never;
     };
   };
   events: {

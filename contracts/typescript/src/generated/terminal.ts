@@ -20,6 +20,9 @@ export interface Subsystem {
     configure: {
       request: Configure;
       reply: Configure;
+      kind: "command";
+      effects: never;
+      errors: "reserved_session";
     };
     /**
      * Push a prompt to the session as event `terminal.prompt` with payload `{prompt, originSession}`. White space (ASCII) around the text is dropped.
@@ -27,6 +30,9 @@ export interface Subsystem {
     prompt: {
       request: Prompt;
       reply: Sent;
+      kind: "command";
+      effects: "system_event";
+      errors: "no_session" | "empty_prompt";
     };
     /**
      * Ask whoever answers to end the turn: emits `terminal.abort` to clients of this topic. Nothing is pushed to the session's list: it would be read after the turn, as a prompt.
@@ -34,6 +40,9 @@ export interface Subsystem {
     abort: {
       request: Nothing;
       reply: Asked;
+      kind: "command";
+      effects: "emit";
+      errors: "no_session";
     };
     /**
      * The session's side: show a frame at the terminal. A prompt is waited for until `turn_end`.
@@ -41,6 +50,9 @@ export interface Subsystem {
     say: {
       request: Say;
       reply: Nothing;
+      kind: "command";
+      effects: "emit";
+      errors: never;
     };
     /**
      * Tell the session (empty: none), whether a turn is being answered, and how many prompts wait for their `turn_end`. Named as in the terminal's frame.
@@ -48,6 +60,9 @@ export interface Subsystem {
     status: {
       request: Nothing;
       reply: Status;
+      kind: "query";
+      effects: never;
+      errors: never;
     };
   };
   events: {

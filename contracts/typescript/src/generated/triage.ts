@@ -36,6 +36,9 @@ export interface Subsystem {
     receive: {
       request: Receive;
       reply: Received;
+      kind: "command";
+      effects: "emit" | "schedule" | "cancel";
+      errors: "too_deep";
     };
     /**
      * Set both lists of types, for the events to come; a list that is left out is the early daemon's. A type in both is suppressed.
@@ -43,6 +46,9 @@ export interface Subsystem {
     configure: {
       request: Configure;
       reply: Rules;
+      kind: "command";
+      effects: never;
+      errors: never;
     };
     /**
      * Fall asleep, or go on sleeping: all but Telegram messages and `cron.heartbeat` is batched.
@@ -50,6 +56,9 @@ export interface Subsystem {
     sleep: {
       request: Nothing;
       reply: Asleep;
+      kind: "command";
+      effects: never;
+      errors: never;
     };
     /**
      * Wake, or stay awake, and flush.
@@ -57,6 +66,9 @@ export interface Subsystem {
     wake: {
       request: Nothing;
       reply: Awake;
+      kind: "command";
+      effects: "emit" | "cancel";
+      errors: never;
     };
     /**
      * Emit `triage.digest`, cancel the timer `flush` and begin anew; nothing for an empty batch. Asked by the timer, also while asleep.
@@ -64,6 +76,9 @@ export interface Subsystem {
     flush: {
       request: Nothing;
       reply: Flushed;
+      kind: "command";
+      effects: "emit" | "cancel";
+      errors: never;
     };
     /**
      * Tell the mode, and what is in the batch: how much, how many of each type, and since when.
@@ -71,6 +86,9 @@ export interface Subsystem {
     pending: {
       request: Nothing;
       reply: Pending;
+      kind: "query";
+      effects: never;
+      errors: never;
     };
   };
   events: {

@@ -1,7 +1,10 @@
 /** Asks for the system's periodic checks; the key is the schedule's name. No I/O here. */
 
 import type { State, Subsystem } from "../generated/heartbeat.ts";
-import { operations, type Context, type Effect } from "../implementation.ts";
+import { operations, type Context, type EffectOf } from "../implementation.ts";
+
+type Ticked = EffectOf<Subsystem, "tick">;
+type Schedule = Extract<Ticked, { effect: "schedule" }>;
 
 const EARLY = [
   "tasks/triage.requested",
@@ -57,13 +60,13 @@ export const handle = operations<Subsystem>({
 });
 
 /** A timer fires once, so each tick sets the next; every_ms 0 is ticked from outside. */
-function nextTick(every_ms: number, now_ms: number): Effect[] {
+function nextTick(every_ms: number, now_ms: number): Schedule[] {
   if (every_ms === 0) return [];
   const at_ms = now_ms + every_ms;
   return [{ effect: "schedule", id: "tick", at_ms, operation: "tick", request: {} }];
 }
 
-function checks(profile: State["profile"], { message_id }: Context): Effect[] {
+function checks(profile: State["profile"], { message_id }: Context): Ticked[] {
   const head = profile === "head";
   return (head ? HEAD : EARLY).map((name) => ({
     effect: "inngest",

@@ -2,10 +2,11 @@
 
 import { byCodePoint } from "../derived.ts";
 import type { Lease, Subsystem } from "../generated/sessions.ts";
-import { operations, Refusal, type Effect } from "../implementation.ts";
+import { operations, Refusal, type EffectOf } from "../implementation.ts";
 
 /** A map: an id may be the name of something every object has. */
 type Leases = Map<string, Lease>;
+type Emit = EffectOf<Subsystem, "expire">;
 
 /** joelclaw takes the number for a process of its machine, and deletes the lists of dead ones. */
 const RESERVED = /^pid-[0-9]+$/;
@@ -20,9 +21,9 @@ export const handle = operations<Subsystem>({
     const expires_ms = now_ms + ttl_ms;
     const registered_ms = known?.registered_ms ?? now_ms;
     const lease = { id, kind, meta, ttl_ms, registered_ms, expires_ms };
-    const effects = [timer(lease)];
+    const effects: EffectOf<Subsystem, "register">[] = [timer(lease)];
     if (!known) {
-      effects.unshift(emit("sessions.joined", { id, kind, meta }));
+      effects.unshift({ effect: "emit", type: "sessions.joined", payload: { id, kind, meta } });
       if (leases.has(id)) effects.unshift(left(id, "expired")); // and its timer is late
     }
     const reply = { status: known ? "renewed" : "joined", expires_ms } as const;
@@ -41,7 +42,7 @@ export const handle = operations<Subsystem>({
     const leases = leasesOf(state);
     knownIn(leases, id, now_ms);
     leases.delete(id);
-    const effects: Effect[] = [left(id, "left"), { effect: "cancel", id: `expire/${id}` }];
+    const effects = [left(id, "left"), { effect: "cancel", id: `expire/${id}` } as const];
     return { reply: {}, effects, state: stateOf(leases) };
   },
 
@@ -82,15 +83,11 @@ function knownIn(leases: Leases, id: string, now_ms: number): Lease {
   throw new Refusal("unknown_session", `${id} has no lease, or it has expired`);
 }
 
-function timer({ id, expires_ms }: Lease): Effect {
+function timer({ id, expires_ms }: Lease): EffectOf<Subsystem, "renew"> {
   const request = { id };
   return { effect: "schedule", id: `expire/${id}`, at_ms: expires_ms, operation: "expire", request };
 }
 
-function left(id: string, reason: "left" | "expired"): Effect {
-  return emit("sessions.left", { id, reason });
-}
-
-function emit(type: string, payload: Record<string, unknown>): Effect {
-  return { effect: "emit", type, payload };
+function left(id: string, reason: "left" | "expired"): Emit {
+  return { effect: "emit", type: "sessions.left", payload: { id, reason } };
 }

@@ -2,7 +2,7 @@
 
 import { trim } from "../derived.ts";
 import type { State, Subsystem } from "../generated/terminal.ts";
-import { operations, Refusal, type Context } from "../implementation.ts";
+import { operations, Refusal, type Context, type EffectOf } from "../implementation.ts";
 
 const RESERVED = ["gateway", "main"];
 const RESERVED_PREFIX = "pid-";
@@ -40,7 +40,7 @@ export const handle = operations<Subsystem>({
     const ended = type === "turn_end";
     return {
       reply: {},
-      effects: [{ effect: "emit", type: `terminal.${type}`, payload }],
+      effects: [{ effect: "emit", type: `terminal.${type}`, payload } as EffectOf<Subsystem, "say">],
       state: {
         ...state,
         // An error may come at any time; all else is said within a turn.

@@ -5,7 +5,7 @@
  */
 
 import type { Decision, Prompt, Rule, State, Subsystem, SystemEvent } from "../generated/triage.ts";
-import { operations, Refusal, type Effect } from "../implementation.ts";
+import { operations, Refusal, type EffectOf } from "../implementation.ts";
 
 const WINDOW_MS = 1_800_000;
 const MAX_SEEN = 1000;
@@ -14,7 +14,10 @@ const MAX_MEMBERS = 100;
 const MAX_SIZE = 131_072;
 const MAX_LEVELS = 32;
 
-interface Change {
+type Received = EffectOf<Subsystem, "receive">;
+type Flushed = EffectOf<Subsystem, "flush">;
+
+interface Change<Effect = Received> {
   effects: Effect[];
   state: State;
 }
@@ -90,7 +93,7 @@ function carryOut(decision: Decision, state: State, event: SystemEvent, now_ms: 
   }
 }
 
-function prompt(event: SystemEvent): Effect {
+function prompt(event: SystemEvent): Flushed {
   const { id, payload } = storable(event);
   const emitted: Prompt = { event_ids: [id], events: [event] };
   const text = textOf(payload["prompt"]);
@@ -123,17 +126,17 @@ function added(state: State, event: SystemEvent, now_ms: number): Change {
   return { effects: first ? [flushAt(now_ms + FLUSH_AFTER_MS)] : [], state: after };
 }
 
-function woken(state: State): Change {
+function woken(state: State): Change<Flushed> {
   const { effects, state: after } = flushed(state);
   return { effects, state: { ...after, mode: "awake" } };
 }
 
 /** Return the digest and the cancelled timer, and the state with an empty batch. */
-function flushed(state: State): Change {
+function flushed(state: State): Change<Flushed> {
   const { members } = state.batch;
   if (members.length === 0) return { effects: [], state };
   const digest = { count: members.length, by_type: byType(members), members };
-  const effects: Effect[] = [
+  const effects: Flushed[] = [
     { effect: "emit", type: "triage.digest", payload: digest },
     { effect: "cancel", id: "flush" },
   ];
@@ -177,6 +180,6 @@ function sizeOf(value: unknown): number {
   return members.reduce((sum, [name, v]) => sum + Buffer.byteLength(name) + sizeOf(v), 8);
 }
 
-function flushAt(at_ms: number): Effect {
+function flushAt(at_ms: number): Received {
   return { effect: "schedule", id: "flush", at_ms, operation: "flush", request: {} };
 }

@@ -42,7 +42,7 @@ defmodule Bridge.Application do
 
   defp serve(settings) do
     implementations =
-      Implementations.load(settings.implementations, settings.digests, settings.sources)
+      Implementations.load(settings.implementations, settings.contracts, settings.sources)
 
     # Loaded before a peer can name its atoms: binary_to_term runs with :safe.
     _ = Messages.known()

@@ -21,33 +21,54 @@ defmodule Bridge.Implementations do
   @doc """
   Return the built-in implementations and those of the given files, by subsystem.
 
-  `sources` names for each file where its text of the start is kept: that is what runs. A file
-  that does not load, or whose contract's digest is not known, is left out and reported:
+  Each has its contract in one of the folders, `<folder>/<name>/subsystem.json`; the first one
+  that has it wins. `sources` names for each file where its text of the start is kept: that is
+  what runs. A file that does not load is left out and reported, and so is what has no contract:
   its subsystem is then answered by another runtime.
   """
-  @spec load(files, %{String.t() => String.t()}, files) :: all
-        when files: %{String.t() => Path.t()}
-  def load(files, digests, sources \\ %{}) do
-    contracts = Bridge.Generated.Contracts.all()
+  @spec load(files, [Path.t()], files) :: all when files: %{String.t() => Path.t()}
+  def load(files, folders, sources \\ %{}) do
+    # Without any folder the node is somebody's dependency, and serves nothing.
+    built_in = if folders == [], do: %{}, else: @built_in
 
-    built_in =
-      for {name, module} <- @built_in,
-          %{digest: digest} <- List.wrap(contracts[name]),
-          into: %{} do
-        {name, %__MODULE__{module: module, digest: digest}}
-      end
+    for {name, source} <- Map.merge(built_in, files),
+        implementation <- load_one(name, source, folders, sources),
+        into: %{},
+        do: {name, implementation}
+  end
 
-    Enum.reduce(files, built_in, fn {name, path}, all ->
-      with {:ok, digest} <- fetch_digest(digests, name),
-           {:ok, text} <- read(Map.get(sources, name, path)),
-           {:ok, module} <- compile(path, text) do
-        Map.put(all, name, %__MODULE__{module: module, digest: digest, build: build(path, text)})
-      else
-        {:error, reason} ->
-          Telemetry.emit(:implementation_refused, %{subsystem: name, path: path, reason: reason})
-          Map.delete(all, name)
-      end
-    end)
+  defp load_one(name, source, folders, sources) do
+    with {:ok, digest} <- digest(name, folders),
+         {:ok, module, build} <- module(source, sources[name]) do
+      [%__MODULE__{module: module, digest: digest, build: build}]
+    else
+      {:error, reason} ->
+        data = %{subsystem: name, path: source, reason: reason}
+        Telemetry.emit(:implementation_refused, data)
+        []
+    end
+  end
+
+  defp module(built_in, _kept) when is_atom(built_in), do: {:ok, built_in, nil}
+
+  defp module(path, kept) do
+    with {:ok, text} <- read(kept || path),
+         {:ok, module} <- compile(path, text),
+         do: {:ok, module, build(path, text)}
+  end
+
+  # Of the file as it lies there, as `bridge.contracts.loading` has it.
+  defp digest(name, folders) do
+    # A folder may also be one subsystem's own.
+    files =
+      for folder <- folders,
+          below <- [[name], if(Path.basename(folder) == name, do: [], else: [name])],
+          do: Path.join([folder | below] ++ ["subsystem.json"])
+
+    case Enum.find(files, &File.regular?/1) do
+      nil -> {:error, "no contract of it in #{Enum.join(folders, ":")} (BRIDGE_CONTRACTS)"}
+      file -> with {:ok, text} <- read(file), do: {:ok, sha256(text)}
+    end
   end
 
   @doc "Return the digests to say hello with."
@@ -129,10 +150,6 @@ defmodule Bridge.Implementations do
     if Code.ensure_loaded?(module) do
       to_string(module.module_info(:compile)[:source] || "another file")
     end
-  end
-
-  defp fetch_digest(digests, name) do
-    with :error <- Map.fetch(digests, name), do: {:error, "no digest in BRIDGE_ELIXIR_DIGESTS"}
   end
 
   defp implementation?(module) do

@@ -9,8 +9,8 @@ defmodule Bridge.Settings do
   | `BRIDGE_LINK_DIR` | directory whose `*.sock` are workers to connect to, default none |
   | `BRIDGE_LISTENER` | socket of who supervises node and workers, default none |
   | `BRIDGE_ALIVE_FILE` | written each second while the node answers, default none |
+  | `BRIDGE_CONTRACTS` | folders of contracts, ours and yours, separated by `:` |
   | `BRIDGE_ELIXIR_IMPLEMENTATIONS` | `name=/path/file.ex`, one per line |
-  | `BRIDGE_ELIXIR_DIGESTS` | `name=<contract digest>`, one per line, for those |
   | `BRIDGE_ELIXIR_SOURCES` | `name=/path/file.ex`, what those held at the start |
   | `BRIDGE_PARENT_STDIN` | 1: stop when standard input ends, because the parent is gone |
   | `BRIDGE_DRAIN_MS` | time a stopping worker has, default 5000 |
@@ -28,7 +28,7 @@ defmodule Bridge.Settings do
             listener: "",
             alive_file: "",
             implementations: %{},
-            digests: %{},
+            contracts: [],
             sources: %{},
             parent_stdin: false,
             drain_ms: 5_000,
@@ -43,7 +43,7 @@ defmodule Bridge.Settings do
           listener: String.t(),
           alive_file: String.t(),
           implementations: %{String.t() => Path.t()},
-          digests: %{String.t() => String.t()},
+          contracts: [Path.t()],
           sources: %{String.t() => Path.t()},
           parent_stdin: boolean,
           drain_ms: non_neg_integer,
@@ -53,7 +53,7 @@ defmodule Bridge.Settings do
 
   # The node's own; the gateway refuses variables it does not know.
   @own ~w(BRIDGE_NODE_WORKERS BRIDGE_PYTHON BRIDGE_ELIXIR_IMPLEMENTATIONS
-          BRIDGE_ELIXIR_DIGESTS BRIDGE_ELIXIR_SOURCES BRIDGE_PARENT_STDIN BRIDGE_ALIVE_FILE)
+          BRIDGE_ELIXIR_SOURCES BRIDGE_PARENT_STDIN BRIDGE_ALIVE_FILE)
 
   @doc "Return the names of the variables that are not passed on to the workers."
   @spec own_variables() :: [String.t()]
@@ -71,7 +71,7 @@ defmodule Bridge.Settings do
       listener: text(environment, "BRIDGE_LISTENER", defaults.listener),
       alive_file: text(environment, "BRIDGE_ALIVE_FILE", defaults.alive_file),
       implementations: pairs(environment, "BRIDGE_ELIXIR_IMPLEMENTATIONS"),
-      digests: pairs(environment, "BRIDGE_ELIXIR_DIGESTS"),
+      contracts: environment |> text("BRIDGE_CONTRACTS", "") |> String.split(":", trim: true),
       sources: pairs(environment, "BRIDGE_ELIXIR_SOURCES"),
       parent_stdin: number(environment, "BRIDGE_PARENT_STDIN", 0, 0) == 1,
       drain_ms: number(environment, "BRIDGE_DRAIN_MS", defaults.drain_ms, 0),

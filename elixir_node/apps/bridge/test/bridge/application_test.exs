@@ -3,7 +3,7 @@ defmodule Bridge.ApplicationTest do
 
   import Bridge.Test.Node, only: [await: 1, call_map: 1]
 
-  alias Bridge.Test.{OsNode, Peer}
+  alias Bridge.Test.{Contracts, OsNode, Peer}
 
   @counter Path.expand("../../../../../tests/subsystems/counter/counter.ex", __DIR__)
 
@@ -16,18 +16,19 @@ defmodule Bridge.ApplicationTest do
       OsNode.start(
         OsNode.environment(listener, 2, %{
           "BRIDGE_ELIXIR_IMPLEMENTATIONS" => "counter=#{@counter}",
-          "BRIDGE_ELIXIR_DIGESTS" => "counter=abc"
+          "BRIDGE_CONTRACTS" => Enum.join(Contracts.folders(), ":")
         })
       )
 
     [a, b] = for _ <- 1..2, do: Peer.accept(listener)
     assert %{"protocol" => 1, "pid" => pid, "started_ms" => started_ms} = a.hello
-    assert %{"counter" => "abc", "heartbeat" => <<_::binary-64>>} = a.hello["digests"]
+    digest = Contracts.sha256(Path.join(Contracts.of_tests("counter"), "subsystem.json"))
+    assert %{"counter" => ^digest, "heartbeat" => <<_::binary-64>>} = a.hello["digests"]
     assert pid == node.os_pid
     assert_in_delta started_ms, System.os_time(:millisecond), 60_000
 
     request = %{"n" => 2, "tag" => ""}
-    call = %{"subsystem" => "counter", "operation" => "add", "digest" => "abc"}
+    call = %{"subsystem" => "counter", "operation" => "add", "digest" => digest}
     state = %{"total" => 1, "log" => [], "pad" => ""}
 
     assert %{"ok" => %{"reply" => %{"total" => 3}}} =

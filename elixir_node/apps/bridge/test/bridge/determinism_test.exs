@@ -2,14 +2,9 @@ defmodule Bridge.DeterminismTest do
   use ExUnit.Case, async: true
 
   alias Bridge.Determinism
+  alias Bridge.Test.Contracts
 
-  # Written by `make generate` from contracts/vectors/determinism.
-  @vectors "../vectors/determinism.etf"
-           |> Path.expand(__DIR__)
-           |> File.read!()
-           |> :erlang.binary_to_term()
-
-  defp cases(rule), do: @vectors |> Map.fetch!(rule) |> Map.fetch!("cases")
+  defp cases(rule), do: Contracts.vectors("determinism/#{rule}")["cases"]
 
   test "an id is derived from the message's id and a name as in every runtime" do
     for %{"message_id" => message_id, "name" => name, "id" => id} <- cases("derived_id") do

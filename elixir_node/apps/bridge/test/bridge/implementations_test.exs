@@ -2,7 +2,8 @@ defmodule Bridge.ImplementationsTest do
   # One module is compiled from one file by one test at a time.
   use ExUnit.Case, async: false
 
-  alias Bridge.{Generated, Implementations}
+  alias Bridge.Implementations
+  alias Bridge.Test.Contracts
 
   @counter Path.expand("../../../../../tests/subsystems/counter/counter.ex", __DIR__)
 
@@ -20,12 +21,20 @@ defmodule Bridge.ImplementationsTest do
       end
       """)
 
-    assert Implementations.load(%{"yours" => path}, %{"yours" => "abc"})["yours"] ==
-             %Implementations{
-               module: Bridge.ImplementationsTest.Yours,
-               digest: "abc",
-               build: build(path)
+    # Of the bytes as they lie there: this is no canonical JSON, and not even a contract.
+    contract = write(Path.join(dir, "yours"), "{ }\n", "subsystem.json")
+
+    expected = %Implementations{
+      module: Bridge.ImplementationsTest.Yours,
+      digest: Contracts.sha256(contract),
+      build: build(path)
+    }
+
+    for folder <- [dir, Path.join(dir, "yours")] do
+      assert Implementations.load(%{"yours" => path}, ["/absent", folder]) == %{
+               "yours" => expected
              }
+    end
   end
 
   # As `bridge.contracts.builds` has it.
@@ -49,8 +58,8 @@ defmodule Bridge.ImplementationsTest do
 
     gone = Path.join(dir, "gone.ex")
 
-    loaded =
-      Implementations.load(%{"counter" => gone}, %{"counter" => "abc"}, %{"counter" => kept})
+    files = %{"counter" => gone}
+    loaded = Implementations.load(files, [Contracts.of_tests("counter")], %{"counter" => kept})
 
     assert %{module: module, build: build} = loaded["counter"]
     assert to_string(module.module_info(:compile)[:source]) == gone
@@ -60,18 +69,21 @@ defmodule Bridge.ImplementationsTest do
 
   test "the built-in ones have the digests of their contracts" do
     digests =
-      Map.new(Generated.Contracts.all(), fn {name, %{digest: digest}} -> {name, digest} end)
+      for name <- ~w(heartbeat sessions terminal triage), into: %{} do
+        {name, Contracts.sha256(Path.join(Contracts.built_in(name), "subsystem.json"))}
+      end
 
-    assert Implementations.digests(Implementations.load(%{}, %{})) == digests
+    assert Implementations.digests(Implementations.load(%{}, Contracts.folders())) == digests
+    assert Implementations.load(%{}, []) == %{}
   end
 
   test "a file replaces a built-in implementation" do
-    loaded = Implementations.load(%{"heartbeat" => @counter}, %{"heartbeat" => "abc"})
-    assert %Implementations{module: Counter, digest: "abc"} = loaded["heartbeat"]
+    loaded = Implementations.load(%{"heartbeat" => @counter}, Contracts.folders())
+    assert %Implementations{module: Counter} = loaded["heartbeat"]
   end
 
   @tag :tmp_dir
-  test "what does not load, and what has no digest, is left out", %{tmp_dir: dir} do
+  test "what does not load, and what has no contract, is left out", %{tmp_dir: dir} do
     broken = write(dir, "defmodule Broken do")
     without = write(dir, "defmodule Bridge.ImplementationsTest.Without do\nend")
 
@@ -79,14 +91,15 @@ defmodule Bridge.ImplementationsTest do
       "broken" => broken,
       "without" => without,
       "absent" => Path.join(dir, "absent.ex"),
-      "undigested" => @counter,
+      "unknown" => @counter,
       "counter" => @counter
     }
 
-    digests = Map.new(Map.keys(files) -- ["undigested"], &{&1, "abc"})
+    for name <- Map.keys(files) -- ["unknown", "counter"],
+        do: write(Path.join(dir, name), "{}", "subsystem.json")
 
-    loaded = Implementations.load(files, digests)
-    assert Map.keys(loaded) -- Map.keys(Implementations.load(%{}, %{})) == ["counter"]
+    loaded = Implementations.load(files, [dir, Contracts.of_tests("counter")])
+    assert Map.keys(loaded) == ["counter"]
 
     assert {:error, "expected one module with @behaviour Bridge.Implementation, got 0"} =
              Implementations.compile(without)
@@ -117,8 +130,9 @@ defmodule Bridge.ImplementationsTest do
              Implementations.compile(write(dir, "defmodule String do\nend"))
   end
 
-  defp write(dir, source) do
-    path = Path.join(dir, "#{System.unique_integer([:positive])}.ex")
+  defp write(dir, source, name \\ "#{System.unique_integer([:positive])}.ex") do
+    File.mkdir_p!(dir)
+    path = Path.join(dir, name)
     File.write!(path, source)
     path
   end

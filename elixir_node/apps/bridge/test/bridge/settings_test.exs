@@ -6,8 +6,8 @@ defmodule Bridge.SettingsTest do
   test "an empty environment starts and connects nothing" do
     assert {:ok, settings} = Settings.parse(%{})
     assert %Settings{workers: 0, link_dir: "", python: "python3", parent_stdin: false} = settings
-    assert %Settings{implementations: implementations, digests: digests} = settings
-    assert {implementations, digests} == {%{}, %{}}
+    assert %Settings{implementations: implementations, contracts: contracts} = settings
+    assert {implementations, contracts} == {%{}, []}
   end
 
   test "a worker is started as ErlPort starts Python, on descriptors 3 and 4" do
@@ -23,7 +23,7 @@ defmodule Bridge.SettingsTest do
              "BRIDGE_PYTHON" => "/opt/python",
              "BRIDGE_LINK_DIR" => "/run/links",
              "BRIDGE_ELIXIR_IMPLEMENTATIONS" => "counter=/a=b/c:d.ex\nother=/o.ex\n",
-             "BRIDGE_ELIXIR_DIGESTS" => "counter=abc",
+             "BRIDGE_CONTRACTS" => "/ours:/yours",
              "BRIDGE_PARENT_STDIN" => "1",
              "BRIDGE_DRAIN_MS" => "0",
              "BRIDGE_LINK_MAX_FRAME_BYTES" => "65536",
@@ -36,7 +36,7 @@ defmodule Bridge.SettingsTest do
                 python: "/opt/python",
                 link_dir: "/run/links",
                 implementations: %{"counter" => "/a=b/c:d.ex", "other" => "/o.ex"},
-                digests: %{"counter" => "abc"},
+                contracts: ["/ours", "/yours"],
                 parent_stdin: true,
                 drain_ms: 0,
                 link_max_frame_bytes: 65_536,
@@ -49,7 +49,7 @@ defmodule Bridge.SettingsTest do
           {"BRIDGE_NODE_WORKERS", "-1", "a whole number of at least 0"},
           {"BRIDGE_NODE_WORKERS", "2x", "a whole number of at least 0"},
           {"BRIDGE_LINK_MAX_FRAME_BYTES", "1", "a whole number of at least 65536"},
-          {"BRIDGE_ELIXIR_DIGESTS", "counter", "lines of name=value"}
+          {"BRIDGE_ELIXIR_SOURCES", "counter", "lines of name=value"}
         ] do
       assert Settings.parse(%{name => value}) ==
                {:error, "#{name}: expected #{expected}, got #{inspect(value)}"}

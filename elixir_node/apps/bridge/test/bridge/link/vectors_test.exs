@@ -3,17 +3,12 @@ defmodule Bridge.Link.VectorsTest do
 
   alias Bridge.JsonTerm
   alias Bridge.Link.{Framing, Messages, Session}
-
-  # The same vectors as the Python side reads, as one term.
-  @vectors "../../../../../../contracts/vectors/etf/vectors.etf"
-           |> Path.expand(__DIR__)
-           |> File.read!()
-           |> :erlang.binary_to_term()
+  alias Bridge.Test.Contracts
 
   @limit 1_000_000
 
   defp vectors(file) do
-    for %{"name" => name, "hex" => hex} = vector <- @vectors[file]["vectors"] do
+    for %{"name" => name, "hex" => hex} = vector <- Contracts.vectors(file)["vectors"] do
       {name, Base.decode16!(hex, case: :lower), vector}
     end
   end

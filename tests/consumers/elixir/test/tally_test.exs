@@ -1,0 +1,4 @@
+defmodule TallyTest do
+  use ExUnit.Case, async: true
+  use Bridge.Testing.Scenarios, folder: "tally", implementation: Subsystem.Tally
+end
