@@ -10,6 +10,7 @@ from collections.abc import Collection
 from dataclasses import asdict
 from pathlib import Path
 
+from bridge.cli import compatibility
 from bridge.cli.command import (
     Call,
     CommandFailed,
@@ -102,6 +103,7 @@ def add(commands: Commands) -> None:
         default="",
         help="fail if one of these did not run: python,typescript,elixir",
     )
+    compatibility.add(group)
     parser = add_command(
         group,
         "import",
@@ -184,6 +186,7 @@ def _check(call: Call) -> int:
     settings = with_folders(call)
     yours = [Path(folder) for folder in call.args.contracts or ()]
     rows = check_contracts(yours or contract_folders(settings))
+    rows += check_released(yours or contract_folders(settings))
     if not yours:
         rows += _envelopes()
     # What is broken has its row by now; the others' scenarios are run all the same.
@@ -194,7 +197,6 @@ def _check(call: Call) -> int:
         if call.args.subsystem is not None:
             wanted = [registry.get(call.args.subsystem).name]
         if not yours:
-            rows += check_released(registry)
             rows += check_generated()
         rows += asyncio.run(_scenarios(settings, registry, wanted))
     rows += _not_run(call.args.require, {row.runtime for row in rows})

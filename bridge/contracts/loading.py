@@ -28,6 +28,15 @@ _RESERVED = ("phx_", "presence_")
 def load_contract(file: Path) -> Contract:
     """Read one subsystem.json. Raises ContractBroken at the first fault."""
     document = read_json(file)
+    contract = contract_of(file, document)
+    if file.parent.name != contract.name:
+        what = f"expected the folder's name {file.parent.name!r}, got {contract.name!r}"
+        raise ContractBroken(str(file), "/name", "name", what)
+    return contract
+
+
+def contract_of(file: Path, document: Any) -> Contract:
+    """Return the contract of a file that was read. Raises ContractBroken at the first fault."""
     require_shape(file, document, "subsystem.schema.json")
     parsed = SubsystemFile.model_validate(document)
     return _Loading(file, document, parsed).contract()
@@ -80,12 +89,6 @@ class _Loading:
 
     def contract(self) -> Contract:
         parsed = self.parsed
-        if self.file.parent.name != parsed.name:
-            raise self.broken(
-                "/name",
-                "name",
-                f"expected the folder's name {self.file.parent.name!r}, got {parsed.name!r}",
-            )
         self.check_names()
         for pointer, schema in self.schemas():
             self.check_json_schema(pointer, schema)
