@@ -5,15 +5,16 @@ from __future__ import annotations
 import asyncio
 import random
 import time
+import uuid
 from collections.abc import Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 from bridge import __version__
-from bridge.canonical import digest
-from bridge.errors import BridgeError, Refusal, RuntimeFault, RuntimeUnavailable
-from bridge.journal.store import Commit, Journal, Snapshot
+from bridge.canonical import normalise
+from bridge.errors import BridgeError, InvalidRequest, Refusal, RuntimeFault, RuntimeUnavailable
+from bridge.journal.store import Commit, Done, Journal, Same, Snapshot
 from bridge.message import (
     JSON,
     Context,
@@ -24,6 +25,7 @@ from bridge.message import (
     RuntimeName,
     context_for,
 )
+from bridge.migration import MIGRATED, migrate, must_migrate
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -101,7 +103,13 @@ class Dispatcher:
         contract = self._registry.get(message.subsystem)
         contract.check_key(message.key)
         operation = contract.operation(message.operation, internal=internal)
-        request = operation.check_request(message.request)
+        try:
+            request = operation.check_request(message.request)
+        except InvalidRequest:
+            # It may be the repeat of one that was applied under an older version.
+            if (done := await self._done(operation, message)) is not None:
+                return done.reply
+            raise
         message = Message(
             message.id,
             message.subsystem,
@@ -114,6 +122,7 @@ class Dispatcher:
         )
         if operation.kind == "query":
             snapshot = await self._journal.read(message.subsystem, message.key)
+            snapshot, _ = await self._current(contract, message, snapshot, deadline)
             attempt = await self._compute(
                 contract, operation, message, snapshot, deadline, runtime
             )
@@ -131,9 +140,8 @@ class Dispatcher:
     async def _command(
         self, contract: Contract, operation: Operation, message: Message, deadline: float
     ) -> JSON:
-        fingerprint = digest([message.key, message.operation, message.request])
-        value = operation.idempotency_value(message.request)
-        idempotency = digest([message.key, message.operation, value]) if value is not None else ""
+        same = same_of(operation, message.request)
+        fingerprint, idempotency = same.digests(message.key, message.operation)
         refused = 0
         while True:
             _left_ms(deadline, message)
@@ -145,8 +153,10 @@ class Dispatcher:
                     raise _conflict(message, idempotency)
                 self._telemetry.emit("duplicate", subsystem=message.subsystem)
                 return snapshot.done.reply
+            snapshot, migrated = await self._current(contract, message, snapshot, deadline)
             attempt = await self._compute(contract, operation, message, snapshot, deadline)
             commit = _commit_of(contract, message, snapshot, attempt, fingerprint, idempotency)
+            commit.entry.update(migrated)
             result = await self._journal.commit(commit, _left_ms(deadline, message))
             match result.status:
                 case "committed":
@@ -170,6 +180,61 @@ class Dispatcher:
             if refused > 1:  # two workers on one hot key: step aside for a moment
                 await asyncio.sleep(random.uniform(0, min(0.001 * 2**refused, 0.05)))
 
+    async def _done(self, operation: Operation, message: Message) -> Done | None:
+        """Return the done-record of a command that this version refuses, if it is the same."""
+        if operation.kind == "query" or type(message.request) is not dict:
+            return None
+        same = same_of(operation, normalise(message.request))
+        fingerprint, _ = same.digests(message.key, message.operation)
+        try:
+            snapshot = await self._journal.read(message.subsystem, message.key, message.id)
+        except BridgeError:  # then what was wrong with the request is told
+            return None
+        done = snapshot.done
+        return done if done is not None and done.fingerprint == fingerprint else None
+
+    async def migrate(self, subsystem: str, key: str, timeout_ms: int) -> bool:
+        """Commit a key's state as this version of the contract has it; False: it needs none.
+
+        Raises BridgeError, `state_refused` for a state that cannot be migrated.
+        """
+        deadline = time.monotonic() + timeout_ms / 1000
+        contract = self._registry.get(subsystem)
+        message = Message(str(uuid.uuid4()), subsystem, key, MIGRATED, {})
+        async with self._lane(message):
+            while True:
+                snapshot = await self._journal.read(subsystem, key)
+                if not must_migrate(contract, snapshot, key):
+                    return False
+                context = self._context(message, snapshot, _left_ms(deadline, message))
+                found = await migrate(contract, snapshot, context, self._runtimes, deadline)
+                runtime, outcome = found
+                reason: Reason = "owner" if runtime == snapshot.route.owner else "fallback"
+                attempt = _Attempt(runtime, reason, outcome, context, outcome.build)
+                fingerprint, _ = Same({}).digests(key, MIGRATED)
+                commit = _commit_of(contract, message, snapshot, attempt, fingerprint, "")
+                commit.entry.update(_migrated(snapshot, outcome.state))
+                result = await self._journal.commit(commit, _left_ms(deadline, message))
+                if result.status != "stale":
+                    return True
+
+    async def _current(
+        self, contract: Contract, message: Message, snapshot: Snapshot, deadline: float
+    ) -> tuple[Snapshot, dict[str, JSON]]:
+        """Return the snapshot with a state of this version, and what the journal is told of it.
+
+        Raises BridgeError `state_refused`: that key alone cannot be used, and is kept as it is.
+        """
+        if not must_migrate(contract, snapshot, message.key):
+            return snapshot, {}
+        context = self._context(message, snapshot, _left_ms(deadline, message))
+        _, outcome = await migrate(contract, snapshot, context, self._runtimes, deadline)
+        return snapshot._replace(state=outcome.state), _migrated(snapshot, outcome.state)
+
+    def _context(self, message: Message, snapshot: Snapshot, left_ms: int) -> Context:
+        now_ms = max(snapshot.now_ms, snapshot.last_ms, message.due_ms)
+        return context_for(message.id, now_ms, now_ms + left_ms, self._zone, message.key)
+
     async def _compute(
         self,
         contract: Contract,
@@ -182,7 +247,6 @@ class Dispatcher:
         if self._epochs.get(message.subsystem) != snapshot.route.epoch:
             self._epochs[message.subsystem] = snapshot.route.epoch
             self._rerouted(message.subsystem)
-        now_ms = max(snapshot.now_ms, snapshot.last_ms, message.due_ms)
         candidates: list[tuple[RuntimeName, Reason]] = [(only or snapshot.route.owner, "owner")]
         fallback = snapshot.route.fallback
         if only is None and fallback is not None and fallback != snapshot.route.owner:
@@ -204,9 +268,7 @@ class Dispatcher:
                 kind=operation.kind,
                 request=message.request,
                 state=state,
-                context=context_for(
-                    message.id, now_ms, now_ms + left_ms, self._zone, message.key
-                ),
+                context=self._context(message, snapshot, left_ms),
                 digest=contract.digest,
                 timeout_ms=min(contract.timeout_ms, left_ms),
             )
@@ -273,6 +335,7 @@ def _commit_of(
         "runtime": attempt.runtime,
         "reason": attempt.reason,
         "epoch": snapshot.route.epoch,
+        "version": contract.version,
         "digest": contract.digest,
         "build": f"{__version__}+{attempt.build}" if attempt.build else __version__,
         "at_ms": now_ms,
@@ -296,7 +359,18 @@ def _commit_of(
         entry=entry,
         timer=message.timer,
         set_by=message.set_by,
+        contract=contract.version,
     )
+
+
+def same_of(operation: Operation, request: JSON) -> Same:
+    """Return what makes a request of an operation the same one again."""
+    return Same(operation.asked(request), operation.idempotency_value(request))
+
+
+def _migrated(snapshot: Snapshot, state: JSON) -> dict[str, JSON]:
+    """Return what the journal is told: the handler met this state, not the entry's before."""
+    return {"migrated": {"from_version": snapshot.contract, "state": state}}
 
 
 def _left_ms(deadline: float, message: Message) -> int:

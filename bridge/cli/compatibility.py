@@ -1,11 +1,13 @@
-"""`bridge contracts diff`: what a changed contract breaks; `release`: what may change no more."""
+"""`bridge contracts diff`, `release` and `migrate`: contracts that change."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import quote
 
 from bridge.canonical import canonical
 from bridge.cli.command import (
@@ -13,17 +15,22 @@ from bridge.cli.command import (
     CommandFailed,
     Commands,
     UsageError,
+    add_address,
     add_command,
     add_subsystem,
     say_error,
 )
 from bridge.cli.running import add_folders, with_folders
+from bridge.client import ErrorReply, NotReached
 from bridge.contracts.compatibility import changes
 from bridge.contracts.registry import Registry
 from bridge.contracts.released import release
 from bridge.contracts.sources import NoSource, Stand, at_revision, stands
+from bridge.edge.admin import MAX_KEYS
 from bridge.errors import ContractBroken
+from bridge.live import SAMPLES
 from bridge.message import JSON
+from bridge.up.admin import put
 from bridge.up.programs import contract_folders
 
 CHANGES = {
@@ -62,6 +69,15 @@ def add(group: Commands) -> None:
     )
     add_subsystem(parser)
     add_folders(parser)
+
+    parser = add_command(
+        group,
+        "migrate",
+        "migrate every key of a subsystem now, in small steps, through the running bridge",
+        _migrate,
+    )
+    add_subsystem(parser, required=True)
+    add_address(parser)
 
 
 def _diff(call: Call) -> int:
@@ -116,6 +132,36 @@ def _rows(old: Mapping[str, Stand], new: Mapping[str, Stand]) -> list[dict[str, 
 
 def _same(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
     return canonical(one) == canonical(other)
+
+
+def _migrate(call: Call) -> int:
+    """Ask for some keys at a time; what is migrated stays so, whenever this ends."""
+    name = call.args.subsystem
+
+    async def keys() -> list[str]:
+        async with call.journal() as journal:
+            await call.subsystems(journal)
+            return await journal.keys(name)
+
+    found = asyncio.run(keys())
+    address = f"{call.url}/admin/migrate/{quote(name, safe='')}"
+    migrated = 0
+    failed: dict[str, str] = {}
+    for n in range(0, len(found), MAX_KEYS):
+        try:
+            done = put(address, call.token, found[n : n + MAX_KEYS])
+        except ErrorReply as refused:
+            raise CommandFailed(str(refused.response["message"])) from None
+        except NotReached as error:
+            text = f"{n} of {len(found)} keys were looked at, {migrated} migrated; ask again"
+            raise CommandFailed(f"{error}: {text}") from None
+        migrated += done["migrated"]
+        failed |= done["failed"]
+    for key, why in list(failed.items())[:SAMPLES]:
+        say_error(f"{key}: {why}")
+    row = {"subsystem": name, "keys": len(found), "migrated": migrated, "failed": len(failed)}
+    call.show({column: column for column in row}, [row])
+    return int(bool(failed))
 
 
 def _release(call: Call) -> int:

@@ -40,6 +40,7 @@ from bridge.contracts.scenarios import load_scenarios
 from bridge.errors import ContractBroken
 from bridge.joelclaw.envelopes import NAMES
 from bridge.joelclaw.examples import faults
+from bridge.live import Live, look
 from bridge.message import RUNTIMES
 from bridge.settings import Settings
 from bridge.up.programs import contract_folders
@@ -97,6 +98,12 @@ def add(commands: Commands) -> None:
     )
     add_subsystem(parser)
     add_folders(parser)
+    parser.add_argument(
+        "--live",
+        action="store_true",
+        help="hold the live states and timers of the running bridge against these contracts, "
+        "and nothing else",
+    )
     parser.add_argument(
         "--require",
         metavar="RUNTIMES",
@@ -182,7 +189,40 @@ def _examples(file: Path, contract: Contract) -> dict[str, str]:
     return found
 
 
+LIVE = {
+    "subsystem": "subsystem",
+    "version": "version",
+    "holds": "hold",
+    "migrates": "would be migrated",
+    "breaks": "break",
+    "timers": "timers",
+    "timers_break": "timers that break",
+}
+
+
+def _live(call: Call) -> int:
+    """Look at each subsystem that has live keys, or at the one that is named."""
+    registry = _registry(call)
+    wanted = [registry.get(call.args.subsystem).name] if call.args.subsystem else registry.names()
+
+    async def look_at_all() -> list[Live]:
+        async with call.journal() as journal:
+            there = {route.subsystem for route in await journal.routes()}
+            names = [name for name in wanted if name in there]
+            return [await look(journal, registry.get(name)) for name in names]
+
+    found = asyncio.run(look_at_all())
+    call.show(LIVE, [live.as_json() for live in found])
+    for live in found:
+        for broken in live.samples:
+            version = f"version {broken.version}" if broken.version else "a timer"
+            say_error(f"{live.subsystem}:{broken.key} ({version}): {broken.why}")
+    return int(any(live.problem for live in found))
+
+
 def _check(call: Call) -> int:
+    if call.args.live:
+        return _live(call)
     settings = with_folders(call)
     yours = [Path(folder) for folder in call.args.contracts or ()]
     rows = check_contracts(yours or contract_folders(settings))

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
 from bridge.canonical import canonical, escape
 from bridge.contracts import generate, released
-from bridge.contracts.contract import Contract
+from bridge.contracts.contract import Contract, migration_of
 from bridge.contracts.files import ROOT
 from bridge.contracts.registry import Registry
-from bridge.contracts.scenarios import FILE_NAME, Scenario, Step, load_scenarios
+from bridge.contracts.scenarios import FILE_NAME, Migration, Scenario, Step, load_scenarios
 from bridge.errors import BridgeError, ContractBroken, Refusal
 from bridge.message import Invocation, Judge, Outcome
 
@@ -127,6 +128,13 @@ def difference(expected: Any, actual: Any, pointer: str = "") -> str:
 
 
 async def _run(contract: Contract, scenario: Scenario, name: str, runtime: Runs) -> str:
+    if scenario.migration is not None:
+        try:
+            problem = await _migrate(contract, scenario.migration, name, runtime)
+        except BridgeError as error:
+            problem = f"{error.code}: {error.message}"
+        if problem:
+            return f"{scenario.migration.pointer} (migrate): {problem}"
     for step in scenario.steps:
         try:
             problem = await _step(contract, scenario.key, step, name, runtime)
@@ -135,6 +143,15 @@ async def _run(contract: Contract, scenario: Scenario, name: str, runtime: Runs)
         if problem:
             return f"{step.pointer} ({step.operation.name}): {problem}"
     return ""
+
+
+async def _migrate(contract: Contract, given: Migration, name: str, runtime: Runs) -> str:
+    invocation = migration_of(
+        contract, given.given, given.version, given.context, contract.timeout_ms
+    )
+    judge = partial(contract.check_migrated, runtime=name)
+    answer = await runtime.handle(invocation, judge)
+    return difference(given.migrated, answer.state, "/migrated")
 
 
 async def _step(contract: Contract, key: str, step: Step, name: str, runtime: Runs) -> str:

@@ -44,7 +44,9 @@ class Compatibility:
     def __init__(self, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
         """Take the parsed subsystem.json of each."""
         self.old, self.new = old, new
-        self._migrated = new.get("migrates", new["version"]) <= old["version"] < new["version"]
+        self._migrated = (
+            new.get("migrates_from", new["version"]) <= old["version"] < new["version"]
+        )
         old_defs, new_defs = old.get("$defs", {}), new.get("$defs", {})
         self._to_new = Inclusion(old_defs, new_defs)
         self._to_old = Inclusion(new_defs, {n: as_read(s) for n, s in old_defs.items()})
@@ -122,7 +124,7 @@ class Compatibility:
             text = f"they may have {size[0]} bytes, and {size[1]} are taken"
             excess = [*excess, Excess("", "max_state_bytes", text)]
         if excess and self._migrated:
-            yield self._note("state", "migrates", "states are migrated")
+            yield self._note("state", "migrates_from", "states are migrated")
         else:
             yield from self._each("state", STATES, excess)
 

@@ -105,6 +105,7 @@ class _Loading:
             timeout_ms=parsed.timeout_ms,
             max_state_bytes=parsed.max_state_bytes,
             initial_state=parsed.initial_state,
+            migrates_from=self.migrates_from(),
             digest=digest(self.document),
             operations={
                 name: self.operation(name, operation)
@@ -128,6 +129,16 @@ class _Loading:
             yield f"/operations/{name}/reply", operation.reply
         for name, schema in self.parsed.events.items():
             yield f"/events/{escape(name)}", schema
+
+    def migrates_from(self) -> int:
+        """Return the oldest version that is migrated from; this one: no state is."""
+        oldest, version = self.parsed.migrates_from, self.parsed.version
+        if oldest is None:
+            return version
+        if oldest >= version:
+            what = f"expected a version before {version}, got {oldest}"
+            raise self.broken("/migrates_from", "migrates_from", what)
+        return oldest
 
     def check_names(self) -> None:
         if self.parsed.name in RESERVED_NAMES:

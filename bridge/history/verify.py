@@ -126,6 +126,7 @@ async def collect(journal: Journal, contract: Contract) -> Evidence:
         outbox=await journal.outbox(subsystem, EVERYTHING),
         timers=await journal.timers(subsystem, EVERYTHING),
         dead=await journal.dead(subsystem, EVERYTHING),
+        version=contract.version,
         initial_state=contract.initial_state,
         queries=frozenset(
             name for name, operation in contract.operations.items() if operation.kind == "query"

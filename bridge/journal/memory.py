@@ -37,6 +37,7 @@ class _State:
     version: Version
     at_ms: int
     text: bytes
+    contract: int
 
 
 @dataclass(slots=True)
@@ -116,7 +117,7 @@ class MemoryJournal:
         if state is None:
             return Snapshot(Version(), None, 0, now_ms, route, done)
         value = orjson.loads(state.text)
-        return Snapshot(state.version, value, state.at_ms, now_ms, route, done)
+        return Snapshot(state.version, value, state.at_ms, now_ms, route, done, state.contract)
 
     async def commit(self, commit: Commit, timeout_ms: int) -> Committed:
         store = self._of(commit.subsystem)
@@ -135,7 +136,7 @@ class MemoryJournal:
             if kind == "emit"
         ]
 
-        store.states[commit.key] = _State(version, commit.now_ms, text)
+        store.states[commit.key] = _State(version, commit.now_ms, text, commit.contract)
         store.entries.append((self._position(), commit.key, entry))
         store.done[commit.message_id] = self._clock() + self._done_ttl_ms, done
         if commit.idempotency:

@@ -7,11 +7,11 @@ from typing import Any
 
 import orjson
 
-from bridge.canonical import canonical, digest
+from bridge.canonical import canonical
 from bridge.journal.client import Client
 from bridge.journal.connection import Part
 from bridge.journal.keys import prefix_of
-from bridge.journal.store import Commit
+from bridge.journal.store import Commit, Same
 from bridge.message import JSON, Version
 
 PAGE = 100
@@ -23,7 +23,7 @@ async def mend(
     arguments_of: ArgumentsOf,
     subsystem: str,
     key: str,
-    idempotency: Callable[[str, JSON], JSON | None],
+    same: Callable[[str, JSON], Same],
 ) -> str:
     """Write what is missing of the key's commit, and release the key; return what was done.
 
@@ -39,7 +39,7 @@ async def mend(
     if entry is None:
         await client.run("unfinished", prefix, key, "forget")
         return f"{open_id} had written nothing: forgotten"
-    commit = _commit_of(subsystem, entry, idempotency)
+    commit = _commit_of(subsystem, entry, same)
     answer = await client.run("commit", prefix, *arguments_of(commit, position))
     if answer[0] != b"committed":
         return f"{open_id} was ended by somebody else"
@@ -58,7 +58,8 @@ async def _restore(client: Client, prefix: str, key: str) -> str:
     if (seq, id, state) == last:
         return "nothing to mend"
     written = await client.run(
-        "restore", prefix, key, seq or b"0", id, *last[:2], entry["at_ms"], last[2]
+        *("restore", prefix, key, seq or b"0", id),
+        *(*last[:2], entry["at_ms"], last[2], entry.get("version", 1)),
     )
     if not written[0]:
         return "it goes on meanwhile: nothing was done"
@@ -86,14 +87,14 @@ async def _entry_of(
 
 
 def _commit_of(
-    subsystem: str, entry: dict[str, JSON], idempotency: Callable[[str, JSON], JSON | None]
+    subsystem: str, entry: dict[str, JSON], same: Callable[[str, JSON], Same]
 ) -> Commit:
-    key, operation, request = entry["key"], entry["operation"], entry["request"]
-    value = idempotency(operation, request)
+    key, operation = entry["key"], entry["operation"]
+    fingerprint, idempotency = same(operation, entry["request"]).digests(key, operation)
     return Commit(
         message_id=entry["message_id"],
-        fingerprint=digest([key, operation, request]),
-        idempotency=digest([key, operation, value]) if value is not None else "",
+        fingerprint=fingerprint,
+        idempotency=idempotency,
         subsystem=subsystem,
         key=key,
         expected=Version(entry["seq"] - 1, ""),
@@ -106,4 +107,5 @@ def _commit_of(
         effects=entry["effects"],
         entry=entry,
         timer=entry.get("timer", ""),
+        contract=entry.get("version", 1),
     )

@@ -18,7 +18,7 @@ class Wanted(NamedTuple):
 
 
 class Raw(NamedTuple):
-    """What Redis has for one read; `state` is [seq, id, at_ms, JSON]."""
+    """What Redis has for one read; `state` is [seq, id, at_ms, JSON, contract]."""
 
     now_ms: int
     route: list[bytes | None]

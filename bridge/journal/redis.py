@@ -30,6 +30,7 @@ from bridge.journal.store import (
     Event,
     PositionGone,
     Route,
+    Same,
     Snapshot,
     Storage,
 )
@@ -265,15 +266,13 @@ class RedisJournal(RedisOutbox):
         _, keys = await self._run("unfinished", prefix_of(subsystem))
         return sorted(key.decode() for key in keys)
 
-    async def mend(
-        self, subsystem: str, key: str, idempotency: Callable[[str, JSON], JSON | None]
-    ) -> str:
+    async def mend(self, subsystem: str, key: str, same: Callable[[str, JSON], Same]) -> str:
         """End a commit that ended half way; return what was done.
 
-        `idempotency` is the contract's: the value of an operation's request, None without one.
+        `same` is the contract's: what makes an operation's request the same one again.
         """
         try:
-            return await mend(self._client, self.arguments_of, subsystem, key, idempotency)
+            return await mend(self._client, self.arguments_of, subsystem, key, same)
         except (NotSent, Unanswered, Rejected) as error:
             raise unavailable(error) from None
 
@@ -311,11 +310,15 @@ class RedisJournal(RedisOutbox):
                 subsystem=subsystem,
             )
         done = records.read_done(raw.done_id, raw.done) if raw.done_id and raw.done else None
-        seq, message, at_ms, state = raw.state
+        seq, message, at_ms, state, contract = raw.state
         if seq is None or message is None or at_ms is None or state is None:
             return Snapshot(Version(), None, 0, raw.now_ms, route, done)
         version = Version(int(seq), message.decode())
-        return Snapshot(version, orjson.loads(state), int(at_ms), raw.now_ms, route, done)
+        # Without one it is from before versions were kept: all contracts had their first.
+        written = int(contract or 1)
+        return Snapshot(
+            version, orjson.loads(state), int(at_ms), raw.now_ms, route, done, written
+        )
 
     async def _look_at(self, commit: Commit, error: Rejected) -> None:
         """After an error that stands for nothing else: see whether its commit ended half way."""

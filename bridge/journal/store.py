@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, Protocol
 
+from bridge.canonical import digest
 from bridge.message import JSON, Reason, RuntimeName, Version
 
 # Effects that wait in the outbox for an executor; emit, schedule and cancel happen in the commit.
@@ -54,6 +55,18 @@ class Done:
     seq: int
 
 
+class Same(NamedTuple):
+    """What makes a request the same again: what was asked, and its idempotency key, if any."""
+
+    asked: JSON
+    value: JSON | None = None
+
+    def digests(self, key: str, operation: str) -> tuple[str, str]:
+        """Return the fingerprint of the message, and the digest of its idempotency key or ''."""
+        named = "" if self.value is None else digest([key, operation, self.value])
+        return digest([key, operation, self.asked]), named
+
+
 class Snapshot(NamedTuple):
     """What one coalesced read tells before a message is handled.
 
@@ -68,6 +81,7 @@ class Snapshot(NamedTuple):
     now_ms: int
     route: Route
     done: Done | None
+    contract: int = 0  # version of the contract the state was written under; 0: there is none
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +123,7 @@ class Commit:
     entry: dict[str, JSON]
     timer: str = ""  # the timer this message came from ...
     set_by: str = ""  # ... and the commit that set it: both must still stand
+    contract: int = 1  # version of the contract the state is written under
 
 
 class Committed(NamedTuple):

@@ -48,6 +48,7 @@ def commit_arguments(
         events_keep,
         storage,
         mended,
+        commit.contract,
     ]
     for kind, effect_id, effect in records.sorted_effects(commit):
         if kind == "emit":

@@ -10,8 +10,8 @@ local expected_seq, expected_id, epoch = ARGV[6], ARGV[7], ARGV[8]
 local runtime, reason, at_ms = ARGV[9], ARGV[10], ARGV[11]
 local seq, state, entry, done, done_ttl_ms = ARGV[12], ARGV[13], ARGV[14], ARGV[15], ARGV[16]
 local timer, set_by, events_keep = ARGV[17], ARGV[18], ARGV[19]
-local storage, mended = ARGV[20], ARGV[21]
-local EFFECTS = 22
+local storage, mended, contract = ARGV[20], ARGV[21], ARGV[22]
+local EFFECTS = 23
 local ARGUMENTS = {emit = 1, deliver = 1, schedule = 4, cancel = 1, queue = 2}
 
 local function settled(id)
@@ -173,5 +173,5 @@ if idempotency ~= '' then
 end
 redis.call('SET', P .. 'done:' .. message_id, done, 'PX', done_ttl_ms)
 redis.call('HSET', P .. 'state:' .. key, 'seq', seq, 'id', message_id, 'at_ms', at_ms,
-  'state', state, 'open', '')
+  'state', state, 'contract', contract, 'open', '')
 return answer('committed', position)

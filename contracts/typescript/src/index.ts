@@ -23,11 +23,13 @@ export {
 } from "./derived.ts";
 export { contracts } from "./generated/contracts.ts";
 export {
+  migrating,
   operations,
   Refusal,
   type Context,
   type Effect,
   type Handler,
+  type Migrate,
   type Outcome,
   type Shape,
 } from "./implementation.ts";
