@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
+import uuid
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -12,17 +13,21 @@ from typing import TYPE_CHECKING
 
 from bridge import __version__
 from bridge.attempt import Attempt, Failure, Hops, Watch, bucket_of_message, whom_to_ask
-from bridge.canonical import digest
-from bridge.errors import BridgeError, Refusal, RuntimeFault, RuntimeUnavailable
-from bridge.journal.store import Commit, Journal, Route, Snapshot
+from bridge.canonical import normalise
+from bridge.contracts.contract import migration_of
+from bridge.errors import BridgeError, InvalidRequest, Refusal, RuntimeFault, RuntimeUnavailable
+from bridge.journal.store import Commit, Done, Journal, Route, Same, Snapshot
 from bridge.message import (
     JSON,
+    Context,
     Invocation,
     Message,
     Outcome,
+    Reason,
     RuntimeName,
     context_for,
 )
+from bridge.migration import MIGRATED, migrate, must_migrate
 from bridge.patience import Timeout
 
 if TYPE_CHECKING:
@@ -98,7 +103,13 @@ class Dispatcher:
         contract = self._registry.get(message.subsystem)
         contract.check_key(message.key)
         operation = contract.operation(message.operation, internal=internal)
-        request = operation.check_request(message.request)
+        try:
+            request = operation.check_request(message.request)
+        except InvalidRequest:
+            # It may be the repeat of one that was applied under an older version.
+            if (done := await self._done(operation, message)) is not None:
+                return done.reply
+            raise
         message = Message(
             message.id,
             message.subsystem,
@@ -112,6 +123,7 @@ class Dispatcher:
         if operation.kind == "query":
             snapshot = await self._journal.read(message.subsystem, message.key)
             read = time.monotonic()
+            snapshot, _ = await self._current(contract, message, snapshot, deadline)
             attempt = await self._compute(
                 contract, operation, message, snapshot, deadline, runtime
             )
@@ -135,9 +147,8 @@ class Dispatcher:
         begun: float,
         deadline: float,
     ) -> JSON:
-        fingerprint = digest([message.key, message.operation, message.request])
-        value = operation.idempotency_value(message.request)
-        idempotency = digest([message.key, message.operation, value]) if value is not None else ""
+        same = same_of(operation, message.request)
+        fingerprint, idempotency = same.digests(message.key, message.operation)
         refused = 0
         while True:
             _left_ms(deadline, message)
@@ -150,11 +161,13 @@ class Dispatcher:
                 self._telemetry.emit("duplicate", subsystem=message.subsystem)
                 return snapshot.done.reply
             read = time.monotonic()
+            snapshot, migrated = await self._current(contract, message, snapshot, deadline)
             attempt = await self._compute(contract, operation, message, snapshot, deadline)
             if attempt.refusal is not None:
                 self._answered(contract, operation, snapshot.route, attempt, begun, read, 0.0)
             sent = time.monotonic()
             commit = _commit_of(contract, message, snapshot, attempt, fingerprint, idempotency)
+            commit.entry.update(migrated)
             result = await self._journal.commit(commit, _left_ms(deadline, message))
             match result.status:
                 case "committed":
@@ -181,6 +194,62 @@ class Dispatcher:
             refused += 1
             if refused > 1:  # two workers on one hot key: step aside for a moment
                 await asyncio.sleep(random.uniform(0, min(0.001 * 2**refused, 0.05)))
+
+    async def _done(self, operation: Operation, message: Message) -> Done | None:
+        """Return the done-record of a command that this version refuses, if it is the same."""
+        if operation.kind == "query" or type(message.request) is not dict:
+            return None
+        same = same_of(operation, normalise(message.request))
+        fingerprint, _ = same.digests(message.key, message.operation)
+        try:
+            snapshot = await self._journal.read(message.subsystem, message.key, message.id)
+        except BridgeError:  # then what was wrong with the request is told
+            return None
+        done = snapshot.done
+        return done if done is not None and done.fingerprint == fingerprint else None
+
+    async def migrate(self, subsystem: str, key: str, timeout_ms: int) -> bool:
+        """Commit a key's state as this version of the contract has it; False: it needs none.
+
+        Raises BridgeError, `state_refused` for a state that cannot be migrated.
+        """
+        deadline = time.monotonic() + timeout_ms / 1000
+        contract = self._registry.get(subsystem)
+        message = Message(str(uuid.uuid4()), subsystem, key, MIGRATED, {})
+        async with self._lane(message):
+            while True:
+                snapshot = await self._journal.read(subsystem, key)
+                if not must_migrate(contract, snapshot, key):
+                    return False
+                context = self._context(message, snapshot, _left_ms(deadline, message))
+                found = await migrate(contract, snapshot, context, self._runtimes, deadline)
+                runtime, outcome = found
+                reason: Reason = "owner" if runtime == snapshot.route.owner else "fallback"
+                asked = migration_of(contract, snapshot.state, snapshot.contract, context, 0)
+                attempt = Attempt(runtime, reason, outcome, None, asked, 100, 0.0, ())
+                fingerprint, _ = Same({}).digests(key, MIGRATED)
+                commit = _commit_of(contract, message, snapshot, attempt, fingerprint, "")
+                commit.entry.update(_migrated(snapshot, outcome.state))
+                result = await self._journal.commit(commit, _left_ms(deadline, message))
+                if result.status != "stale":
+                    return True
+
+    async def _current(
+        self, contract: Contract, message: Message, snapshot: Snapshot, deadline: float
+    ) -> tuple[Snapshot, dict[str, JSON]]:
+        """Return the snapshot with a state of this version, and what the journal is told of it.
+
+        Raises BridgeError `state_refused`: that key alone cannot be used, and is kept as it is.
+        """
+        if not must_migrate(contract, snapshot, message.key):
+            return snapshot, {}
+        context = self._context(message, snapshot, _left_ms(deadline, message))
+        _, outcome = await migrate(contract, snapshot, context, self._runtimes, deadline)
+        return snapshot._replace(state=outcome.state), _migrated(snapshot, outcome.state)
+
+    def _context(self, message: Message, snapshot: Snapshot, left_ms: int) -> Context:
+        now_ms = max(snapshot.now_ms, snapshot.last_ms, message.due_ms)
+        return context_for(message.id, now_ms, now_ms + left_ms, self._zone, message.key)
 
     async def _compute(
         self,
@@ -255,8 +324,6 @@ class Dispatcher:
         left_ms: int,
         most_ms: int,
     ) -> Invocation:
-        now_ms = max(snapshot.now_ms, snapshot.last_ms, message.due_ms)
-        context = context_for(message.id, now_ms, now_ms + left_ms, self._zone, message.key)
         return Invocation(
             subsystem=message.subsystem,
             key=message.key,
@@ -264,7 +331,7 @@ class Dispatcher:
             kind=operation.kind,
             request=message.request,
             state=contract.initial_state if snapshot.state is None else snapshot.state,
-            context=context,
+            context=self._context(message, snapshot, left_ms),
             digest=contract.digest,
             timeout_ms=min(contract.timeout_ms, most_ms),
         )
@@ -365,7 +432,18 @@ def _commit_of(
         set_by=message.set_by,
         base=snapshot.base,
         bucket=attempt.bucket,
+        contract=contract.version,
     )
+
+
+def same_of(operation: Operation, request: JSON) -> Same:
+    """Return what makes a request of an operation the same one again."""
+    return Same(operation.asked(request), operation.idempotency_value(request))
+
+
+def _migrated(snapshot: Snapshot, state: JSON) -> dict[str, JSON]:
+    """Return what the journal is told: the handler met this state, not the entry's before."""
+    return {"migrated": {"from_version": snapshot.contract, "state": state}}
 
 
 def _left_ms(deadline: float, message: Message) -> int:

@@ -25,6 +25,10 @@ CODES: dict[str, tuple[bool, str]] = {
     "unauthorized": (False, "a token is required and was not given, or is wrong"),
     "idempotency_conflict": (False, "the same id or idempotency key came with another payload"),
     "refused": (False, "the implementation refused; `detail.code` is declared in the contract"),
+    "state_refused": (
+        False,
+        "the key's state is of another version of the contract, and cannot be used or migrated",
+    ),
     "runtime_fault": (False, "the implementation crashed, looped or answered off its contract"),
     "runtime_unavailable": (True, "the owner is not reachable and no fallback answered"),
     "deadline_exceeded": (True, "not applied: the deadline passed before the commit was sent"),

@@ -16,6 +16,8 @@ from zoneinfo import ZoneInfo
 JSON = Any  # null, bool, int, float, str, list and dict with string keys, nested
 
 Kind = Literal["query", "command"]
+# What a runtime may be asked beside its operations: a state of an older version, made this one's.
+MIGRATION: Literal["migration"] = "migration"
 RuntimeName = Literal["python", "typescript", "elixir"]
 RUNTIMES: tuple[RuntimeName, ...] = ("python", "typescript", "elixir")
 # Members of a push's payload that are the bridge's; no contract may declare them.
@@ -74,7 +76,7 @@ class Invocation(NamedTuple):
     subsystem: str
     key: str
     operation: str
-    kind: Kind
+    kind: Kind | Literal["migration"]
     request: JSON
     state: JSON
     context: Context

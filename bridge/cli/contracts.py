@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+from bridge.cli import compatibility
 from bridge.cli.command import (
     Call,
     CommandFailed,
@@ -44,6 +45,7 @@ from bridge.contracts.types import elixir, python, typescript
 from bridge.errors import ContractBroken
 from bridge.joelclaw.envelopes import NAMES
 from bridge.joelclaw.examples import faults
+from bridge.live import Live, look
 from bridge.message import RUNTIMES
 from bridge.progress import Progress
 from bridge.settings import Settings
@@ -102,6 +104,12 @@ def add(commands: Commands) -> None:
     add_subsystem(parser)
     add_folders(parser)
     parser.add_argument(
+        "--live",
+        action="store_true",
+        help="hold the live states and timers of the running bridge against these contracts, "
+        "and nothing else",
+    )
+    parser.add_argument(
         "--require",
         metavar="RUNTIMES",
         default="",
@@ -131,6 +139,7 @@ def add(commands: Commands) -> None:
     parser.add_argument(
         "--check", action="store_true", help="write nothing, fail where a file has drifted"
     )
+    compatibility.add(group)
     parser = add_command(
         group,
         "import",
@@ -209,7 +218,40 @@ def _examples(file: Path, contract: Contract) -> dict[str, str]:
     return found
 
 
+LIVE = {
+    "subsystem": "subsystem",
+    "version": "version",
+    "holds": "hold",
+    "migrates": "would be migrated",
+    "breaks": "break",
+    "timers": "timers",
+    "timers_break": "timers that break",
+}
+
+
+def _live(call: Call) -> int:
+    """Look at each subsystem that has live keys, or at the one that is named."""
+    registry = _registry(call)
+    wanted = [registry.get(call.args.subsystem).name] if call.args.subsystem else registry.names()
+
+    async def look_at_all() -> list[Live]:
+        async with call.journal() as journal:
+            there = {route.subsystem for route in await journal.routes()}
+            names = [name for name in wanted if name in there]
+            return [await look(journal, registry.get(name)) for name in names]
+
+    found = asyncio.run(look_at_all())
+    call.show(LIVE, [live.as_json() for live in found])
+    for live in found:
+        for broken in live.samples:
+            version = f"version {broken.version}" if broken.version else "a timer"
+            say_error(f"{live.subsystem}:{broken.key} ({version}): {broken.why}")
+    return int(any(live.problem for live in found))
+
+
 def _check(call: Call) -> int:
+    if call.args.live:
+        return _live(call)
     with Progress() as progress:
         rows = _rows(call, progress)
     call.show(CHECKS, [{**asdict(row), "result": row.problem or "ok"} for row in rows])
@@ -227,6 +269,7 @@ def _rows(call: Call, doing: Callable[[str], None]) -> list[Row]:
         asyncio.run(_accept(settings, yours or contract_folders(settings), call.args.subsystem))
     doing("checking contracts")
     rows = check_contracts(yours or contract_folders(settings))
+    rows += check_released(yours or contract_folders(settings))
     if not yours:
         rows += _envelopes()
     # What is broken has its row by now; the others' scenarios are run all the same.
@@ -237,8 +280,7 @@ def _rows(call: Call, doing: Callable[[str], None]) -> list[Row]:
         if call.args.subsystem is not None:
             wanted = [registry.get(call.args.subsystem).name]
         if not yours:
-            doing("checking what is released and generated")
-            rows += check_released(registry)
+            doing("checking what is generated")
             rows += check_generated()
         rows += asyncio.run(_scenarios(settings, registry, wanted, doing))
     return rows + _not_run(call.args.require, {row.runtime for row in rows})

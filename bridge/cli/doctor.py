@@ -33,6 +33,7 @@ from bridge.journal.server import UnsafeServer, check_server
 from bridge.message import RUNTIMES
 from bridge.settings import BadSetting, Settings
 from bridge.up.admin import fetch, served_by
+from bridge.up.live import look_at
 from bridge.up.place import NotRunning, RunFile
 from bridge.up.programs import Command, Missing, elixir, search_path, typescript
 from bridge.up.redis_server import HOW_TO_GET, disk_full, find_binary, loss_of
@@ -216,6 +217,7 @@ def _redis(url: str, settings: Settings) -> Iterator[Check]:
     yield Check("redis", "warn" if warning else "ok", warning or text)
     yield _clock(url)
     yield from _storage(url)
+    yield from _live(url, settings)
 
 
 def _storage(url: str) -> Iterator[Check]:
@@ -240,6 +242,19 @@ def _storage(url: str) -> Iterator[Check]:
     for finding in effects:
         text = "; ".join(filter(None, [finding.found, finding.warning]))
         yield Check(finding.what, "warn" if finding.warning else "ok", text)
+
+
+def _live(url: str, settings: Settings) -> Iterator[Check]:
+    """Hold live states against the contracts here."""
+    try:
+        registry = Registry.load(*contract_folders(settings), left_out=[])
+        found = asyncio.run(look_at(url, registry))
+    except (BridgeError, ContractBroken) as error:
+        yield Check("states", "warn", f"not held against the contracts: {error}")
+        return
+    for live in found:
+        what = f"states of {live.subsystem}"
+        yield Check(what, "warn" if live.problem else "ok", live.problem or str(live))
 
 
 def _joelclaw(url: str) -> Iterator[Check]:

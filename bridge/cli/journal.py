@@ -20,8 +20,10 @@ from bridge.cli.export import Export
 from bridge.cli.running import add_folders, with_folders
 from bridge.contracts.files import contract_folders
 from bridge.contracts.registry import Registry
+from bridge.dispatch import same_of
 from bridge.journal.positions import just_before
 from bridge.journal.redis import RedisJournal
+from bridge.journal.store import Same
 from bridge.message import JSON, RUNTIMES, Version
 
 PAGE = 500
@@ -215,16 +217,13 @@ def _mend(call: Call) -> int:
         async with call.journal() as journal:
             (name,) = await call.subsystems(journal)
 
-            def idempotency(operation: str, request: JSON) -> JSON | None:
-                if name not in registry.names():
-                    return None
-                declared = registry.get(name).operations.get(operation)
-                return None if declared is None else declared.idempotency_value(request)
+            def same(operation: str, request: JSON) -> Same:
+                known = registry.get(name).operations if name in registry.names() else {}
+                declared = known.get(operation)
+                return same_of(declared, request) if declared else Same(request)
 
             keys = call.args.key or await journal.unfinished(name)
-            return [
-                {"key": key, "done": await journal.mend(name, key, idempotency)} for key in keys
-            ]
+            return [{"key": key, "done": await journal.mend(name, key, same)} for key in keys]
 
     call.show({"key": "key", "done": "what was done"}, asyncio.run(mend()))
     return 0

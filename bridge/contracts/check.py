@@ -4,15 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
 from bridge.canonical import canonical, escape
 from bridge.contracts import generate, released
-from bridge.contracts.contract import Contract
+from bridge.contracts.contract import Contract, migration_of
 from bridge.contracts.files import ROOT
 from bridge.contracts.registry import Registry
-from bridge.contracts.scenarios import FILE_NAME, Scenario, Step, load_scenarios, told
+from bridge.contracts.scenarios import (
+    FILE_NAME,
+    Migration,
+    Scenario,
+    Step,
+    load_scenarios,
+    told,
+)
 from bridge.errors import BridgeError, ContractBroken, Refusal
 from bridge.message import Invocation, Judge, Outcome
 
@@ -97,11 +105,12 @@ async def check_scenarios(
     return rows
 
 
-def check_released(registry: Registry) -> list[Row]:
-    """Hold the registry to the released digests: one row per subsystem it pins or has."""
-    faults = released.changed(registry)
-    names = sorted({*registry.names(), *faults})
-    return [Row("released", name, name, problem=faults.get(name, "")) for name in names]
+def check_released(folders: Sequence[Path]) -> list[Row]:
+    """Hold contracts to their released versions: one row per subsystem that has some."""
+    return [
+        Row("released", name, name, problem=fault)
+        for name, fault in released.changed(folders).items()
+    ]
 
 
 def check_generated() -> list[Row]:
@@ -139,6 +148,13 @@ def difference(expected: Any, actual: Any, pointer: str = "") -> str:
 
 async def run_scenario(contract: Contract, scenario: Scenario, name: str, runtime: Runs) -> str:
     """Run every step; return the first difference, by its JSON pointers, or ""."""
+    if scenario.migration is not None:
+        try:
+            problem = await _migrate(contract, scenario.migration, name, runtime)
+        except BridgeError as error:
+            problem = f"{error.code}: {error.message}"
+        if problem:
+            return f"{scenario.migration.pointer} (migrate): {problem}"
     for step in scenario.steps:
         try:
             problem = await _step(contract, scenario.key, step, name, runtime)
@@ -147,6 +163,15 @@ async def run_scenario(contract: Contract, scenario: Scenario, name: str, runtim
         if problem:
             return f"{step.pointer} ({step.operation.name}): {problem}"
     return ""
+
+
+async def _migrate(contract: Contract, given: Migration, name: str, runtime: Runs) -> str:
+    invocation = migration_of(
+        contract, given.given, given.version, given.context, contract.timeout_ms
+    )
+    judge = partial(contract.check_migrated, runtime=name)
+    answer = await runtime.handle(invocation, judge)
+    return difference(given.migrated, answer.state, "/migrated")
 
 
 async def _step(contract: Contract, key: str, step: Step, name: str, runtime: Runs) -> str:

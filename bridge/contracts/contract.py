@@ -10,7 +10,16 @@ from typing import Any, Literal
 from bridge.canonical import canonical, json_type, normalise
 from bridge.contracts.validation import CompiledSchema, resolve
 from bridge.errors import BridgeError, InvalidRequest, Refusal, RuntimeFault, Violation, legible
-from bridge.message import JSON, Judge, Kind, Outcome, RuntimeName
+from bridge.message import (
+    JSON,
+    MIGRATION,
+    Context,
+    Invocation,
+    Judge,
+    Kind,
+    Outcome,
+    RuntimeName,
+)
 from bridge.moves.comparison import Rules
 
 MAX_KEY_LENGTH = 200
@@ -48,6 +57,17 @@ class Operation:
             raise InvalidRequest(violation)
         return value
 
+    def asked(self, request: JSON) -> JSON:
+        """Return what of a request differs from the defaults: that makes it the same again.
+
+        So it stays the same when a later version has more members with defaults.
+        """
+        return {
+            name: value
+            for name, value in request.items()
+            if name not in self.defaults or canonical(self.defaults[name]) != canonical(value)
+        }
+
     def idempotency_value(self, request: JSON) -> JSON | None:
         """Return what makes two requests the same one, None if nothing in this one does."""
         return None if self.idempotency is None else resolve(request, self.idempotency)
@@ -84,6 +104,7 @@ class Contract:
     timeout_ms: int
     max_state_bytes: int
     initial_state: JSON
+    migrates_from: int  # the oldest version whose states `migrate` takes; `version`: none
     digest: str
     operations: Mapping[str, Operation]
     events: Mapping[str, CompiledSchema]
@@ -142,18 +163,25 @@ class Contract:
             return Outcome(reply, [], build=outcome.build)
         self._check_effects(operation, effects, runtime, f"{where} effects")
         state = _normalised(runtime, f"{where} state", outcome.state)
-        _require(runtime, self.state.violation(state))
-        size = len(canonical(state))
-        if size > self.max_state_bytes:
-            raise _broken(
-                runtime,
-                self.state.contract,
-                "",
-                "max_state_bytes",
-                self.max_state_bytes,
-                f"{size} bytes",
-            )
+        _require(runtime, self.state_violation(state))
         return Outcome(reply, effects, state, outcome.build)
+
+    def state_violation(self, state: JSON) -> Violation | None:
+        """Return which rule a normalised state breaks: the schema's, or the limit of its size."""
+        violation = self.state.violation(state)
+        if violation is not None:
+            return violation
+        size = len(canonical(state))
+        if size <= self.max_state_bytes:
+            return None
+        told = self.max_state_bytes, f"{size} bytes"
+        return Violation(self.state.contract, "", "max_state_bytes", *told)
+
+    def check_migrated(self, outcome: Outcome, runtime: str) -> Outcome:
+        """Return what `migrate` made of a state, normalised. Raises RuntimeFault, as for one."""
+        state = _normalised(runtime, f"{self.name}@{self.version} migrate", outcome.state)
+        _require(runtime, self.state_violation(state))
+        return Outcome(None, [], state, outcome.build)
 
     def _check_effects(
         self, operation: Operation, effects: Any, runtime: str, where: str
@@ -200,6 +228,23 @@ class Contract:
             commands = [o.name for o in self.operations.values() if o.kind == "command"]
             raise _broken(runtime, where, at, "enum", commands, repr(name))
         return operation
+
+
+def migration_of(
+    contract: Contract, state: JSON, version: int, context: Context, left_ms: int
+) -> Invocation:
+    """Return what a runtime is handed to migrate a state of an older version."""
+    return Invocation(
+        subsystem=contract.name,
+        key=context.key,
+        operation="migrate",
+        kind=MIGRATION,
+        request={"from_version": version},
+        state=state,
+        context=context,
+        digest=contract.digest,
+        timeout_ms=min(contract.timeout_ms, left_ms),
+    )
 
 
 def _normalised(runtime: str, what: str, value: Any) -> Any:

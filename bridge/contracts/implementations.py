@@ -13,6 +13,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any, cast
@@ -37,6 +38,20 @@ _ODD: Mapping[str, Callable[[Any], bool]] = {
 _BUILDS = Imports()
 LeftOut = list[ContractBroken]  # what of the user's could not be loaded, each named
 Handler = Callable[[Any, str, Any, Context], tuple[JSON, list[dict[str, JSON]], JSON]]
+Migrate = Callable[[Any, int, Context], JSON]
+
+
+@dataclass(frozen=True, slots=True)
+class WithMigration:
+    """A handler of a module that has `migrate` too."""
+
+    handle: Handler
+    migrate: Migrate
+
+    def __call__(
+        self, state: JSON, operation: str, request: JSON, context: Context
+    ) -> tuple[JSON, list[dict[str, JSON]], JSON]:
+        return self.handle(state, operation, request, context)
 
 
 def load(file: Path, left_out: LeftOut | None = None) -> dict[str, dict[str, str]]:
@@ -182,7 +197,8 @@ def python_handler(subsystem: str, where: str, build: Build | None = None) -> Ha
     if build is not None:
         _BUILDS.take(build)
     try:
-        found = getattr(_imported(subsystem, module), function, None)
+        imported = _imported(subsystem, module)
+        found, migrate = getattr(imported, function, None), getattr(imported, "migrate", None)
     except (Exception, SystemExit) as error:  # whatever a user's module does when imported
         text = text_of(error)
         if isinstance(error, ModuleNotFoundError):
@@ -198,7 +214,8 @@ def python_handler(subsystem: str, where: str, build: Build | None = None) -> Ha
                 " (reply, effects, state); waiting for others is for effects"
             )
             raise _broken(subsystem, where, text)
-    return cast(Handler, found)
+    handler = cast(Handler, found)
+    return WithMigration(handler, migrate) if callable(migrate) else handler
 
 
 def _is_file(where: str) -> bool:

@@ -29,6 +29,15 @@ _RESERVED = ("phx_", "presence_")
 def load_contract(file: Path) -> Contract:
     """Read one subsystem.json. Raises ContractBroken at the first fault."""
     document, digest = read_with_digest(file)
+    contract = contract_of(file, document, digest)
+    if file.parent.name != contract.name:
+        what = f"expected the folder's name {file.parent.name!r}, got {contract.name!r}"
+        raise ContractBroken(str(file), "/name", "name", what)
+    return contract
+
+
+def contract_of(file: Path, document: Any, digest: str = "") -> Contract:
+    """Return the contract of a file that was read. Raises ContractBroken at the first fault."""
     require_shape(file, document, "subsystem.schema.json")
     parsed = SubsystemFile.model_validate(document)
     return _Loading(file, document, digest, parsed).contract()
@@ -84,12 +93,6 @@ class _Loading:
 
     def contract(self) -> Contract:
         parsed = self.parsed
-        if self.file.parent.name != parsed.name:
-            raise self.broken(
-                "/name",
-                "name",
-                f"expected the folder's name {self.file.parent.name!r}, got {parsed.name!r}",
-            )
         self.check_names()
         for pointer, schema in self.schemas():
             self.check_json_schema(pointer, schema)
@@ -106,6 +109,7 @@ class _Loading:
             timeout_ms=parsed.timeout_ms,
             max_state_bytes=parsed.max_state_bytes,
             initial_state=parsed.initial_state,
+            migrates_from=self.migrates_from(),
             digest=self.digest,
             operations={
                 name: self.operation(name, operation)
@@ -139,6 +143,16 @@ class _Loading:
             yield f"/operations/{name}/reply", operation.reply
         for name, schema in self.parsed.events.items():
             yield f"/events/{escape(name)}", schema
+
+    def migrates_from(self) -> int:
+        """Return the oldest version that is migrated from; this one: no state is."""
+        oldest, version = self.parsed.migrates_from, self.parsed.version
+        if oldest is None:
+            return version
+        if oldest >= version:
+            what = f"expected a version before {version}, got {oldest}"
+            raise self.broken("/migrates_from", "migrates_from", what)
+        return oldest
 
     def check_names(self) -> None:
         if self.parsed.name in RESERVED_NAMES:

@@ -1,72 +1,63 @@
-"""Released versions never change: contracts/released.json pins their digests."""
+"""Released versions never change: of each there is a copy, `released/<version>.json`."""
 
 from __future__ import annotations
 
-import argparse
-import json
-import sys
+from collections.abc import Sequence
 from pathlib import Path
 
-from bridge.contracts.files import BUILT_IN, CONTRACTS, read_json
-from bridge.contracts.registry import Registry
+from bridge.canonical import canonical
+from bridge.contracts.files import read_json
+from bridge.contracts.loading import FILE_NAME, load_contract
 
-LOCK = CONTRACTS / "released.json"
-
-
-def changed(registry: Registry, lock: Path = LOCK) -> dict[str, str]:
-    """Return, by subsystem, what is wrong with its version; contracts not pinned are fine."""
-    faults: dict[str, str] = {}
-    for name, versions in read_json(lock).items():
-        if name not in registry.names():
-            faults[name] = f"released up to version {max(map(int, versions))}, now gone"
-            continue
-        contract = registry.get(name)
-        newest = max(map(int, versions))
-        if contract.version < newest:
-            faults[name] = f"version {contract.version} is older than the released {newest}"
-        elif versions.get(str(contract.version), contract.digest) != contract.digest:
-            faults[name] = (
-                f"version {contract.version} is released and has changed: "
-                f"make it version {newest + 1}"
-            )
-    return faults
+FOLDER = "released"
 
 
-def release(registry: Registry, lock: Path = LOCK) -> list[str]:
-    """Pin the versions that are not pinned yet; return them as `name@version`.
+def released_files(folder: Path) -> dict[int, Path]:
+    """Return the copies in a subsystem's folder, by version."""
+    found = (folder / FOLDER).glob("*.json")
+    return {int(file.stem): file for file in sorted(found) if file.stem.isdecimal()}
 
-    Never changes what is pinned. Raises ValueError while `changed` finds anything.
+
+def changed(folders: Sequence[Path]) -> dict[str, str]:
+    """Return what is wrong with each subsystem that has released versions; empty: nothing.
+
+    A folder is one of subsystems, or one subsystem's own.
     """
-    faults = changed(registry, lock)
-    if faults:
-        raise ValueError("; ".join(f"{name}: {text}" for name, text in faults.items()))
-    pinned = read_json(lock)
-    added = []
-    for name in registry.names():
-        contract = registry.get(name)
-        versions = pinned.setdefault(name, {})
-        if str(contract.version) not in versions:
-            versions[str(contract.version)] = contract.digest
-            added.append(f"{name}@{contract.version}")
-    lock.write_text(json.dumps(pinned, indent=2, sort_keys=True) + "\n")
-    return added
+    found: dict[str, str] = {}
+    for folder in folders:
+        for each in sorted([*folder.glob(FOLDER), *folder.glob(f"*/{FOLDER}")]):
+            if versions := released_files(each.parent):
+                found[each.parent.name] = _fault(each.parent, versions)
+    return found
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Say what changed since its release; with --release, pin the versions there are now."""
-    parser = argparse.ArgumentParser(prog="python -m bridge.contracts.released")
-    parser.add_argument("--release", action="store_true", help="pin what is not pinned yet")
-    releasing = parser.parse_args(arguments).release
-    registry = Registry.load(BUILT_IN)
-    if faults := changed(registry):
-        for name, text in faults.items():
-            print(f"{name}: {text}")
-        return 1
-    if releasing:
-        for label in release(registry):
-            print(f"released {label}")
-    return 0
+def release(file: Path) -> str | None:
+    """Copy a contract that is not released yet; return it as `name@version`.
+
+    Raises ValueError while a released version has changed.
+    """
+    contract = load_contract(file)
+    if fault := _fault(file.parent, released_files(file.parent)):
+        raise ValueError(f"{contract.name}: {fault}")
+    copy = file.parent / FOLDER / f"{contract.version}.json"
+    if copy.exists():
+        return None
+    copy.parent.mkdir(exist_ok=True)
+    copy.write_bytes(file.read_bytes())
+    return f"{contract.name}@{contract.version}"
 
 
-if __name__ == "__main__":
-    sys.exit(main())
+def _fault(folder: Path, versions: dict[int, Path]) -> str:
+    if not versions:
+        return ""
+    newest = max(versions)
+    file = folder / FILE_NAME
+    if not file.is_file():
+        return f"released up to version {newest}, now gone"
+    document = read_json(file)
+    version = document.get("version")
+    if not isinstance(version, int) or version < newest:
+        return f"version {version} is older than the released {newest}"
+    if version in versions and canonical(read_json(versions[version])) != canonical(document):
+        return f"version {version} is released and has changed: make it version {newest + 1}"
+    return ""

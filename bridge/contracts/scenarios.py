@@ -58,12 +58,24 @@ class Step(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
+class Migration:
+    """A state of an older version, and what `migrate` must make of it."""
+
+    pointer: str  # of the scenario in its file
+    given: JSON
+    version: int
+    context: Context
+    migrated: JSON
+
+
+@dataclass(frozen=True, slots=True)
 class Scenario:
     """A sequence of messages to one key."""
 
     name: str
     key: str
     steps: tuple[Step, ...]
+    migration: Migration | None = None
 
 
 def told(refusal: Refusal) -> dict[str, JSON]:
@@ -116,17 +128,38 @@ def load_scenarios(file: Path, contract: Contract, *, judged: bool = True) -> li
         except BridgeError as error:
             raise ContractBroken(str(file), f"{at}/key", "key", error.message) from None
         steps = tuple(_steps(file, contract, written, at, judged))
-        scenarios.append(Scenario(written.name, written.key, steps))
+        migration = _migration(file, contract, written, at, steps[0].context)
+        scenarios.append(Scenario(written.name, written.key, steps, migration))
     return scenarios
+
+
+def _migration(
+    file: Path, contract: Contract, whole: WrittenScenario, at: str, context: Context
+) -> Migration | None:
+    version = whole.given_version
+    if version is None:
+        return None
+    for name in ("given", "migrated"):
+        if name not in whole.model_fields_set:
+            what = f"`given_version` needs `{name}` beside it"
+            raise ContractBroken(str(file), at, "required", what)
+    if not contract.migrates_from <= version < contract.version:
+        what = (
+            f"expected a version that {contract.name}@{contract.version} migrates from, "
+            f"got {version}: the contract's `migrates_from` names the oldest"
+        )
+        raise ContractBroken(str(file), f"{at}/given_version", "migrates_from", what)
+    return Migration(at, whole.given, version, context, whole.migrated)
 
 
 def _steps(
     file: Path, contract: Contract, whole: WrittenScenario, at: str, judged: bool
 ) -> Iterator[Step]:
     state = contract.initial_state
-    if "given" in whole.model_fields_set:
-        state = whole.given
-        if violation := contract.state.violation(state, f"{at}/given"):
+    member = "given" if whole.given_version is None else "migrated"
+    if member in whole.model_fields_set:
+        state = getattr(whole, member)
+        if violation := contract.state.violation(state, f"{at}/{member}"):
             raise ContractBroken(str(file), violation.pointer, violation.rule, str(violation))
     for n, step in enumerate(whole.steps):
         here = f"{at}/steps/{n}"

@@ -40,9 +40,12 @@ class CompiledSchema:
         self._validator = _compiled(schema, definitions)
         self._parts: dict[tuple[tuple[str, int], ...], jsonschema_rs.Draft202012Validator] = {}
 
+    def takes(self, value: Any) -> bool:
+        return self._validator.is_valid(value)
+
     def violation(self, value: Any, pointer: str = "") -> Violation | None:
         """Return the first broken rule, or None. `pointer` is where `value` is in the whole."""
-        if self._validator.is_valid(value):
+        if self.takes(value):
             return None
         broken = Report(self._definitions, self._is_valid).broken(self._schema, value)
         said = broken.said

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict
 
@@ -14,12 +15,16 @@ from bridge.message import JSON, RUNTIMES
 
 MAX_BODY_BYTES = 65536
 ROUTES = "/admin/routes/"
+MIGRATE = "/admin/migrate/"
+MAX_KEYS = 50  # in one request: a bounded step
+MIGRATE_MS = 2000
 # HTTP status of an error; all others are the caller's fault: 400.
 STATUSES = {"unknown_topic": 404, "storage_unavailable": 503, "limit_exceeded": 413}
 
 
 class Admin:
-    """Answer GET /admin/status, PUT /admin/routes/<subsystem>, and calls for moves.
+    """Answer GET /admin/status, PUT /admin/routes/<subsystem> and /admin/migrate/<subsystem>, and
+    calls for moves.
 
     Access is checked before.
     """
@@ -28,10 +33,12 @@ class Admin:
         self,
         journal: Journal,
         status: Callable[[], Awaitable[dict[str, JSON]]],
+        migrate: Callable[[str, str, int], Awaitable[bool]],
         moves: MoveCalls | None = None,
     ) -> None:
         self._journal = journal
         self._all = status
+        self._migrate = migrate
         self._moves = moves
 
     async def answer(self, method: str, path: str, body: Body) -> tuple[int, JSON]:
@@ -48,6 +55,11 @@ class Admin:
                     return _not_allowed(method, "PUT")
                 route = parse(await body.read(MAX_BODY_BYTES), what="the body")
                 return 200, await self._set_route(path.removeprefix(ROUTES), route)
+            if path.startswith(MIGRATE):
+                if method != "PUT":
+                    return _not_allowed(method, "PUT")
+                keys = parse(await body.read(MAX_BODY_BYTES), what="the body")
+                return 200, await self._migrate_keys(path.removeprefix(MIGRATE), keys)
         except TimeoutError as late:
             return 408, BridgeError("deadline_exceeded", str(late)).response()
         except BridgeError as error:
@@ -81,6 +93,29 @@ class Admin:
             await self._journal.set_route(subsystem, owner, current.fallback, by=by, why=why)
         )
 
+    async def _migrate_keys(self, subsystem: str, keys: JSON) -> JSON:
+        """Migrate the keys that need it; tell those that were, and those that cannot be."""
+        if not isinstance(keys, list) or len(keys) > MAX_KEYS or not all(map(_is_text, keys)):
+            raise BridgeError(
+                "invalid_request",
+                f"expected an array of at most {MAX_KEYS} keys, got {json_type(keys)}",
+                expected=f"at most {MAX_KEYS} keys",
+                actual=json_type(keys),
+            )
+
+        async def one(key: str) -> bool | str:
+            try:
+                return await self._migrate(subsystem, key, MIGRATE_MS)
+            except BridgeError as error:
+                if error.retryable:
+                    raise
+                return error.message
+
+        await self._route(subsystem)
+        done = dict(zip(keys, await asyncio.gather(*map(one, keys)), strict=True))
+        failed = {key: told for key, told in done.items() if isinstance(told, str)}
+        return {"migrated": sum(told is True for told in done.values()), "failed": failed}
+
     async def _check_owner(self, subsystem: str, owner: str) -> None:
         """Refuse an owner that can never answer: nobody implements the subsystem there."""
         status = await self._all()
@@ -109,6 +144,10 @@ class Admin:
                 actual=subsystem[:64],
             )
         return routes[subsystem]
+
+
+def _is_text(value: JSON) -> bool:
+    return type(value) is str
 
 
 def _not_allowed(method: str, allowed: str) -> tuple[int, JSON]:

@@ -53,6 +53,8 @@ class Dispatcher(Protocol):
         self, message: Message, *, timeout_ms: int, runtime: RuntimeName | None = None
     ) -> JSON: ...
 
+    async def migrate(self, subsystem: str, key: str, timeout_ms: int) -> bool: ...
+
 
 class Ingress(Protocol):
     """What takes other calls on the same port; `bridge.joelclaw.inngest.ingress.Ingress` is one.
@@ -106,7 +108,7 @@ class Edge:
         self._registry = registry
         self._dispatcher = dispatcher
         self._gate = Gate.of(settings)
-        self._admin = Admin(journal, status or self._status, moves)
+        self._admin = Admin(journal, status or self._status, dispatcher.migrate, moves)
         self._ingress = ingress
         self._health_until = 0.0  # until when `_storage_health` is an answer
         self._storage_health: asyncio.Task[tuple[int, JSON]] | None = None

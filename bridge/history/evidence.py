@@ -48,6 +48,7 @@ class Evidence:
     outbox: Sequence[OutboxEntry] = ()
     timers: Sequence[Timer] = ()
     dead: Sequence[Dead] = ()
+    version: int | None = None  # of the contract; entries of others cannot be replayed
     initial_state: JSON = None
     assign: Literal["message", "key"] = "message"  # what a move's share is counted over
     queries: frozenset[str] = frozenset()  # operations that write nothing

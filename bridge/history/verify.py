@@ -127,6 +127,7 @@ async def collect(journal: Journal, contract: Contract) -> Evidence:
         outbox=await journal.outbox(subsystem, EVERYTHING),
         timers=await journal.timers(subsystem, EVERYTHING),
         dead=await journal.dead(subsystem, EVERYTHING),
+        version=contract.version,
         initial_state=contract.initial_state,
         assign=contract.assign,
         queries=frozenset(

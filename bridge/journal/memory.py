@@ -39,6 +39,7 @@ class _State:
     version: Version
     at_ms: int
     text: bytes
+    contract: int
     at: str  # the position of its entry, and of the one whose whole state that builds on
     whole: str
 
@@ -135,7 +136,9 @@ class MemoryJournal:
         value, base = orjson.loads(state.text), None
         if order(state.whole) >= order(store.trimmed):
             base = Base(value, store.entries[state.whole].seq, now_ms - order(state.whole)[0])
-        return Snapshot(state.version, value, state.at_ms, now_ms, route, done, base)
+        return Snapshot(
+            state.version, value, state.at_ms, now_ms, route, done, state.contract, base
+        )
 
     async def commit(self, commit: Commit, timeout_ms: int) -> Committed:
         store = self._of(commit.subsystem)
@@ -161,7 +164,9 @@ class MemoryJournal:
             commit.key, version.seq, before, "" if written.whole else whole, written.entry
         )
         whole = position if written.whole else whole
-        store.states[commit.key] = _State(version, commit.now_ms, written.state, position, whole)
+        store.states[commit.key] = _State(
+            version, commit.now_ms, written.state, commit.contract, position, whole
+        )
         store.done[commit.message_id] = self._clock() + self._done_ttl_ms, done
         if commit.idempotency:
             store.idempotency[commit.idempotency] = commit.message_id

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from bridge.canonical import canonical, digest
+from bridge.canonical import canonical
 from bridge.journal.client import Client
 from bridge.journal.connection import Part
 from bridge.journal.keys import prefix_of
-from bridge.journal.store import Commit
+from bridge.journal.store import Commit, Same
 from bridge.journal.wire import read_journal
 from bridge.message import JSON, Version
 
@@ -24,7 +24,7 @@ async def mend(
     states_of: StatesOf,
     subsystem: str,
     key: str,
-    idempotency: Callable[[str, JSON], JSON | None],
+    same: Callable[[str, JSON], Same],
 ) -> str:
     """Write what is missing of the key's commit, and release the key; return what was done.
 
@@ -42,7 +42,7 @@ async def mend(
         return f"{open_id} had written nothing: forgotten"
     position, entry = read_journal(row)
     _, state = await states_of(subsystem, position)
-    commit = _commit_of(subsystem, entry, state, idempotency)
+    commit = _commit_of(subsystem, entry, state, same)
     answer = await client.run("commit", prefix, *arguments_of(commit, position))
     if answer[0] != b"committed":
         return f"{open_id} was ended by somebody else"
@@ -64,7 +64,8 @@ async def _restore(client: Client, states_of: StatesOf, subsystem: str, key: str
     if (seq, id, state) == last:
         return "nothing to mend"
     written = await client.run(
-        "restore", prefix, key, seq or b"0", id, *last[:2], entry["at_ms"], last[2], position
+        *("restore", prefix, key, seq or b"0", id),
+        *(*last[:2], entry["at_ms"], last[2], position, entry["version"]),
     )
     if not written[0]:
         return "it goes on meanwhile: nothing was done"
@@ -88,17 +89,14 @@ async def _row_of(client: Client, prefix: str, key: str, message_id: str = "") -
 
 
 def _commit_of(
-    subsystem: str,
-    entry: dict[str, JSON],
-    state: JSON,
-    idempotency: Callable[[str, JSON], JSON | None],
+    subsystem: str, entry: dict[str, JSON], state: JSON, same: Callable[[str, JSON], Same]
 ) -> Commit:
-    key, operation, request = entry["key"], entry["operation"], entry["request"]
-    value = idempotency(operation, request)
+    key, operation = entry["key"], entry["operation"]
+    fingerprint, idempotency = same(operation, entry["request"]).digests(key, operation)
     return Commit(
         message_id=entry["id"],
-        fingerprint=digest([key, operation, request]),
-        idempotency=digest([key, operation, value]) if value is not None else "",
+        fingerprint=fingerprint,
+        idempotency=idempotency,
         subsystem=subsystem,
         key=key,
         expected=Version(entry["seq"] - 1, ""),
@@ -111,4 +109,5 @@ def _commit_of(
         effects=entry["effects"],
         entry=entry,
         timer=entry.get("timer", ""),
+        contract=entry["version"],
     )

@@ -42,8 +42,10 @@ def in_stream(position: str) -> tuple[str, str]:
 
 
 def just_before(position: str) -> str:
-    """Return the position just before one."""
+    """Return the position just before one, of the first itself."""
     ms, n = order(position)
+    if (ms, n) == (0, 0):
+        return position
     return f"{ms}-{n - 1}" if n else f"{ms - 1}-{2**63 - 1}"
 
 

@@ -18,7 +18,9 @@ class Wanted(NamedTuple):
 
 
 class Raw(NamedTuple):
-    """What Redis has for one read; `state` is [seq, id, at_ms, JSON, whole, whole_seq]."""
+    """What Redis has for one read; `state` is [seq, id, at_ms, JSON, whole, whole_seq, version
+    of the contract].
+    """
 
     now_ms: int
     route: list[bytes | None]

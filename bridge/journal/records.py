@@ -57,6 +57,7 @@ def written(commit: Commit) -> Written:
         "id": commit.message_id,
         "at_ms": commit.now_ms,
         "epoch": commit.epoch,
+        "version": commit.contract,
         "runtime": commit.runtime,
         "reason": commit.reason,
         "reply": commit.reply,

@@ -43,6 +43,7 @@ from bridge.journal.store import (
     Event,
     PositionGone,
     Route,
+    Same,
     Snapshot,
     Storage,
 )
@@ -334,17 +335,13 @@ class RedisJournal(RedisOutbox):
         found = groups(await self._run("damaged", prefix_of(subsystem)), 3)
         return [Damaged(*(part.decode() for part in each)) for each in found]
 
-    async def mend(
-        self, subsystem: str, key: str, idempotency: Callable[[str, JSON], JSON | None]
-    ) -> str:
+    async def mend(self, subsystem: str, key: str, same: Callable[[str, JSON], Same]) -> str:
         """End a commit that ended half way; return what was done.
 
-        `idempotency` is the contract's: the value of an operation's request, None without one.
+        `same` is the contract's: what makes an operation's request the same one again.
         """
         try:
-            return await mend(
-                self._client, self.arguments_of, self.states, subsystem, key, idempotency
-            )
+            return await mend(self._client, self.arguments_of, self.states, subsystem, key, same)
         except (NotSent, Unanswered, Rejected) as error:
             raise unavailable(error) from None
 
@@ -429,12 +426,14 @@ class RedisJournal(RedisOutbox):
                 subsystem=subsystem,
             )
         done = records.read_done(raw.done_id, raw.done) if raw.done_id and raw.done else None
-        seq, message, at_ms, state, whole, whole_seq = raw.state
+        seq, message, at_ms, state, whole, whole_seq, contract = raw.state
         if seq is None or message is None or at_ms is None or state is None:
             return Snapshot(Version(), None, 0, raw.now_ms, route, done)
         version, value = Version(int(seq), message.decode()), orjson.loads(state)
         base = read_base(value, whole, whole_seq, raw.now_ms)
-        return Snapshot(version, value, int(at_ms), raw.now_ms, route, done, base)
+        # Without one it is from before versions were kept: all contracts had their first.
+        written = int(contract or 1)
+        return Snapshot(version, value, int(at_ms), raw.now_ms, route, done, written, base)
 
     async def _look_at(self, commit: Commit, error: Rejected) -> None:
         """After an error that stands for nothing else: see whether its commit ended half way."""

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, Protocol
 
+from bridge.canonical import digest
 from bridge.errors import BridgeError
 from bridge.message import JSON, Reason, RuntimeName, Version
 
@@ -95,6 +96,18 @@ class Base(NamedTuple):
     age_ms: int  # of that entry
 
 
+class Same(NamedTuple):
+    """What makes a request the same again: what was asked, and its idempotency key, if any."""
+
+    asked: JSON
+    value: JSON | None = None
+
+    def digests(self, key: str, operation: str) -> tuple[str, str]:
+        """Return the fingerprint of the message, and the digest of its idempotency key or ''."""
+        named = "" if self.value is None else digest([key, operation, self.value])
+        return digest([key, operation, self.asked]), named
+
+
 class Snapshot(NamedTuple):
     """What one coalesced read tells before a message is handled.
 
@@ -110,6 +123,7 @@ class Snapshot(NamedTuple):
     now_ms: int
     route: Route
     done: Done | None
+    contract: int = 0  # version of the contract the state was written under; 0: there is none
     base: Base | None = None
 
 
@@ -155,6 +169,7 @@ class Commit:
     set_by: str = ""  # ... and the commit that set it: both must still stand
     base: Base | None = None  # of the snapshot
     bucket: int = 100  # of the message in a move's canary; 100 is nobody's but the owner's
+    contract: int = 1  # version of the contract the state is written under
 
 
 class Committed(NamedTuple):

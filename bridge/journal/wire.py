@@ -51,6 +51,7 @@ def commit_arguments(
         mended,
         commit.bucket,
         int(written.whole),
+        commit.contract,
     ]
     for kind, effect_id, effect in records.sorted_effects(commit):
         if kind == "emit":

@@ -15,7 +15,7 @@ import orjson
 
 from bridge.canonical import json_type
 from bridge.errors import Refusal, RuntimeFault, RuntimeUnavailable, text_of
-from bridge.message import JSON, Context, Invocation, Judge, Outcome, RuntimeName
+from bridge.message import JSON, MIGRATION, Context, Invocation, Judge, Outcome, RuntimeName
 from bridge.runtimes.runtime import unjudged
 
 Handler = Callable[[JSON, str, JSON, Context], tuple[JSON, list[dict[str, JSON]], JSON]]
@@ -109,8 +109,10 @@ def _outcome(handler: Handler, invocation: Invocation, build: str) -> Outcome:
     state, request = orjson.loads(orjson.dumps([invocation.state, invocation.request]))
     context = invocation.context._replace(local=dict(invocation.context.local))
     try:
+        if invocation.kind == MIGRATION:
+            return _migrated(handler, invocation, state, context, build)
         answer: Any = handler(state, invocation.operation, request, context)
-    except _OutOfTime:
+    except (_OutOfTime, RuntimeFault):
         raise
     except BaseException as error:  # also `sys.exit()`: nothing else could raise it here
         refusal = _refusal(error) if isinstance(error, Refusal) else None
@@ -127,6 +129,21 @@ def _outcome(handler: Handler, invocation: Invocation, build: str) -> Outcome:
         came = f"a tuple of {len(answer)}" if isinstance(answer, tuple) else json_type(answer)
     text = f"{_where(invocation)}: expected (reply, effects, state), got {came}"
     raise RuntimeFault("python", "off_contract", text)
+
+
+def _migrated(
+    handler: Handler, invocation: Invocation, state: JSON, context: Context, build: str
+) -> Outcome:
+    migrate = getattr(handler, "migrate", None)
+    if migrate is None:
+        text = f"{_where(invocation)}: there is no `def migrate(state, from_version, context)`"
+        raise RuntimeFault("python", "off_contract", text)
+    answer: Any = migrate(state, invocation.request["from_version"], context)
+    if isinstance(answer, Coroutine):
+        answer.close()
+        text = f"{_where(invocation)}: expected the state, got a coroutine"
+        raise RuntimeFault("python", "off_contract", text)
+    return Outcome(None, [], answer, build)
 
 
 def _refusal(raised: Refusal) -> Refusal | None:

@@ -26,6 +26,7 @@ from bridge.table import table
 from bridge.up import builds, environment, programs, yours
 from bridge.up.address import check_port, listen, url_of
 from bridge.up.listener import Listener
+from bridge.up.live import look_at
 from bridge.up.place import (
     Lock,
     RunFile,
@@ -151,6 +152,7 @@ class _Run:
         self._doing("starting Redis")
         await self._start_redis(stack)
         await self._look_at_storage(stack, lock)
+        await self._look_at_states(registry)
         listener = self._listen(stack)
         reaper = asyncio.create_task(reap_strangers(self._pids))
         stack.callback(reaper.cancel)
@@ -246,6 +248,19 @@ class _Run:
             await watch.start(cut=self._redis is not None and self._redis.cut)
         except BridgeError as error:
             raise StartFailed(error.message) from None
+
+    async def _look_at_states(self, registry: Registry) -> None:
+        """Say which live states the contracts would migrate, or cannot serve."""
+        try:
+            found = await look_at(self._settings.redis_url, registry)
+        except BridgeError as error:
+            raise StartFailed(error.message) from None
+        for live in found:
+            if live.problem:
+                how = f"`bridge contracts check --live {live.subsystem}` names more"
+                self._say(f"{live.subsystem}@{live.version}: {live.problem}; {how}")
+            elif live.migrates:
+                self._say(f"{live.subsystem}@{live.version}: {live}")
 
     def _listen(self, stack: AsyncExitStack) -> Listener:
         wanted = self._settings.port

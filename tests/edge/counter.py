@@ -94,6 +94,9 @@ class CounterDispatcher:
                 return {"base64": message.request["base64"]}
         raise ZeroDivisionError("a defect")
 
+    async def migrate(self, subsystem: str, key: str, timeout_ms: int) -> bool:
+        return False
+
     async def _add(self, message: Message) -> JSON:
         fingerprint = digest([message.key, message.operation, message.request])
         while True:

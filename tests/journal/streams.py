@@ -157,6 +157,7 @@ class StreamSuite(JournalCase):
             "at_ms": 1_800_000_000_123,
             "effects": [],
             "epoch": 1,
+            "version": 1,
             "id": "m1",
             "key": "k",
             "reason": "owner",

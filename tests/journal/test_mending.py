@@ -13,7 +13,7 @@ from bridge.canonical import digest
 from bridge.errors import BridgeError
 from bridge.journal.client import Script
 from bridge.journal.redis import RedisJournal
-from bridge.journal.store import Commit
+from bridge.journal.store import Commit, Same
 from bridge.message import Version
 from tests.journal.case import SUBSYSTEM, emit, ids, inngest, prepare, schedule
 from tests.redis_server import RedisServer
@@ -96,7 +96,7 @@ def test_a_commit_that_ended_half_way_is_set_aside_and_mended(writes: int) -> No
         assert (await plain.commit(await prepare(plain, "m4", key="other"), 5000)).status
         assert await plain.unfinished(SUBSYSTEM) == ["k"]
 
-        done = await plain.mend(SUBSYSTEM, "k", lambda operation, request: "once")
+        done = await plain.mend(SUBSYSTEM, "k", lambda operation, request: Same(request, "once"))
         assert await plain.unfinished(SUBSYSTEM) == []
         again = await plain.commit(second, 5000)
         if writes == 0:
@@ -112,7 +112,7 @@ def test_a_commit_that_ended_half_way_is_set_aside_and_mended(writes: int) -> No
         assert found[3] is False
         assert found[4] == sorted(["m1/1", "m1/3", "m2/1", "m2/3"])
         assert [timer.set_by for timer in found[5]] == ["m2/2"]
-        assert await plain.mend(SUBSYSTEM, "k", lambda *_: None) == "nothing to mend"
+        assert await plain.mend(SUBSYSTEM, "k", lambda *_: Same({})) == "nothing to mend"
         await journal.close()
         await plain.close()
 
@@ -148,11 +148,11 @@ def test_a_state_that_is_not_the_journals_becomes_the_last_entrys() -> None:
         await journal._call(
             SUBSYSTEM, "HSET", f"joelclaw:bridge:{{{SUBSYSTEM}}}:state:k", *changed
         )
-        done = await journal.mend(SUBSYSTEM, "k", lambda *_: None)
+        done = await journal.mend(SUBSYSTEM, "k", lambda *_: Same({}))
         assert done == "the state was seq 5, and is that of the last entry, 2"
         assert (await journal.read(SUBSYSTEM, "k"))._replace(now_ms=whole.now_ms) == whole
-        assert await journal.mend(SUBSYSTEM, "k", lambda *_: None) == "nothing to mend"
-        missing = await journal.mend(SUBSYSTEM, "nothing", lambda *_: None)
+        assert await journal.mend(SUBSYSTEM, "k", lambda *_: Same({})) == "nothing to mend"
+        missing = await journal.mend(SUBSYSTEM, "nothing", lambda *_: Same({}))
         assert missing == "the journal has no entry of it: nothing was done"
         await journal.close()
 

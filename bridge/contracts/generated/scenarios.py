@@ -87,6 +87,17 @@ class Scenario(BaseModel):
             description="The state the first step meets; left out: the contract's `initial_state`."
         ),
     ] = None
+    given_version: Annotated[
+        int | None,
+        Field(
+            description="The version of the contract that wrote `given`: it is migrated first.",
+            ge=1,
+        ),
+    ] = None
+    migrated: Annotated[
+        Any | None,
+        Field(description="What `migrate` makes of `given`: the state the first step meets."),
+    ] = None
     steps: Annotated[list[Step], Field(min_length=1)]
 
 

@@ -118,6 +118,14 @@ class SubsystemFile(BaseModel):
             le=1000000,
         ),
     ]
+    migrates_from: Annotated[
+        int | None,
+        Field(
+            description="The oldest version whose states `migrate` makes this one's; left out: states of older versions are taken as they are, if they hold to `state`.",
+            ge=1,
+            le=1000000,
+        ),
+    ] = None
     summary: Annotated[str, Field(max_length=300, min_length=1)]
     owner: Annotated[
         Literal["python", "typescript", "elixir"],

@@ -13,7 +13,8 @@ local runtime, reason, at_ms = ARGV[9], ARGV[10], ARGV[11]
 local seq, state, entry, done, done_ttl_ms = ARGV[12], ARGV[13], ARGV[14], ARGV[15], ARGV[16]
 local timer, set_by, events_keep = ARGV[17], ARGV[18], ARGV[19]
 local storage, mended, bucket, whole = ARGV[20], ARGV[21], tonumber(ARGV[22]), ARGV[23] == '1'
-local EFFECTS = 24
+local contract = ARGV[24]
+local EFFECTS = 25
 local ARGUMENTS = {emit = 1, deliver = 1, schedule = 4, cancel = 1, queue = 2}
 
 local function settled(id)
@@ -192,5 +193,6 @@ if whole then
   base, base_seq = position, seq
 end
 redis.call('HSET', P .. 'state:' .. key, 'seq', seq, 'id', message_id, 'at_ms', at_ms,
-  'state', state, 'at', position, 'whole', base, 'whole_seq', base_seq, 'open', '')
+  'state', state, 'contract', contract, 'at', position, 'whole', base, 'whole_seq', base_seq,
+  'open', '')
 return answer('committed', position)

@@ -13,7 +13,7 @@ for i = 2, #ARGV, 3 do
   end
   local n = #out
   local state = redis.call('HMGET', P .. 'state:' .. ARGV[i], 'seq', 'id', 'at_ms', 'state',
-    'whole', 'whole_seq', 'open')
+    'whole', 'whole_seq', 'contract', 'open')
   if table.remove(state) == id then
     record = false -- its commit has not ended
   end

@@ -33,6 +33,25 @@ export interface Outcome<Reply = unknown, State = unknown> {
 export type Handler = (state: any, operation: string, request: any, context: Context) => Outcome;
 
 /**
+ * Return a state that an older version of the contract wrote as this version has it. A module
+ * exports it as `migrate` beside `handle`, where the contract names `migrates_from`.
+ */
+export type Migrate = (state: any, fromVersion: number, context: Context) => unknown;
+
+const migrations = new WeakMap<Handler, Migrate>();
+
+/** Let a handler's subsystem migrate states: `serve({ tally: migrating(handle, migrate) })`. */
+export function migrating(handle: Handler, migrate: Migrate): Handler {
+  requireFunction("migrate", migrate);
+  migrations.set(handle, migrate);
+  return handle;
+}
+
+export function migrationOf(handle: Handler): Migrate | undefined {
+  return migrations.get(handle);
+}
+
+/**
  * The types of one contract, as `bridge contracts generate` writes them.
  *
  * Of what is left out nothing is checked: `kind` of an operation, the kinds of its `effects`, the

@@ -22,12 +22,14 @@ export {
   trim,
 } from "./derived.ts";
 export {
+  migrating,
   operations,
   Refusal,
   type Context,
   type Effect,
   type EffectOf,
   type Handler,
+  type Migrate,
   type Outcome,
   type ReasonOf,
   type Shape,

@@ -1,7 +1,13 @@
 /** One invocation: what comes from the gateway, what is answered. No I/O here. */
 
 import type { Contract } from "./contract.ts";
-import { isRefusal, type Context, type Handler, type Refused } from "./implementation.ts";
+import {
+  isRefusal,
+  migrationOf,
+  type Context,
+  type Handler,
+  type Refused,
+} from "./implementation.ts";
 import { decode, jsonType, normalise, NotSerialisable, type Json } from "./json.ts";
 
 /** A CloudEvents 1.0 event of type `bridge.invocation`, as far as it is read here. */
@@ -14,7 +20,7 @@ export interface Invocation {
     subsystem: string;
     key: string;
     operation: string;
-    kind: "command" | "query";
+    kind: "command" | "query" | "migration";
     request: Json;
     state: Json;
     context: Context;
@@ -108,7 +114,28 @@ function call(handle: Handler, data: Invocation["data"], where: string): Answer 
   // Copies: a handler that changes what it was given changes nothing of ours.
   const [state, request] = [normalise(data.state), normalise(data.request)];
   const context = normalise(data.context) as unknown as Context;
+  if (data.kind === "migration") return migrated(handle, state, request, context, where);
   return read(handle(state, data.operation, request, context), data.kind, where);
+}
+
+function migrated(
+  handle: Handler,
+  state: Json,
+  request: Json,
+  context: Context,
+  where: string,
+): Answer {
+  const migrate = migrationOf(handle);
+  if (!migrate) {
+    const wanted = "no `export function migrate(state, fromVersion, context)`";
+    return fault("off_contract", `${where}: there is ${wanted}`);
+  }
+  const made = migrate(state, (request as { from_version: number }).from_version, context);
+  if (isThenable(made)) {
+    made.then(undefined, () => {});
+    return isAsync(where);
+  }
+  return { ok: { reply: null, state: normalise(made, "state") } };
 }
 
 function failed(error: unknown, where: string): Answer {
@@ -123,7 +150,7 @@ function failed(error: unknown, where: string): Answer {
   }
 }
 
-function read(outcome: unknown, kind: "command" | "query", where: string): Answer {
+function read(outcome: unknown, kind: string, where: string): Answer {
   if (isThenable(outcome)) {
     outcome.then(undefined, () => {}); // its failure is not the process's
     return isAsync(where);

@@ -10,7 +10,7 @@ import { pathToFileURL } from "node:url";
 import type { BuildFailure } from "esbuild";
 
 import { contractOf, type Contract } from "./contract.ts";
-import { requireFunction, type Handler } from "./implementation.ts";
+import { migrating, requireFunction, type Handler, type Migrate } from "./implementation.ts";
 
 const FILE = "subsystem.json";
 // What an implementation imports to use this package; wherever it is, it gets this very copy.
@@ -113,12 +113,13 @@ async function handleOf(file: string, path: string): Promise<Handler> {
   }
 }
 
-function handleIn(module: { handle?: unknown }, path: string): Handler {
+function handleIn(module: { handle?: unknown; migrate?: unknown }, path: string): Handler {
   if (typeof module.handle !== "function") {
     throw new LoadError(`${path}: expected an export named handle, got ${typeof module.handle}`);
   }
   requireFunction("handle", module.handle); // the caller names the file
-  return module.handle as Handler;
+  const handle = module.handle as Handler;
+  return module.migrate === undefined ? handle : migrating(handle, module.migrate as Migrate);
 }
 
 /** Import what was kept of a module; if nothing was, bundle it and keep that. */

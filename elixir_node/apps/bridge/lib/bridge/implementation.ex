@@ -22,4 +22,13 @@ defmodule Bridge.Implementation do
               {:ok, reply :: json, [effect], state :: json}
               | {:error, reason :: String.t(), message :: String.t()}
               | {:error, reason :: String.t(), message :: String.t(), detail :: map}
+
+  @doc """
+  Return a state that an older version of the contract wrote as this version has it.
+
+  Called before anything else is done with the key, where the contract names `migrates_from`.
+  """
+  @callback migrate(state :: json, from_version :: pos_integer, context :: map) :: {:ok, json}
+
+  @optional_callbacks migrate: 3
 end

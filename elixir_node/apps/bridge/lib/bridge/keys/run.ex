@@ -47,14 +47,20 @@ defmodule Bridge.Keys.Run do
   @doc "Run an implementation and return its outcome, a fault if it has none."
   @spec outcome(module, map) :: map
   def outcome(module, call) do
-    %{"state" => state, "operation" => operation, "request" => request} = call
+    operation = call["operation"]
     context = Map.put_new(call["context"], "key", call["key"])
 
     try do
-      module.handle(state, operation, request, context)
+      ask(module, call, context)
     catch
       kind, reason -> Keys.fault("crashed", crash(kind, reason, __STACKTRACE__, module))
     else
+      {:migrated, {:ok, state}} ->
+        ok(nil, [], state)
+
+      {:migrated, _} ->
+        Keys.fault("off_contract", "#{operation}: expected {:ok, state}")
+
       {:ok, reply, effects, state} when is_list(effects) ->
         ok(reply, effects, if(call["kind"] == "query", do: nil, else: state))
 
@@ -69,6 +75,13 @@ defmodule Bridge.Keys.Run do
         Keys.fault("off_contract", "#{operation}: expected #{@outcomes}")
     end
   end
+
+  defp ask(module, %{"kind" => "migration"} = call, context) do
+    {:migrated, module.migrate(call["state"], call["request"]["from_version"], context)}
+  end
+
+  defp ask(module, call, context),
+    do: module.handle(call["state"], call["operation"], call["request"], context)
 
   defp ok(reply, effects, state) do
     ok = %{"reply" => reply, "effects" => effects, "state" => state}
