@@ -227,6 +227,8 @@ class TestTypeScriptRuntime(unittest.IsolatedAsyncioTestCase):
         self.control.flushall()
         await until(lambda: self.control.get(CONTRACT_KEY), "the digest is back")
         assert self.control.get(CONTRACT_KEY) == DIGESTS["counter"].encode()
+        presence = "joelclaw:bridge:{counter}:runtime:typescript"
+        await until(lambda: self.control.zcard(presence) == 1, "its lease is back")
         await until(lambda: runtime.available("counter"), "the service is back")
         await runtime.handle(counter("total", kind="query"))
 
