@@ -98,8 +98,14 @@ defmodule Bridge.Implementations do
       module -> {:error, "#{inspect(module)} is there already, from #{source(module)}: rename it"}
     end
   rescue
-    error -> {:error, Exception.message(error)}
+    error -> {:error, said(error)}
   end
+
+  # Since Elixir 1.16 the message of a syntax error is a drawing of several lines.
+  defp said(%{file: file, line: line, description: text}) when is_integer(line) and line > 0,
+    do: "#{file}:#{line}: #{text}"
+
+  defp said(error), do: Exception.message(error)
 
   @doc "Compile a file in a node that does nothing else: exit status 1, with the reason, if it fails."
   @spec check(Path.t()) :: no_return
