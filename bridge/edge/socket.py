@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from bridge.channels.frames import V1, V2
+from bridge.channels.requests import Limits
 from bridge.channels.session import (
     CLOSE_SLOW,
     Action,
@@ -16,7 +17,6 @@ from bridge.channels.session import (
     Close,
     Dispatch,
     Join,
-    Limits,
     Part,
     Push,
     Send,
