@@ -164,7 +164,6 @@ class Worker:
             await typescript.start()
             stack.push_async_callback(typescript.close)
             dispatcher, effects = self._dispatch(registry, journal, runtimes, joelclaw, python)
-            nodes.admit()
             adapters, feeds = joelclaw.adapters(dispatcher, journal)
             ingress = joelclaw.ingress(dispatcher)
 
@@ -203,6 +202,7 @@ class Worker:
                 ingress=ingress,
                 feeds=feeds,
             )
+            nodes.admit(edge.functions)
             storage = asyncio.create_task(self._watch_storage(journal, registry))
             await self._serve(edge, effects, adapters)
             storage.cancel()

@@ -1,0 +1,5 @@
+defmodule BridgeWeb.CoreComponents do
+  @moduledoc "What pages are made of."
+
+  use Phoenix.Component
+end

@@ -1,0 +1,35 @@
+defmodule BridgeWeb.MixProject do
+  use Mix.Project
+
+  def project do
+    [
+      app: :bridge_web,
+      version: "0.1.0",
+      elixir: "~> 1.15",
+      build_path: "../../_build",
+      deps_path: "../../deps",
+      lockfile: "../../mix.lock",
+      elixirc_paths: if(Mix.env() == :test, do: ["lib", "test/support"], else: ["lib"]),
+      start_permanent: Mix.env() == :prod,
+      deps: deps()
+    ]
+  end
+
+  def application do
+    [mod: {BridgeWeb.Application, []}, extra_applications: [:logger, :crypto]]
+  end
+
+  defp deps do
+    [
+      {:bridge, in_umbrella: true},
+      {:bandit, "1.12.4"},
+      {:jason, "1.4.5"},
+      {:phoenix, "1.8.9"},
+      {:phoenix_html, "4.3.0"},
+      {:phoenix_live_view, "1.1.32"},
+      {:phoenix_pubsub, "2.2.0"},
+      {:plug, "1.19.1"},
+      {:websock_adapter, "0.5.9"}
+    ]
+  end
+end
