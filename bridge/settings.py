@@ -61,6 +61,11 @@ class Settings:
         "the Elixir node: auto starts it if Elixir is there, external waits for one to connect",
         choices=("auto", "off", "external"),
     )
+    phoenix_port: int = _setting(
+        4101,
+        "port of the Phoenix edge, where the node has its packages; 0: none; `bridge up` takes a "
+        "free one if taken",
+    )
     typescript: str = _setting(
         "auto",
         "the TypeScript service: auto starts it if Node or Bun is there",

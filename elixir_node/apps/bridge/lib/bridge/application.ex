@@ -23,16 +23,21 @@ defmodule Bridge.Application do
 
     case Settings.parse(System.get_env()) do
       {:ok, _settings} ->
-        for application <- applications do
-          {:ok, _} = Application.ensure_all_started(application, :permanent)
-        end
-
+        [:ok | _] = Enum.map(applications, &start_permanent/1)
         Process.sleep(:infinity)
 
       {:error, text} ->
         Telemetry.emit(:not_started, %{reason: text})
         Telemetry.flush()
         System.halt(1)
+    end
+  end
+
+  # The node serves without its web part if only that cannot start: its port is taken, say.
+  defp start_permanent(application) do
+    case Application.ensure_all_started(application, :permanent) do
+      {:ok, _} -> :ok
+      {:error, reason} -> Telemetry.emit(:not_started, %{reason: inspect(reason, limit: 20)})
     end
   end
 
