@@ -16,6 +16,8 @@ from tests.edge.phoenix import needs_phoenix
 from tests.edge.test_phoenix_js import has_phoenix_js, node, passes
 from tests.running import SUBSYSTEMS, Up, bridge
 
+# Between two pushes: what was kept back meanwhile comes at once, and is bounded per socket.
+PAUSE_MS = "20"
 YOURS = {
     "BRIDGE_CONTRACTS": str(SUBSYSTEMS),
     "BRIDGE_IMPLEMENTATIONS": str(SUBSYSTEMS / "implementations.json"),
@@ -33,7 +35,7 @@ def test_no_client_sees_that_workers_are_killed(tmp_path: Path) -> None:
 
     async def main(up: Up) -> None:
         port = up.run["phoenix_url"].rpartition(":")[2]
-        process = await node("drain.mjs", port, "1.8")
+        process = await node("drain.mjs", port, "1.8", PAUSE_MS)
         assert process.stdout is not None
         assert process.stdin is not None
         assert json.loads(await process.stdout.readline()) == {"pushing": True}
@@ -48,7 +50,7 @@ def test_no_client_sees_that_workers_are_killed(tmp_path: Path) -> None:
             await until(healthy, "another worker is there")
             await asyncio.sleep(0.5)
         process.stdin.write(b"stop\n")
-        async with asyncio.timeout(DEADLINE_S):
+        async with asyncio.timeout(2 * DEADLINE_S):
             result = json.loads(await process.stdout.readline())
         assert result["failed"] == []
         assert result["joins"] == 1
@@ -83,3 +85,35 @@ def test_where_it_cannot_be_up_and_doctor_say_so_in_one_line(tmp_path: Path) -> 
         ]
         assert "warn" in found
         assert up.run["phoenix_url"] == ""
+
+
+@has_phoenix_js
+def test_no_push_fails_while_the_node_is_replaced(tmp_path: Path) -> None:
+    needs_phoenix()
+
+    async def main(up: Up) -> None:
+        port = up.run["phoenix_url"].rpartition(":")[2]
+        process = await node("drain.mjs", port, "1.8", PAUSE_MS)
+        assert process.stdout is not None
+        assert process.stdin is not None
+        assert json.loads(await process.stdout.readline()) == {"pushing": True}
+        [before] = [pid for pid, text in up.children().items() if "BridgeWeb.main" in text]
+        os.kill(before, signal.SIGTERM)
+
+        def replaced() -> bool:
+            nodes = [pid for pid, text in up.children().items() if "BridgeWeb.main" in text]
+            return nodes not in ([], [before])
+
+        await until(replaced, "another node is there")
+        await asyncio.sleep(3)
+        process.stdin.write(b"stop\n")
+        async with asyncio.timeout(2 * DEADLINE_S):
+            result = json.loads(await process.stdout.readline())
+        assert result["failed"] == []
+        assert result["joins"] == 2
+        assert result["in_order"]
+        assert result["events"] == result["pushes"]
+        await passes(process)
+
+    with Up(tmp_path / "b", **YOURS) as up:
+        asyncio.run(main(up))

@@ -3,7 +3,7 @@ defmodule BridgeWeb.Application do
 
   use Application
 
-  alias BridgeWeb.{Endpoint, Pushes, Settings, Topics}
+  alias BridgeWeb.{Drainer, Endpoint, Pushes, Settings, Topics}
 
   @send_ms 10_000
 
@@ -25,6 +25,7 @@ defmodule BridgeWeb.Application do
   defp children do
     [
       {Phoenix.PubSub, name: BridgeWeb.PubSub},
+      {Registry, keys: :duplicate, name: Drainer.Sockets, partitions: System.schedulers_online()},
       Topics,
       {PartitionSupervisor, child_spec: Pushes, name: Pushes.Partitions},
       Endpoint

@@ -34,6 +34,15 @@ defmodule BridgeWeb.Pushes do
     GenServer.cast(partition, {:push, reference, frame})
   end
 
+  @doc "Say whether pushes of a socket wait for their answer."
+  @spec waiting?(pid) :: boolean
+  def waiting?(socket) do
+    GenServer.call(
+      {:via, PartitionSupervisor, {__MODULE__.Partitions, socket}},
+      {:waiting?, socket}
+    )
+  end
+
   @impl true
   def init(timeout_ms) do
     state = %{
@@ -88,6 +97,11 @@ defmodule BridgeWeb.Pushes do
       |> put_in([:lanes, push.lane], {elem(lane, 0), [push.number | elem(lane, 1)]})
 
     {:noreply, send_on(state, push.number)}
+  end
+
+  @impl true
+  def handle_call({:waiting?, socket}, _from, state) do
+    {:reply, is_map_key(state.sockets, socket), state}
   end
 
   @impl true

@@ -9,6 +9,7 @@ defmodule BridgeWeb.Settings do
   | `BRIDGE_TIMEOUT_MS` | time from a push to its answer, default 10000 |
   | `BRIDGE_MAX_FRAME_BYTES` | largest WebSocket frame of a client, default 1048576 |
   | `BRIDGE_MAX_QUEUE_FRAMES` | frames that may wait for a slow client, default 1000 |
+  | `BRIDGE_DRAIN_MS` | longest time to wait for pushes in flight when stopping, default 5000 |
   | `BRIDGE_IDLE_TIMEOUT_MS` | close a socket that sends nothing for so long, default 60000 |
   """
 
@@ -17,7 +18,8 @@ defmodule BridgeWeb.Settings do
             timeout_ms: 10_000,
             max_frame_bytes: 1_048_576,
             max_queue_frames: 1_000,
-            idle_timeout_ms: 60_000
+            idle_timeout_ms: 60_000,
+            drain_ms: 5_000
 
   @type t :: %__MODULE__{
           host: String.t(),
@@ -25,7 +27,8 @@ defmodule BridgeWeb.Settings do
           timeout_ms: pos_integer,
           max_frame_bytes: pos_integer,
           max_queue_frames: pos_integer,
-          idle_timeout_ms: pos_integer
+          idle_timeout_ms: pos_integer,
+          drain_ms: non_neg_integer
         }
 
   @doc "Read the settings; the error says which variable, what was expected and what came."
@@ -42,7 +45,8 @@ defmodule BridgeWeb.Settings do
       max_queue_frames:
         number(environment, "BRIDGE_MAX_QUEUE_FRAMES", defaults.max_queue_frames, 1),
       idle_timeout_ms:
-        number(environment, "BRIDGE_IDLE_TIMEOUT_MS", defaults.idle_timeout_ms, 1_000)
+        number(environment, "BRIDGE_IDLE_TIMEOUT_MS", defaults.idle_timeout_ms, 1_000),
+      drain_ms: number(environment, "BRIDGE_DRAIN_MS", defaults.drain_ms, 0)
     }
 
     {:ok, settings}

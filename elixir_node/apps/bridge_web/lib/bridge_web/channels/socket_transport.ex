@@ -10,7 +10,7 @@ defmodule BridgeWeb.SocketTransport do
 
   @behaviour Phoenix.Socket.Transport
 
-  alias BridgeWeb.{Settings, UserSocket, Workers}
+  alias BridgeWeb.{Drainer, Pushes, Settings, UserSocket, Workers}
   alias Phoenix.Socket.{Message, Reply}
 
   @unreadable_in_a_row 10
@@ -18,15 +18,19 @@ defmodule BridgeWeb.SocketTransport do
   @close_unreadable 1008
   @close_slow 1013
   @close_idle 4408
+  @close_drained 1012
   @look_ms 5_000
+  # Below the second after which phoenix.js joins again.
+  @answer_on_ms 300
 
-  defstruct [:inner, :heard_ms, joins: %{}, unreadable: 0]
+  # `joins`: the join_ref by topic; `draining_until_ms`: since when it sends its client on.
+  defstruct [:inner, :heard_ms, :draining_until_ms, joins: %{}, unreadable: 0]
 
   @impl true
   defdelegate child_spec(options), to: UserSocket
 
   @impl true
-  defdelegate drainer_spec(options), to: UserSocket
+  def drainer_spec(_options), do: {Drainer, settings().drain_ms}
 
   @impl true
   defdelegate connect(info), to: UserSocket
@@ -34,6 +38,7 @@ defmodule BridgeWeb.SocketTransport do
   @impl true
   def init(state) do
     {:ok, inner} = UserSocket.init(state)
+    :ok = Drainer.register()
     look()
     {:ok, %__MODULE__{inner: inner, heard_ms: now_ms()}}
   end
@@ -64,6 +69,28 @@ defmodule BridgeWeb.SocketTransport do
     end
   end
 
+  def handle_info({__MODULE__, {:drain, drain_ms}}, state) do
+    {_, %{serializer: serializer}} = state.inner
+    Process.send_after(self(), {__MODULE__, :drained}, @answer_on_ms)
+
+    frames =
+      for {topic, join_ref} <- state.joins do
+        error = %Message{join_ref: join_ref, ref: join_ref, topic: topic, event: "phx_error"}
+        encode(serializer, %{error | payload: %{}})
+      end
+
+    {:push, frames, %{state | draining_until_ms: now_ms() + drain_ms}}
+  end
+
+  def handle_info({__MODULE__, :drained}, state) do
+    if Pushes.waiting?(self()) and now_ms() < state.draining_until_ms do
+      Process.send_after(self(), {__MODULE__, :drained}, @answer_on_ms)
+      {:ok, state}
+    else
+      {:stop, :normal, @close_drained, state}
+    end
+  end
+
   def handle_info(message, state) do
     {:message_queue_len, waiting} = Process.info(self(), :message_queue_len)
 
@@ -76,6 +103,14 @@ defmodule BridgeWeb.SocketTransport do
 
   @impl true
   def terminate(reason, state), do: UserSocket.terminate(reason, state.inner)
+
+  defp receive_message(%Message{event: "phx_join"} = message, _options, state)
+       when state.draining_until_ms != nil do
+    {_, %{serializer: serializer}} = state.inner
+    error = Workers.error("draining", "this node is stopping: connect again")
+    reply = %Reply{topic: message.topic, ref: message.ref, join_ref: message.join_ref}
+    {:push, encode(serializer, %{reply | status: :error, payload: error}), state}
+  end
 
   # A join without join_ref is known by its ref, see the serializers.
   defp receive_message(%Message{event: "phx_join"} = message, options, state) do
@@ -114,15 +149,15 @@ defmodule BridgeWeb.SocketTransport do
       payload: answer["error"]
     }
 
-    {:socket_push, opcode_out, payload} = serializer.encode!(reply)
+    frame = encode(serializer, reply)
     count = if answer["addressed"], do: 0, else: state.unreadable + 1
     state = %{state | unreadable: count}
 
     if count >= @unreadable_in_a_row do
       code = if opcode == :binary, do: @close_binary, else: @close_unreadable
-      {:stop, :normal, code, [{opcode_out, payload}], state}
+      {:stop, :normal, code, [frame], state}
     else
-      {:push, {opcode_out, payload}, state}
+      {:push, frame, state}
     end
   end
 
@@ -131,6 +166,11 @@ defmodule BridgeWeb.SocketTransport do
   defp keep({:reply, status, frame, inner}, s), do: {:reply, status, frame, %{s | inner: inner}}
   defp keep({:stop, reason, inner}, state), do: {:stop, reason, %{state | inner: inner}}
   defp keep({:stop, reason, code, inner}, s), do: {:stop, reason, code, %{s | inner: inner}}
+
+  defp encode(serializer, message) do
+    {:socket_push, opcode, payload} = serializer.encode!(message)
+    {opcode, payload}
+  end
 
   defp look do
     Process.send_after(
