@@ -56,6 +56,8 @@ class Worker(Rig):
 
     def die(self) -> None:
         """End the links as a killed process does: nothing that waits is answered."""
+        if (listener := self.links._listener) is not None:
+            listener.close()
         for link in list(self.links._links):
             link._transport.close()
             link.close("killed")
