@@ -7,7 +7,7 @@ from dataclasses import Field, dataclass, field, fields
 from typing import Any
 
 PREFIX = "BRIDGE_"
-# What `bridge up` tells the node and the TypeScript service, and workers find in passing.
+# What `bridge up` tells the node, mix and the TypeScript service, and workers find in passing.
 INTERNAL = frozenset(
     PREFIX + name
     for name in (
@@ -18,6 +18,7 @@ INTERNAL = frozenset(
         "ELIXIR_IMPLEMENTATIONS",
         "ELIXIR_DIGESTS",
         "ELIXIR_SOURCES",
+        "WEB",
     )
 )
 

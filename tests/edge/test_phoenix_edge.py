@@ -217,5 +217,21 @@ def test_frames_that_cannot_be_read_are_answered_and_ten_end_the_socket(
     run(main())
 
 
+def test_the_codes_of_an_idle_client_and_of_a_large_frame() -> None:
+    async def main(node: PhoenixNode) -> None:
+        async with node.worker("one") as one:
+            async with one.client() as client:
+                assert await client.closed() == 4408
+            async with one.client() as client:
+                for _ in range(4):  # pings are a sign of life
+                    await asyncio.sleep(0.5)
+                    await (await client.connection.ping())
+                await client.connection.send("x" * 5000)
+                assert await client.closed() == 1009
+
+    with phoenix_node(BRIDGE_IDLE_TIMEOUT_MS="1000", BRIDGE_MAX_FRAME_BYTES="4096") as node:
+        run(main(node))
+
+
 def ok(response: JSON) -> JSON:
     return {"status": "ok", "response": response}
