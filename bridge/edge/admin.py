@@ -36,7 +36,7 @@ class Admin:
             if path == "/admin/status":
                 if method not in ("GET", "HEAD"):
                     return _not_allowed(method, "GET")
-                return 200, await self._status()
+                return 200, await self.status()
             if path.startswith(ROUTES):
                 if method != "PUT":
                     return _not_allowed(method, "PUT")
@@ -50,7 +50,8 @@ class Admin:
             "unknown_topic", "no such admin call", actual=path[:100]
         ).response()
 
-    async def _status(self) -> JSON:
+    async def status(self) -> JSON:
+        """Return what runs, and the routes."""
         status: dict[str, JSON] = {"edge": self._edge_status()}
         if self._worker_status is not None:
             status |= await self._worker_status()

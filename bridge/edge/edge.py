@@ -106,7 +106,7 @@ class Edge:
         self._registry = registry
         self._dispatcher = dispatcher
         self._gate = Gate.of(settings)
-        self._admin = Admin(journal, self.status, status)
+        self.admin = Admin(journal, self.status, status)
         self._ingress = ingress
         self._health_until = 0.0  # until when `_storage_health` is an answer
         self._storage_health: asyncio.Task[tuple[int, JSON]] | None = None
@@ -164,6 +164,11 @@ class Edge:
             return codec_for(caller.params.get("vsn", V1.version))
         except BridgeError as error:
             raise AccessRefused(400, error) from None
+
+    def check_admin(self, caller: Caller) -> None:
+        """Raise AccessRefused for a caller who may not know what runs here."""
+        self._gate.check_page(caller)
+        self._gate.check_token(caller)
 
     def admit(self, subsystem: str, key: str) -> None:
         """Raise BridgeError for a topic that does not exist."""
@@ -340,7 +345,7 @@ class Edge:
             status, answer = await self._health()
         elif path.startswith("/admin/"):
             self._gate.check_token(caller)
-            status, answer = await self._admin.answer(scope["method"], path, body)
+            status, answer = await self.admin.answer(scope["method"], path, body)
         elif self._ingress is not None and self._ingress.takes(path):
             return await self._call(self._ingress, scope, body)
         elif path in SOCKET_PATHS:

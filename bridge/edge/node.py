@@ -8,6 +8,7 @@ is told. Everything is judged here, as for this worker's own sockets. What the n
   since}` to go on: `ok` with the reply; `attached` if it gets what is everyone's from here on;
 - `edge.push {topic, socket, frame, id, size, in_flight, in_flight_bytes}`: `ok` with JSON text;
 - `edge.leave {topic, channel}`, where channel 0 is the topic itself, and `edge.close {socket}`;
+- `edge.status {headers, query}`, of a page's request: what `/admin/status` answers, or `refused`;
 - `edge.refuse {frame}`, of one that the node cannot read: the head and `error` of its answer.
 
 A frame is `{vsn, text}` or `{vsn, base64}`. Each may answer with an `error`; its code `draining`
@@ -25,7 +26,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Protocol
 
@@ -35,22 +35,20 @@ from bridge.access import AccessRefused, Caller
 from bridge.channels.frames import CODECS, V1, V2, Frame, UnreadableFrame
 from bridge.channels.requests import request_of, since_of, split_topic
 from bridge.channels.session import Channel, Push
+from bridge.edge.admin import Admin
 from bridge.edge.contract import Operation
 from bridge.edge.fanout import Fanout, Follower, body_of
+from bridge.edge.outgoing import Outgoing
 from bridge.edge.queries import Queries
 from bridge.edge.socket import limits_of
 from bridge.errors import BridgeError
 from bridge.journal.store import Event
-from bridge.link.errors import LinkError
 from bridge.link.link import Function, Link
 from bridge.message import JSON
 from bridge.settings import Settings
 from bridge.telemetry import Telemetry
 
 EVERYONE = 0  # the channel of events that are everyone's
-OUTBOX_EVENTS = 10_000
-TURN_EVENTS = 32
-UNSENT_BYTES = 1_048_576  # on the link, before events wait in the outbox
 
 
 class Services(Protocol):
@@ -62,7 +60,11 @@ class Services(Protocol):
     queries: Queries
     draining: bool
 
+    admin: Admin
+
     def check(self, path: str, caller: Caller) -> V1 | V2: ...
+
+    def check_admin(self, caller: Caller) -> None: ...
 
     def admit(self, subsystem: str, key: str) -> None: ...
 
@@ -80,7 +82,7 @@ class NodeEdge:
         self.in_flight = 0
         self._services = services
         self._limits = limits_of(services.settings)
-        self._outbox = Outbox(link, services.fanout)
+        self._outgoing = Outgoing(link, services.fanout.turns)
         self._topics: dict[str, Topic] = {}
         self._members: dict[tuple[str, int], Member] = {}
         self._lanes: dict[str, dict[str, asyncio.Future[None]]] = {}
@@ -94,6 +96,7 @@ class NodeEdge:
             "edge.leave": self._leave,
             "edge.close": self._close,
             "edge.refuse": self._refuse,
+            "edge.status": self._status,
         }
 
     def __len__(self) -> int:
@@ -106,20 +109,24 @@ class NodeEdge:
             topic.leave()
         for member in self._members.values():
             member.leave()
-        self._outbox.close()
+        self._outgoing.close()
 
     # -- sockets ---------------------------------------------------------------------------
     def _connect(self, args: list[Any]) -> JSON:
-        [asked] = args
         try:
-            headers = [(name.encode(), text.encode("latin-1")) for name, text in asked["headers"]]
-            query = asked["query"].encode("latin-1", "replace")
-            caller = Caller.of(headers, query, asked["subprotocols"])
-            self._services.check("/socket/websocket", caller)
+            self._services.check("/socket/websocket", _caller(args))
         except AccessRefused as refused:
             self._services.telemetry.emit("connection_refused", status=str(refused.status))
-            return {"refused": {"status": refused.status, "error": refused.error.response()}}
+            return _refused(refused)
         return {"ok": {}}
+
+    async def _status(self, args: list[Any]) -> JSON:
+        """Tell a page what runs, if whoever asks for it may know."""
+        try:
+            self._services.check_admin(_caller(args))
+        except AccessRefused as refused:
+            return _refused(refused)
+        return {"ok": orjson.dumps(await self._services.admin.status()).decode()}
 
     def _refuse(self, args: list[Any]) -> JSON:
         [asked] = args
@@ -170,7 +177,7 @@ class NodeEdge:
         if since is not None and not gap:
             self._services.start(follower.catch_up(member, since))
             return {"ok": {"position": since}, "attached": False}
-        await self._outbox.emptied()
+        await self._outgoing.emptied()
         if member.channel.state == "joined":
             member.attach(follower, answered=True)
         response: dict[str, JSON] = {"position": follower.position}
@@ -180,7 +187,7 @@ class NodeEdge:
         """Have the node follow the member's topic, if it does not yet."""
         channel = member.channel
         if channel.topic not in self._topics:
-            self._topics[channel.topic] = Topic(channel, follower, self._outbox)
+            self._topics[channel.topic] = Topic(channel, follower, self._outgoing)
 
     def _leave(self, args: list[Any]) -> JSON:
         [asked] = args
@@ -256,8 +263,8 @@ class NodeEdge:
 
     # -- what members need -----------------------------------------------------------------
     @property
-    def outbox(self) -> Outbox:
-        return self._outbox
+    def outgoing(self) -> Outgoing:
+        return self._outgoing
 
 
 class Answer:
@@ -283,8 +290,8 @@ class Member:
         self._feed: Follower | None = None
 
     @property
-    def backlog(self) -> Outbox:
-        return self._edge.outbox
+    def backlog(self) -> Outgoing:
+        return self._edge.outgoing
 
     @property
     def expel(self) -> Callable[[Channel], None]:
@@ -309,99 +316,40 @@ class Member:
             self._feed.detach(self)  # type: ignore[arg-type]
 
     def _put(self, kind: str, *more: str) -> None:
-        self._edge.outbox.put(["edge", self.channel.topic, self.number, kind, *more])
+        self._edge.outgoing.put(["edge", self.channel.topic, self.number, kind, *more])
 
 
 class Topic:
     """A topic that the node follows: each event goes there once."""
 
-    def __init__(self, channel: Channel, follower: Follower, outbox: Outbox) -> None:
+    def __init__(self, channel: Channel, follower: Follower, outgoing: Outgoing) -> None:
         self._topic = channel.topic
         self._key = channel.key
         self._follower = follower
-        self._outbox = outbox
+        self._outgoing = outgoing
         follower.add(channel.key, self)
 
     def take(self, events: list[Event]) -> None:
         for event in events:
             what = ["event", event.type, event.position, _text(event)]
-            self._outbox.put(["edge", self._topic, EVERYONE, *what])
+            self._outgoing.put(["edge", self._topic, EVERYONE, *what])
 
     def lose(self) -> None:
-        self._outbox.put(["edge", self._topic, EVERYONE, "expel"])
+        self._outgoing.put(["edge", self._topic, EVERYONE, "expel"])
 
     def leave(self) -> None:
         self._follower.remove(self._key, self)
 
 
-class Outbox:
-    """What goes to the node in order, a bounded number in a turn, while it reads.
+def _caller(args: list[Any]) -> Caller:
+    [asked] = args
+    headers = [(name.encode(), text.encode("latin-1")) for name, text in asked["headers"]]
+    query = asked["query"].encode("latin-1", "replace")
+    return Caller.of(headers, query, asked.get("subprotocols", ()))
 
-    A node that leaves too much unread loses its link, and its topics go on at another worker.
-    """
 
-    def __init__(self, link: Link, fanout: Fanout) -> None:
-        self._link = link
-        self._turns = fanout.turns
-        self._messages: deque[list[Any]] = deque()
-        self._sending = False
-        self._waiting: list[asyncio.Future[None]] = []
-
-    def put(self, message: list[Any]) -> None:
-        if len(self._messages) >= OUTBOX_EVENTS:
-            self._link.close("the node does not take its events")
-        if not self._link.alive:
-            return
-        self._messages.append(message)
-        if not self._sending:
-            self._sending = True
-            self._turns.add(self._send)
-
-    def half_empty(self) -> bool:
-        return len(self._messages) <= OUTBOX_EVENTS // 2
-
-    async def room(self) -> None:
-        while self._link.alive and not self.half_empty():
-            await self._next()
-
-    async def emptied(self) -> None:
-        """Wait until everything has left that was put before."""
-        while self._link.alive and self._messages:
-            await self._next()
-
-    def close(self) -> None:
-        """Drop what waits; who waits for it goes on."""
-        self._messages.clear()
-        self._wake()
-
-    def _wake(self) -> None:
-        for waiting in self._waiting:
-            if not waiting.done():
-                waiting.set_result(None)
-        self._waiting.clear()
-
-    async def _next(self) -> None:
-        waiting = asyncio.get_running_loop().create_future()
-        self._waiting.append(waiting)
-        await waiting
-
-    def _send(self) -> bool:
-        try:
-            for _ in range(min(TURN_EVENTS, len(self._messages))):
-                if self._link.queued_bytes > UNSENT_BYTES:
-                    asyncio.get_running_loop().create_task(self._when_read())
-                    return False
-                self._link.cast(self._messages.popleft())
-        except LinkError as error:
-            self._messages.clear()
-            self._link.close(f"the node does not take its events: {error}")
-        self._wake()
-        self._sending = bool(self._messages)
-        return self._sending
-
-    async def _when_read(self) -> None:
-        await self._link.drain()
-        self._turns.add(self._send)
+def _refused(refused: AccessRefused) -> JSON:
+    return {"refused": {"status": refused.status, "error": refused.error.response()}}
 
 
 def _decode(frame: dict[str, Any]) -> Frame:

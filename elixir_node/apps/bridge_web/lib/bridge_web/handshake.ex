@@ -26,7 +26,9 @@ defmodule BridgeWeb.Handshake do
   @doc false
   def refuse(conn, _reason), do: send_resp(conn, 403, "")
 
-  defp asked(conn) do
+  @doc "Return what a worker judges a request by."
+  @spec asked(Plug.Conn.t()) :: map
+  def asked(conn) do
     %{
       "headers" =>
         for({name, value} <- conn.req_headers, name in @headers, do: [name, text(value)]),

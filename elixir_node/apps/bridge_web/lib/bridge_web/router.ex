@@ -2,15 +2,25 @@ defmodule BridgeWeb.Router do
   use BridgeWeb, :router
 
   pipeline :browser do
-    plug(:accepts, ["html"])
-    plug(:fetch_session)
-    plug(:fetch_live_flash)
-    plug(:put_root_layout, html: {BridgeWeb.Layouts, :root})
-    plug(:protect_from_forgery)
-    plug(:put_secure_browser_headers)
+    plug :accepts, ["html"]
+    plug :fetch_session
+    plug :fetch_live_flash
+    plug :put_root_layout, html: {BridgeWeb.Layouts, :root}
+    plug :protect_from_forgery
+    plug :put_secure_browser_headers
+    plug BridgeWeb.Access
   end
 
   scope "/", BridgeWeb do
-    get("/health", HealthController, :show)
+    pipe_through :browser
+
+    live_session :default, on_mount: BridgeWeb.Access do
+      live "/", OverviewLive
+      live "/subsystems/:name", SubsystemLive
+    end
+  end
+
+  scope "/", BridgeWeb do
+    get "/health", HealthController, :show
   end
 end

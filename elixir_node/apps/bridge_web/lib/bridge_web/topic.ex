@@ -70,6 +70,13 @@ defmodule BridgeWeb.Topic do
   end
 
   @impl true
+  def handle_cast({:leave, pid}, state) when is_map_key(state.members, pid) do
+    {:noreply, state |> remove(pid) |> end_if_empty()}
+  end
+
+  def handle_cast({:leave, _pid}, state), do: {:noreply, state}
+
+  @impl true
   def handle_info({:answer, {link, number}, answer}, %{link: link} = state) do
     settled(answer, number, state)
   end

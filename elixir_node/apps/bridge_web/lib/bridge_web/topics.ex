@@ -34,6 +34,13 @@ defmodule BridgeWeb.Topics do
     call(topic, {:join, self(), %{socket: nil, asked: %{"since" => nil}}}, @attempts)
   end
 
+  @doc "Follow it no more."
+  @spec unfollow(String.t()) :: :ok
+  def unfollow(topic) do
+    if pid = Bridge.Topics.whereis(topic), do: GenServer.cast(pid, {:leave, self()})
+    :ok
+  end
+
   defp call(_topic, _request, 0), do: {:error, Workers.none()}
 
   defp call(topic, request, attempts) do

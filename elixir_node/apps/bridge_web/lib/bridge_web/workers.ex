@@ -24,6 +24,34 @@ defmodule BridgeWeb.Workers do
     end
   end
 
+  @doc "Return what each worker says of itself, by name; the caller is judged as for `/admin/status`."
+  @spec status(map) :: {:ok, [{String.t(), map}]} | {:refused, pos_integer, map} | {:error, map}
+  def status(caller) do
+    answers =
+      Bridge.Topics.workers()
+      |> Enum.sort()
+      |> Task.async_stream(
+        fn {worker, link} ->
+          {worker, Connection.call(link, :"edge.status", [caller], @timeout_ms)}
+        end,
+        timeout: :infinity
+      )
+      |> Enum.map(fn {:ok, answer} -> answer end)
+
+    told = for {worker, {:ok, %{"ok" => json}}} <- answers, do: {worker, decode(json)}
+
+    case {told, answers} do
+      {[_ | _], _} ->
+        {:ok, told}
+
+      {[], [{_, {:ok, %{"refused" => %{"status" => status, "error" => error}}}} | _]} ->
+        {:refused, status, error}
+
+      {[], _none_or_gone} ->
+        {:error, none()}
+    end
+  end
+
   @doc "Return the error of what no worker could be asked; nothing was applied."
   @spec none() :: map
   def none do
@@ -35,6 +63,8 @@ defmodule BridgeWeb.Workers do
   def error(code, message, detail \\ %{}) do
     %{"code" => code, "message" => message, "retryable" => true, "detail" => detail}
   end
+
+  defp decode(json), do: Phoenix.json_library().decode!(json)
 
   defp call(function, asked), do: call(function, asked, Enum.shuffle(Bridge.Topics.workers()))
 

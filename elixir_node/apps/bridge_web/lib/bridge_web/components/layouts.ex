@@ -3,5 +3,5 @@ defmodule BridgeWeb.Layouts do
 
   use BridgeWeb, :html
 
-  embed_templates("layouts/*")
+  embed_templates "layouts/*"
 end
