@@ -11,9 +11,12 @@ defmodule BridgeWeb.MixProject do
       lockfile: "../../mix.lock",
       elixirc_paths: if(Mix.env() == :test, do: ["lib", "test/support"], else: ["lib"]),
       start_permanent: Mix.env() == :prod,
+      aliases: [check: ["format --check-formatted", "test"]],
       deps: deps()
     ]
   end
+
+  def cli, do: [preferred_envs: [check: :test]]
 
   def application do
     [mod: {BridgeWeb.Application, []}, extra_applications: [:logger, :crypto]]
