@@ -90,6 +90,33 @@ def test_what_was_in_flight_is_done_once_at_another_worker(phoenix: PhoenixNode)
     run(main())
 
 
+def test_pushes_that_wait_for_a_worker_keep_their_order(phoenix: PhoenixNode) -> None:
+    async def main() -> None:
+        store = journal()
+        async with phoenix.worker("one", store=store) as one, one.client() as client:
+            await client.join("counter:a")
+            one.die()
+            sent = 0
+
+            async def push() -> None:
+                nonlocal sent
+                while True:
+                    sent += 1
+                    await client.send("1", str(sent + 1), "counter:a", "add", {"n": 1})
+                    await asyncio.sleep(0.002)
+
+            pushing = asyncio.create_task(push())
+            await until(lambda: sent > 50, "pushes wait")
+            async with phoenix.worker("two", store=store):
+                before = sent
+                await until(lambda: sent > before + 100, "pushes find a worker")
+                pushing.cancel()
+                replies = [(await client.reply(str(n + 1)))["response"] for n in range(1, sent)]
+                assert replies == [{"total": n} for n in range(1, sent)]
+
+    run(main())
+
+
 def test_events_from_between_two_workers_are_not_missed(phoenix: PhoenixNode) -> None:
     async def main() -> None:
         store = journal()

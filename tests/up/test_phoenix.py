@@ -30,7 +30,8 @@ def workers_of(up: Up) -> set[int]:
 
 
 @has_phoenix_js
-def test_no_client_sees_that_workers_are_killed(tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_no_client_sees_that_workers_end(tmp_path: Path, number: signal.Signals) -> None:
     needs_phoenix()
 
     async def main(up: Up) -> None:
@@ -41,7 +42,7 @@ def test_no_client_sees_that_workers_are_killed(tmp_path: Path) -> None:
         assert json.loads(await process.stdout.readline()) == {"pushing": True}
         for _ in range(3):
             before = workers_of(up)
-            os.kill(min(before), signal.SIGKILL)
+            os.kill(min(before), number)
 
             async def healthy(before: set[int] = before) -> bool:
                 there = workers_of(up)

@@ -96,7 +96,12 @@ defmodule BridgeWeb.Pushes do
       })
       |> put_in([:lanes, push.lane], {elem(lane, 0), [push.number | elem(lane, 1)]})
 
-    {:noreply, send_on(state, push.number)}
+    # Behind others that wait for a worker it waits too: it must not overtake them.
+    if match?({nil, [_ | _]}, lane) do
+      {:noreply, later(state, push)}
+    else
+      {:noreply, send_on(state, push.number)}
+    end
   end
 
   @impl true
@@ -134,10 +139,8 @@ defmodule BridgeWeb.Pushes do
     reply(state, push, {:ok, Serializer.json(json)})
   end
 
-  defp answered(answer, %{link: other}, link, state) when other != link do
-    _ = answer
-    state
-  end
+  # It was asked of another one meanwhile.
+  defp answered(_answer, %{link: other}, link, state) when other != link, do: state
 
   defp answered({:ok, %{"error" => %{"code" => "draining"}}}, push, link, state) do
     move(state, push.lane, [link])
@@ -151,13 +154,8 @@ defmodule BridgeWeb.Pushes do
     reply(state, push, {:error, unknown(push)})
   end
 
-  defp answered({:error, :overloaded}, push, _link, state) do
-    reply(state, push, {:error, Workers.error("overloaded", "the link to the worker is full")})
-  end
-
   defp answered({:error, reason}, push, _link, state) do
-    text = "the worker could not answer: #{inspect(reason, limit: 5)}"
-    reply(state, push, {:error, Workers.error("internal", text)})
+    reply(state, push, {:error, Workers.failed(reason)})
   end
 
   defp unknown(push) do

@@ -128,6 +128,13 @@ defmodule BridgeWeb.Topic do
     end
   end
 
+  # It cannot go on from where it was: the client joins again, and is told so.
+  defp answered({:ok, %{"ok" => %{"gap" => true}}}, pid, %{members: members} = state)
+       when :erlang.map_get(:from, :erlang.map_get(pid, members)) == nil do
+    send(pid, :expel)
+    {:noreply, state}
+  end
+
   defp answered({:ok, %{"ok" => response, "attached" => attached?}}, pid, state) do
     state = reply(state, pid, {:ok, response})
     position = response["position"]
@@ -138,9 +145,7 @@ defmodule BridgeWeb.Topic do
   defp answered({:ok, %{"error" => error}}, pid, state), do: refuse(state, pid, error)
   defp answered({:error, :deadline}, pid, state), do: refuse(state, pid, Workers.none())
 
-  defp answered({:error, reason}, pid, state) do
-    refuse(state, pid, Workers.error("overloaded", "the link: #{inspect(reason, limit: 5)}"))
-  end
+  defp answered({:error, reason}, pid, state), do: refuse(state, pid, Workers.failed(reason))
 
   # A channel that was joined already, and went on at another worker, is to join again.
   defp refuse(state, pid, error) do

@@ -58,6 +58,11 @@ defmodule BridgeWeb.Workers do
     error("runtime_unavailable", "no gateway worker is connected to this node: try again")
   end
 
+  @doc "Return the error of what a link could not carry, or a worker not answer."
+  @spec failed(term) :: map
+  def failed(:overloaded), do: error("overloaded", "the link to the worker is full")
+  def failed(_reason), do: error("internal", "the worker could not answer; its log has more")
+
   @doc "Return an error in the form of every edge; all that are made here may be retried."
   @spec error(String.t(), String.t(), map) :: map
   def error(code, message, detail \\ %{}) do

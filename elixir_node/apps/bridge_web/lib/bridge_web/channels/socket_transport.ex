@@ -20,11 +20,12 @@ defmodule BridgeWeb.SocketTransport do
   @close_idle 4408
   @close_drained 1012
   @look_ms 5_000
+  @slow_ms 1_000
   # Below the second after which phoenix.js joins again.
   @answer_on_ms 300
 
   # `joins`: the join_ref by topic; `draining_until_ms`: since when it sends its client on.
-  defstruct [:inner, :heard_ms, :draining_until_ms, joins: %{}, unreadable: 0]
+  defstruct [:inner, :heard_ms, :slow_since_ms, :draining_until_ms, joins: %{}, unreadable: 0]
 
   @impl true
   defdelegate child_spec(options), to: UserSocket
@@ -92,9 +93,9 @@ defmodule BridgeWeb.SocketTransport do
   end
 
   def handle_info(message, state) do
-    {:message_queue_len, waiting} = Process.info(self(), :message_queue_len)
+    state = watch_queue(state)
 
-    if waiting > settings().max_queue_frames do
+    if state.slow_since_ms != nil and now_ms() - state.slow_since_ms > @slow_ms do
       {:stop, :normal, {@close_slow, "too slow: join again with since"}, state}
     else
       message |> UserSocket.handle_info(state.inner) |> keep(state)
@@ -166,6 +167,18 @@ defmodule BridgeWeb.SocketTransport do
   defp keep({:reply, status, frame, inner}, s), do: {:reply, status, frame, %{s | inner: inner}}
   defp keep({:stop, reason, inner}, state), do: {:stop, reason, %{state | inner: inner}}
   defp keep({:stop, reason, code, inner}, s), do: {:stop, reason, code, %{s | inner: inner}}
+
+  # Writing waits for the client, so what it does not read waits before this process. A burst is
+  # not yet slowness.
+  defp watch_queue(state) do
+    {:message_queue_len, waiting} = Process.info(self(), :message_queue_len)
+
+    cond do
+      waiting <= settings().max_queue_frames -> %{state | slow_since_ms: nil}
+      state.slow_since_ms == nil -> %{state | slow_since_ms: now_ms()}
+      true -> state
+    end
+  end
 
   defp encode(serializer, message) do
     {:socket_push, opcode, payload} = serializer.encode!(message)
