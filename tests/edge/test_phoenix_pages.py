@@ -68,6 +68,17 @@ def test_pages_need_the_token_once(phoenix: PhoenixNode) -> None:
     run(main())
 
 
+def test_the_dashboard_of_live_view_is_behind_it_too(phoenix: PhoenixNode) -> None:
+    async def main() -> None:
+        async with phoenix.worker("one", token="secret") as one:
+            browser = Browser(one)
+            assert (await browser.get("/dashboard/home"))[0] == 401
+            status, page = await browser.get("/dashboard/home?token=secret")
+            assert (status, "Phoenix LiveDashboard" in page) == (200, True)
+
+    run(main())
+
+
 def test_pages_are_not_shown_under_the_name_of_another_machine(phoenix: PhoenixNode) -> None:
     async def main() -> None:
         async with phoenix.worker("one") as one:

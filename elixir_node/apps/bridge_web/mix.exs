@@ -29,6 +29,7 @@ defmodule BridgeWeb.MixProject do
       {:jason, "1.4.5"},
       {:phoenix, "1.8.9"},
       {:phoenix_html, "4.3.0"},
+      {:phoenix_live_dashboard, "0.8.7"},
       {:phoenix_live_view, "1.1.32"},
       {:phoenix_pubsub, "2.2.0"},
       {:plug, "1.19.1"},

@@ -1,6 +1,8 @@
 defmodule BridgeWeb.Router do
   use BridgeWeb, :router
 
+  import Phoenix.LiveDashboard.Router
+
   pipeline :browser do
     plug :accepts, ["html"]
     plug :fetch_session
@@ -18,6 +20,12 @@ defmodule BridgeWeb.Router do
       live "/", OverviewLive
       live "/subsystems/:name", SubsystemLive
     end
+  end
+
+  scope "/" do
+    pipe_through :browser
+
+    live_dashboard "/dashboard", on_mount: [BridgeWeb.Access]
   end
 
   scope "/", BridgeWeb do

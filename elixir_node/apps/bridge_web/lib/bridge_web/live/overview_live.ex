@@ -64,7 +64,11 @@ defmodule BridgeWeb.OverviewLive do
         <:col :let={w} label="commits/s" class="number">{w.rate}</:col>
         <:col :let={w} label="errors" class="number">{w.errors}</:col>
       </.table>
-      <p id="sockets">{@sockets} sockets on this node</p>
+      <p id="sockets">
+        {@sockets} sockets on this node, whose processes and memory
+        <.link href={~p"/dashboard"}>LiveDashboard</.link>
+        shows
+      </p>
       <h2>Nodes</h2>
       <.table id="nodes" rows={@report.nodes}>
         <:col :let={n} label="node"><code>{n["node"]}</code></:col>
