@@ -62,6 +62,14 @@ class Worker(Rig):
             link._transport.close()
             link.close("killed")
 
+    async def mourned(self) -> None:
+        """Wait until the node knows of no worker: what it is asked then it sends to nobody."""
+
+        async def alone() -> bool:
+            return (await self.http("GET", "/health"))[0] == 503
+
+        await until(alone, "the node knows that its worker is gone")
+
     def follows(self) -> bool:
         """Say whether the node follows a topic here."""
         return bool(self.edge.status()["node_topics"])

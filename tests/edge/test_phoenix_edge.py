@@ -170,6 +170,7 @@ def test_with_no_worker_alive_it_may_be_tried_again(phoenix: PhoenixNode) -> Non
         async with phoenix.worker("one", store=store) as one, one.client() as client:
             await client.join("counter:a")
             one.die()
+            await one.mourned()
             error = (await client.ask("counter:a", "add", {"n": 1}))["response"]
             assert (error["code"], error["retryable"]) == ("runtime_unavailable", True)
             await client.send("9", "9", "counter:b", "phx_join", {})

@@ -91,6 +91,7 @@ def test_without_a_worker_a_page_says_so(phoenix: PhoenixNode) -> None:
     async def main() -> None:
         async with phoenix.worker("one") as one:
             one.die()
+            await one.mourned()
             status, text = await Browser(one).get("/")
             assert (status, "no gateway worker is connected" in text) == (503, True)
 
