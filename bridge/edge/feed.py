@@ -60,4 +60,4 @@ class FeedFollower(Follower):
 
     async def catch_up(self, subscription: Subscriber, position: str) -> None:
         if subscription.channel.state == "joined":
-            self.attach(subscription)
+            subscription.attach(self)

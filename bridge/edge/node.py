@@ -58,9 +58,8 @@ class Services(Protocol):
     telemetry: Telemetry
     fanout: Fanout
     queries: Queries
-    draining: bool
-
     admin: Admin
+    draining: bool
 
     def check(self, path: str, caller: Caller) -> V1 | V2: ...
 

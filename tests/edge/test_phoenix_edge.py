@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 from websockets.exceptions import InvalidStatus
 
+from bridge.journal.store import Event
 from bridge.message import JSON, Message
 from tests.deadline import until
-from tests.edge.counter import CounterDispatcher, journal
+from tests.edge.counter import Contract, CounterDispatcher, journal
 from tests.edge.phoenix import PhoenixNode, phoenix_node
 from tests.edge.rig import run
 from tests.edge.test_phoenix_js import has_phoenix_js, node, passes, versions
@@ -241,6 +242,43 @@ def test_frames_that_cannot_be_read_are_answered_and_ten_end_the_socket(
             for _ in range(10):
                 await client.connection.send("nothing")
             assert await client.closed() == 1008
+
+    run(main())
+
+
+class Each:
+    """A topic whose clients get events of their own."""
+
+    contract = Contract()
+
+    def __init__(self) -> None:
+        self.clients: list[Callable[[Event], None]] = []
+
+    def joined(self, client: Callable[[Event], None]) -> None:
+        self.clients.append(client)
+
+    def left(self, client: Callable[[Event], None]) -> None:
+        self.clients.remove(client)
+
+    async def answer(self, operation: str, request: JSON) -> JSON:
+        return {"asked": operation}
+
+
+def test_a_topic_may_have_events_for_each_of_its_clients(phoenix: PhoenixNode) -> None:
+    async def main() -> None:
+        each = Each()
+        async with phoenix.worker("one", feeds={"outlet": each}) as one:
+            async with one.client() as first, one.client() as second:
+                await first.join("outlet:a")
+                await until(lambda: len(each.clients) == 1, "the first one is there")
+                await second.join("outlet:a", {"since": "1-0"})
+                await until(lambda: len(each.clients) == 2, "the second one is there")
+                for n, client in enumerate(each.clients):
+                    client(Event(f"{n}-0", "outlet", "a", 1, n, "m/0", "told", {"n": n}, 0))
+                assert [e["payload"] for e in await first.events(1)] == [{"n": 0}]
+                assert [e["payload"] for e in await second.events(1)] == [{"n": 1}]
+                assert await first.ask("outlet:a", "total", {}) == ok({"asked": "total"})
+            await until(lambda: each.clients == [], "both have left")
 
     run(main())
 
