@@ -34,6 +34,8 @@ class Step:
 
 TYPESCRIPT = ROOT / "contracts" / "typescript"
 NODE = ROOT / "elixir_node"
+WEB = NODE / "apps" / "bridge_web"
+WITH_WEB = {"BRIDGE_WEB": "1", "BRIDGE_PHOENIX_PORT": "0"}
 PYTEST = {word: rf"^=.*\b(\d+) {word}" for word in ("passed", "failed", "skipped", "error")}
 NODE_TEST = {
     "passed": r"^\S pass (\d+)",
@@ -60,6 +62,7 @@ STATIC = (
 TESTS = (
     Step("typescript", ("npm", "test", "--silent"), TYPESCRIPT, "npm", NODE_TEST),
     Step("elixir", ("mix", "test"), NODE, "mix", EXUNIT),
+    Step("phoenix", ("mix", "check"), WEB, "mix", EXUNIT),
     # Tests wait for processes more than they compute: one more of them than there are cores.
     Step(
         "python",
@@ -86,10 +89,21 @@ def main(arguments: list[str]) -> int:
     return int(total["failed"] > 0)
 
 
+def no_phoenix() -> str:
+    """Say why the node cannot have its web part here, and how to get it; empty if it can."""
+    from bridge.up import programs  # of the environment that set-up made
+
+    missing = programs.web(programs.search_path())
+    return missing.reason if missing is not None else ""
+
+
 def run(step: Step) -> Counter[str]:
     """Run one step and return how many tests passed, failed and were skipped."""
-    if step.needs and shutil.which(step.needs) is None:
-        print(f"== {step.name}: skipped, no {step.needs} here", flush=True)
+    why = f"no {step.needs} here" if step.needs and not shutil.which(step.needs) else ""
+    if not why and step.folder == WEB:
+        why = no_phoenix()
+    if why:
+        print(f"== {step.name}: skipped, {why}", flush=True)
         return Counter(skipped=1)
     alone = bool(step.counts)  # checks run side by side: each speaks once, in one piece
     if alone:
@@ -101,6 +115,7 @@ def run(step: Step) -> Counter[str]:
     with subprocess.Popen(
         command,
         cwd=step.folder,
+        env={**os.environ, **(WITH_WEB if step.folder == WEB else {})},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

@@ -9,7 +9,7 @@ from typing import Any
 from bridge.errors import nearest
 
 PREFIX = "BRIDGE_"
-# What `bridge up` tells the node and the TypeScript service, and workers find in passing.
+# What `bridge up` tells the node, mix and the TypeScript service, and workers find in passing.
 INTERNAL = frozenset(
     PREFIX + name
     for name in (
@@ -20,6 +20,7 @@ INTERNAL = frozenset(
         "ALIVE_FILE",
         "ELIXIR_IMPLEMENTATIONS",
         "ELIXIR_SOURCES",
+        "WEB",
     )
 )
 
@@ -62,6 +63,11 @@ class Settings:
         "auto",
         "the Elixir node: auto starts it if Elixir is there, external waits for one to connect",
         choices=("auto", "off", "external"),
+    )
+    phoenix_port: int = _setting(
+        4101,
+        "port of the Phoenix edge, where the node has its packages; 0: none; `bridge up` takes a "
+        "free one if taken",
     )
     typescript: str = _setting(
         "auto",

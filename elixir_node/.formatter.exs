@@ -1,4 +1,4 @@
 [
-  inputs: ["mix.exs", ".formatter.exs", "apps/*/mix.exs", "apps/*/{lib,test}/**/*.{ex,exs}"],
+  inputs: ["mix.exs", ".formatter.exs", "apps/*/mix.exs", "apps/bridge/{lib,test}/**/*.{ex,exs}"],
   line_length: 98
 ]

@@ -6,20 +6,16 @@ The table at the end says what each event does in each state of its topic.
 
 from __future__ import annotations
 
-import base64
-import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
-from bridge.canonical import json_type
 from bridge.channels.frames import V1, V2, Frame, Ref, UnreadableFrame
+from bridge.channels.requests import Limits, Request, request_of, since_of, split_topic
 from bridge.errors import BridgeError
-from bridge.message import JSON, RUNTIMES, RuntimeName
+from bridge.message import JSON, RuntimeName
 
-MESSAGE_ID = re.compile(r"[A-Za-z0-9._:/-]{1,100}", re.ASCII)
 UNREADABLE_IN_A_ROW = 10
-MAX_SINCE_CHARACTERS = 100
 
 # Close codes of ours; 1009 (too large) and 1007 (not UTF-8) come from the WebSocket layer.
 CLOSE_BINARY = 1003
@@ -29,13 +25,6 @@ CLOSE_SLOW = 1013
 CLOSE_IDLE = 4408
 
 State = Literal["absent", "joining", "joined"]
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    max_topics: int
-    max_in_flight: int
-    max_bytes: int
 
 
 @dataclass(slots=True, eq=False)
@@ -72,6 +61,10 @@ class Push(NamedTuple):
     runtime: RuntimeName | None  # asked by name, whoever owns the subsystem
     binary: bool
     size: int
+
+    @classmethod
+    def of(cls, channel: Channel, ref: Ref, request: Request, size: int) -> Push:
+        return cls(channel, ref, *request, size)
 
 
 class Send(NamedTuple):
@@ -196,16 +189,10 @@ class Session:
         try:
             if self.phase != "open":
                 raise BridgeError("draining", "this worker is stopping: connect again")
-            subsystem, key = _split(frame.topic)
+            subsystem, key = split_topic(frame.topic)
             self.admit(subsystem, key)
-            since = _since(frame.payload)
-            if len(self.channels) >= self.limits.max_topics:
-                raise BridgeError(
-                    "limit_exceeded",
-                    f"one socket may join {self.limits.max_topics} topics",
-                    limit=self.limits.max_topics,
-                    actual=len(self.channels) + 1,
-                )
+            since = since_of(frame.payload)
+            self.limits.check_topics(len(self.channels))
         except BridgeError as error:
             return [self._error(frame.join_ref, frame.ref, frame.topic, error)]
         channel = Channel(frame.topic, subsystem, key, frame.join_ref, frame.ref)
@@ -265,7 +252,7 @@ class Session:
         try:
             if (busy := self._busy(size)) is not None:
                 raise busy
-            push = _push_of(channel, frame, size)
+            push = Push.of(channel, frame.ref, request_of(frame.event, frame.payload), size)
         except BridgeError as error:
             return [self._error(channel.name, frame.ref, frame.topic, error)]
         self._begin(size)
@@ -275,21 +262,7 @@ class Session:
     def _busy(self, size: int) -> BridgeError | None:
         if self.phase == "closing":
             return BridgeError("draining", "this worker is stopping: connect again")
-        if self.in_flight >= self.limits.max_in_flight:
-            return BridgeError(
-                "overloaded",
-                f"{self.in_flight} pushes of this socket wait for their answer",
-                queue="in_flight",
-                limit=self.limits.max_in_flight,
-            )
-        if self.in_flight and self.in_flight_bytes + size > self.limits.max_bytes:
-            return BridgeError(
-                "overloaded",
-                "the unanswered pushes of this socket are too large together",
-                queue="in_flight_bytes",
-                limit=self.limits.max_bytes,
-            )
-        return None
+        return self.limits.busy(self.in_flight, self.in_flight_bytes, size)
 
     def _begin(self, size: int) -> None:
         self.in_flight += 1
@@ -341,86 +314,6 @@ class Session:
         # without one that is null there, and clients of 1.0.0 close every join of the topic.
         ref = channel.name
         return Send(self.codec.encode(Frame(ref, ref, channel.topic, event, {})))
-
-
-def _split(topic: str) -> tuple[str, str]:
-    subsystem, colon, key = topic.partition(":")
-    if not colon:
-        raise BridgeError(
-            "unknown_topic", "a topic is `subsystem:key`", expected="subsystem:key", actual=topic
-        )
-    return subsystem, key
-
-
-def _since(payload: JSON | bytes) -> str | None:
-    since = payload.get("since") if type(payload) is dict else None
-    if since is None or (type(since) is str and len(since) <= MAX_SINCE_CHARACTERS):
-        return since or None
-    raise BridgeError(
-        "invalid_request",
-        "/since: expected the position of an earlier join or event",
-        pointer="/since",
-        expected=f"a string of up to {MAX_SINCE_CHARACTERS}",
-        actual=json_type(since),
-    )
-
-
-def _push_of(channel: Channel, frame: Frame, size: int) -> Push:
-    payload = frame.payload
-    if type(payload) is bytes:
-        request = {"base64": base64.b64encode(payload).decode()}
-        return Push(channel, frame.ref, frame.event, request, "", None, True, size)
-    if type(payload) is not dict:
-        raise BridgeError(
-            "invalid_frame",
-            f"the payload of {frame.event} is the request",
-            pointer="",
-            expected="object",
-            actual=json_type(payload),
-        )
-    return Push(
-        channel,
-        frame.ref,
-        frame.event,
-        payload,
-        _message_id(payload),
-        _runtime(payload),
-        False,
-        size,
-    )
-
-
-def _message_id(payload: dict[str, JSON]) -> str:
-    """Take the reserved member `message_id` out of a request."""
-    if "message_id" not in payload:
-        return ""
-    message_id = payload.pop("message_id")
-    if type(message_id) is str and MESSAGE_ID.fullmatch(message_id):
-        return message_id
-    raise BridgeError(
-        "invalid_request",
-        "/message_id: expected 1 to 100 of A-Z a-z 0-9 . _ : / -",
-        pointer="/message_id",
-        expected=MESSAGE_ID.pattern,
-        actual=json_type(message_id),
-    )
-
-
-def _runtime(payload: dict[str, JSON]) -> RuntimeName | None:
-    """Take the reserved member `runtime` out of a request."""
-    if "runtime" not in payload:
-        return None
-    runtime = payload.pop("runtime")
-    for name in RUNTIMES:
-        if runtime == name:
-            return name
-    raise BridgeError(
-        "invalid_request",
-        f"/runtime: expected one of {', '.join(RUNTIMES)}",
-        pointer="/runtime",
-        expected=list(RUNTIMES),
-        actual=json_type(runtime),
-    )
 
 
 _Handler = Callable[[Session, Channel | None, Frame, int], list[Action]]

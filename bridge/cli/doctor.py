@@ -35,7 +35,14 @@ from bridge.settings import BadSetting, Settings
 from bridge.up.admin import fetch, served_by
 from bridge.up.live import look_at
 from bridge.up.place import NotRunning, RunFile
-from bridge.up.programs import Command, Missing, elixir, search_path, typescript
+from bridge.up.programs import (
+    Command,
+    Missing,
+    elixir,
+    search_path,
+    typescript,
+    web,
+)
 from bridge.up.redis_server import HOW_TO_GET, disk_full, find_binary, loss_of
 
 LEAST_PYTHON = (3, 11)
@@ -80,6 +87,7 @@ def examine(settings: Settings) -> Iterator[Check]:
     path = search_path()
     yield _program("typescript", settings.typescript, typescript(path))
     yield _program("elixir", settings.node, elixir(path))
+    yield from _web(settings, path)
     joelclaw = settings.joelclaw_redis_url
     try:
         run = RunFile.read(Path(settings.dir))
@@ -165,6 +173,18 @@ def _program(runtime: str, setting: str, found: Command | Missing) -> Check:
     return Check(runtime, "ok", found.argv[0])
 
 
+def _web(settings: Settings, path: str) -> Iterator[Check]:
+    """Say whether the node can have its web part; nothing where there is no node."""
+    if settings.node == "off" or isinstance(elixir(path), Missing):
+        return
+    if settings.phoenix_port == 0:
+        yield Check("phoenix", "ok", "switched off by BRIDGE_PHOENIX_PORT=0")
+    elif (missing := web(path)) is not None:
+        yield Check("phoenix", "warn", missing.reason)
+    else:
+        yield Check("phoenix", "ok", "its packages are there")
+
+
 def _port(settings: Settings) -> Check:
     try:
         with socket.create_server((settings.host, settings.port)):
@@ -184,6 +204,8 @@ def _served(run: RunFile, settings: Settings) -> Iterator[Check]:
         return
     yield Check("health", "ok", "answers")
     yield from _said(of_workers(status))
+    if run.phoenix_url:
+        yield _phoenix(run.phoenix_url, settings)
     for runtime in RUNTIMES:
         served = served_by(status, runtime)
         if served:
@@ -197,6 +219,14 @@ def _served(run: RunFile, settings: Settings) -> Iterator[Check]:
         if served and name not in served:
             why = f"owned by {owner}, which does not serve it: its implementation is not there"
             yield Check(f"{name} in {owner}", "warn", why)
+
+
+def _phoenix(url: str, settings: Settings) -> Check:
+    try:
+        fetch(f"{url}/health")
+    except NotReached as error:
+        return Check("phoenix edge", "fail", f"{error}: look into {settings.dir}/logs/node.log")
+    return Check("phoenix edge", "ok", f"answers at {url}")
 
 
 def _redis(url: str, settings: Settings) -> Iterator[Check]:

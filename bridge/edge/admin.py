@@ -47,7 +47,7 @@ class Admin:
             if path == "/admin/status":
                 if method not in ("GET", "HEAD"):
                     return _not_allowed(method, "GET")
-                return 200, await self._status()
+                return 200, await self.status()
             if self._moves is not None and f"{path}/".startswith(f"{MOVES}/"):
                 return 200, await self._moves.answer(method, path, body)
             if path.startswith(ROUTES):
@@ -68,7 +68,8 @@ class Admin:
             "unknown_topic", "no such admin call", actual=path[:100]
         ).response()
 
-    async def _status(self) -> JSON:
+    async def status(self) -> JSON:
+        """Return what runs, and the routes."""
         status = await self._all()
         try:
             status["routes"] = [asdict(route) for route in await self._journal.routes()]

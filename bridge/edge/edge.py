@@ -21,11 +21,13 @@ from bridge.edge.fanout import Fanout
 from bridge.edge.feed import Feed, FeedFollower
 from bridge.edge.handshake import incomplete, missing_headers
 from bridge.edge.moves import MoveCalls
+from bridge.edge.node import NodeEdge
 from bridge.edge.queries import Queries
 from bridge.edge.respond import JSON_TYPE, Headers, respond, respond_to_handshake
 from bridge.edge.socket import Socket
 from bridge.errors import BridgeError
 from bridge.journal.store import Journal
+from bridge.link.link import Function, Link
 from bridge.message import JSON, Message, RuntimeName
 from bridge.settings import Settings
 from bridge.telemetry import Telemetry
@@ -108,13 +110,14 @@ class Edge:
         self._registry = registry
         self._dispatcher = dispatcher
         self._gate = Gate.of(settings)
-        self._admin = Admin(journal, status or self._status, dispatcher.migrate, moves)
+        self.admin = Admin(journal, status or self._status, dispatcher.migrate, moves)
         self._ingress = ingress
         self._health_until = 0.0  # until when `_storage_health` is an answer
         self._storage_health: asyncio.Task[tuple[int, JSON]] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._calls: set[asyncio.Task[Any]] = set()  # uvicorn's, under way in the ingress
-        self._queries = Queries(self._query, self.start)
+        self.queries = Queries(self._query, self.start)
+        self._nodes: dict[Link, NodeEdge] = {}
 
     async def app(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one HTTP request or serve one socket (ASGI 3)."""
@@ -139,7 +142,7 @@ class Edge:
         await receive()  # websocket.connect
         try:
             caller = Caller.of(scope["headers"], scope["query_string"], scope["subprotocols"])
-            codec = self._check(scope["path"], caller)
+            codec = self.check(scope["path"], caller)
         except AccessRefused as refused:
             self.telemetry.emit("connection_refused", status=str(refused.status))
             await respond_to_handshake(send, refused.status, refused.error.response())
@@ -151,9 +154,9 @@ class Edge:
         await send(accept)
         connection.trim()
         scope.clear()
-        return Socket(self, connection, codec, self._admit)
+        return Socket(self, connection, codec, self.admit)
 
-    def _check(self, path: str, caller: Caller) -> V1 | V2:
+    def check(self, path: str, caller: Caller) -> V1 | V2:
         """Return the codec of a socket that may open, or raise AccessRefused."""
         if path not in SOCKET_PATHS:
             raise AccessRefused(404, _nothing_at(path))
@@ -166,18 +169,33 @@ class Edge:
         except BridgeError as error:
             raise AccessRefused(400, error) from None
 
-    def _admit(self, subsystem: str, key: str) -> None:
+    def check_admin(self, caller: Caller) -> None:
+        """Raise AccessRefused for a caller who may not know what runs here."""
+        self._gate.check_page(caller)
+        self._gate.check_token(caller)
+
+    def admit(self, subsystem: str, key: str) -> None:
+        """Raise BridgeError for a topic that does not exist."""
         self._contract(subsystem).check_key(key)
 
-    def operation(self, subsystem: str, name: str) -> Operation:
-        return self._contract(subsystem).operation(name)
+    def operation(self, push: Push) -> Operation:
+        """Return what a push asks for; raises BridgeError if it may not."""
+        operation = self._contract(push.channel.subsystem).operation(push.operation)
+        if push.binary and not operation.content_type:
+            raise BridgeError(
+                "unsupported_binary",
+                f"{push.operation} declares no content type",
+                expected="a text frame",
+                actual="a binary frame",
+            )
+        return operation
 
     def _contract(self, subsystem: str) -> Contract:
         feed = self._feeds.get(subsystem)
         return self._registry.get(subsystem) if feed is None else feed.contract
 
     def ask(self, socket: Socket, push: Push) -> None:
-        self._queries.ask(socket, push)
+        self.queries.ask(socket, push)
 
     async def dispatch(self, push: Push, timeout_ms: int) -> JSON | BridgeError:
         channel = push.channel
@@ -224,6 +242,17 @@ class Edge:
         if not task.cancelled() and (error := task.exception()) is not None:
             self.telemetry.emit("defect", where="edge", text=repr(error))
 
+    # -- nodes -----------------------------------------------------------------------------
+    def functions(self, link: Link) -> dict[str, Function]:
+        """Return what the Phoenix edge of the node at the other end may call."""
+        node = self._nodes[link] = NodeEdge(self, link)
+        self.start(self._forget(link))
+        return node.functions()
+
+    async def _forget(self, link: Link) -> None:
+        await link.closed.wait()
+        del self._nodes[link]
+
     # -- life ------------------------------------------------------------------------------
     async def watch(self) -> None:
         """Close sockets that send nothing, not even heartbeats, until cancelled."""
@@ -263,7 +292,8 @@ class Edge:
         self.drained.set()
 
     def _in_flight(self) -> int:
-        return sum(socket.session.in_flight for socket in self.sockets) + len(self._calls)
+        sockets = sum(socket.session.in_flight for socket in self.sockets)
+        return sockets + sum(node.in_flight for node in self._nodes.values()) + len(self._calls)
 
     async def _status(self) -> dict[str, JSON]:
         return {"edge": self.figures()}
@@ -277,6 +307,8 @@ class Edge:
             "in_flight": self._in_flight(),
             "queued_frames": sum(len(socket.backlog) for socket in self.sockets),
             "followers": self.fanout.counts(),
+            "nodes": len(self._nodes),
+            "node_topics": sum(map(len, self._nodes.values())),
         }
 
     # -- HTTP ------------------------------------------------------------------------------
@@ -320,7 +352,7 @@ class Edge:
             status, answer = await self._health()
         elif path.startswith("/admin/"):
             self._gate.check_token(caller)
-            status, answer = await self._admin.answer(scope["method"], path, body)
+            status, answer = await self.admin.answer(scope["method"], path, body)
         elif self._ingress is not None and self._ingress.takes(path):
             return await self._call(self._ingress, scope, body)
         elif path in SOCKET_PATHS:

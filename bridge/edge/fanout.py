@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable
+from typing import Protocol
 
 from bridge.channels.frames import V1, V2, Frame
 from bridge.channels.session import Channel
@@ -33,6 +34,45 @@ FIRST_RETRY_S = 0.05
 LONGEST_RETRY_S = 2.0
 
 
+class Stream(Protocol):
+    """Who has a key's events once for many clients: the edge of a Phoenix node."""
+
+    def take(self, events: list[Event]) -> None:
+        """Queue events, in the very step in which the follower's position passes them."""
+        ...
+
+    def lose(self) -> None:
+        """Expel every client: events are missing, or the storage is another one."""
+        ...
+
+
+class Subscriber(Protocol):
+    """What a follower brings up to its position, then attaches."""
+
+    @property
+    def channel(self) -> Channel: ...
+
+    @property
+    def backlog(self) -> Room: ...
+
+    @property
+    def expel(self) -> Callable[[Channel], None]: ...
+
+    def push(self, event: Event) -> None: ...
+
+    def attach(self, follower: Follower) -> None:
+        """Get every event after the follower's position from now on."""
+        ...
+
+
+class Room(Protocol):
+    """Where a subscriber's events wait; `Backlog` is one."""
+
+    def half_empty(self) -> bool: ...
+
+    async def room(self) -> None: ...
+
+
 class Subscription:
     """One channel that gets events. `expel` ends it from this side; the client joins again."""
 
@@ -46,9 +86,20 @@ class Subscription:
         self.backlog = backlog
         self.expel = expel
 
+    def push(self, event: Event) -> None:
+        self.backlog.send(_encoded(event, self))
+
+    def attach(self, follower: Follower) -> None:
+        follower.attach(self)
+
 
 class Follower:
-    """Reads one subsystem's events and pushes them to the subscriptions of their key."""
+    """Reads one subsystem's events and pushes them to the subscriptions of their key.
+
+    `shared`: all who follow a key get the same events.
+    """
+
+    shared = True
 
     def __init__(
         self,
@@ -65,12 +116,14 @@ class Follower:
         self._oldest = position  # the position before the first of `_recent`
         self._recent: deque[Event] = deque()
         self._attached: dict[str, set[Subscription]] = {}
+        self._streams: dict[str, set[Stream]] = {}
         self._places = asyncio.Semaphore(CATCH_UPS)
         self._advanced = asyncio.Event()
         self._turns = turns
 
     def __len__(self) -> int:
-        return sum(map(len, self._attached.values()))
+        sockets = sum(map(len, self._attached.values()))
+        return sockets + sum(map(len, self._streams.values()))
 
     def attach(self, subscription: Subscription) -> None:
         """Push every event after `position` from now on."""
@@ -83,13 +136,23 @@ class Follower:
         if not attached:
             self._attached.pop(key, None)
 
+    def add(self, key: str, stream: Stream) -> None:
+        """Hand a key's events after `position` to a stream from now on."""
+        self._streams.setdefault(key, set()).add(stream)
+
+    def remove(self, key: str, stream: Stream) -> None:
+        streams = self._streams.get(key, set())
+        streams.discard(stream)
+        if not streams:
+            self._streams.pop(key, None)
+
     async def has_gap(self, position: str) -> bool:
         """Say whether events after `position` cannot be replayed any more."""
         return self._after(position) is None and await self._journal.has_gap(
             self._subsystem, position
         )
 
-    async def catch_up(self, subscription: Subscription, position: str) -> None:
+    async def catch_up(self, subscription: Subscriber, position: str) -> None:
         """Push the events after `position`, then attach; stop when the channel is left.
 
         It waits for a slow client instead of filling its queue.
@@ -108,12 +171,12 @@ class Follower:
                     waited = True
                 if channel.state != "joined":
                     return
-                self._push(event, subscription)
+                subscription.push(event)
             if not waited:
-                self.attach(subscription)
+                subscription.attach(self)
                 return
 
-    async def _page(self, subscription: Subscription, position: str) -> list[Event]:
+    async def _page(self, subscription: Subscriber, position: str) -> list[Event]:
         """Read one page of older events; wait for the follower where there is none."""
         known = self.position
         retry_s = FIRST_RETRY_S
@@ -173,13 +236,16 @@ class Follower:
         """
         of_key: dict[str, list[Event]] = {}
         for event in events:
-            if event.key in self._attached:
+            if event.key in self._attached or event.key in self._streams:
                 of_key.setdefault(event.key, []).append(event)
-        receivers = {key: list(self._attached[key]) for key in of_key}
+        receivers = {key: list(self._attached.get(key, ())) for key in of_key}
         self._recent.extend(events)
         while len(self._recent) > RECENT:
             self._oldest = self._recent.popleft().position
         self.position = events[-1].position
+        for key, theirs in of_key.items():
+            for stream in self._streams.get(key, ()):
+                stream.take(theirs)
         self._wake()
         done = 0
         for key, theirs in of_key.items():
@@ -201,9 +267,6 @@ class Follower:
         advanced, self._advanced = self._advanced, asyncio.Event()
         advanced.set()
 
-    def _push(self, event: Event, subscription: Subscription) -> None:
-        subscription.backlog.send(_encoded(event, subscription))
-
     def _after(self, position: str) -> list[Event] | None:
         """Return the recent events after a position; None if they do not reach back to it."""
         if position == self.position:
@@ -223,6 +286,9 @@ class Follower:
         for attached in list(self._attached.values()):
             for subscription in list(attached):
                 subscription.expel(subscription.channel)
+        for streams in list(self._streams.values()):
+            for stream in list(streams):
+                stream.lose()
 
 
 class Fanout:
@@ -296,11 +362,12 @@ def _batches(events: list[Event], one: Subscription) -> list[Batch]:
 
 def _encoded(event: Event, one: Subscription) -> bytes:
     # No join_ref, as in Phoenix's broadcasts: one frame fits every channel.
-    frame = Frame(None, None, one.channel.topic, event.type, _body(event))
+    frame = Frame(None, None, one.channel.topic, event.type, body_of(event))
     return text_frame(one.codec.encode(frame))
 
 
-def _body(event: Event) -> JSON:
+def body_of(event: Event) -> JSON:
+    """Return an event's payload, as clients get it."""
     return {
         "position": event.position,
         "key": event.key,

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from bridge.edge.contract import Contract
-from bridge.edge.fanout import Follower, Subscription
+from bridge.edge.fanout import Follower, Subscriber
 from bridge.journal.store import Event, Journal
 from bridge.message import JSON
 from bridge.telemetry import Telemetry
@@ -31,24 +31,26 @@ class Feed(Protocol):
 class FeedFollower(Follower):
     """In a follower's place: nothing is read, nothing is past, and so there is no gap."""
 
+    shared = False
+
     def __init__(
         self, journal: Journal, telemetry: Telemetry, turns: Turns, subsystem: str, feed: Feed
     ) -> None:
         super().__init__(journal, telemetry, turns, subsystem, "0-0")
         self._feed = feed
-        self._clients: dict[Subscription, Callable[[Event], None]] = {}
+        self._clients: dict[Subscriber, Callable[[Event], None]] = {}
 
-    def attach(self, subscription: Subscription) -> None:
-        super().attach(subscription)
+    def __len__(self) -> int:
+        return len(self._clients)
 
+    def attach(self, subscription: Subscriber) -> None:
         def client(event: Event) -> None:
-            self._push(event, subscription)
+            subscription.push(event)
 
         self._clients[subscription] = client
         self._feed.joined(client)
 
-    def detach(self, subscription: Subscription) -> None:
-        super().detach(subscription)
+    def detach(self, subscription: Subscriber) -> None:
         client = self._clients.pop(subscription, None)
         if client is not None:
             self._feed.left(client)
@@ -56,6 +58,6 @@ class FeedFollower(Follower):
     async def has_gap(self, position: str) -> bool:
         return False
 
-    async def catch_up(self, subscription: Subscription, position: str) -> None:
+    async def catch_up(self, subscription: Subscriber, position: str) -> None:
         if subscription.channel.state == "joined":
-            self.attach(subscription)
+            subscription.attach(self)

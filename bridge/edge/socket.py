@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from bridge.channels.frames import V1, V2
+from bridge.channels.requests import Limits
 from bridge.channels.session import (
     CLOSE_SLOW,
     Action,
@@ -16,7 +17,6 @@ from bridge.channels.session import (
     Close,
     Dispatch,
     Join,
-    Limits,
     Part,
     Push,
     Send,
@@ -39,7 +39,9 @@ class Services(Protocol):
     telemetry: Telemetry
     fanout: Fanout
 
-    def operation(self, subsystem: str, name: str) -> Operation: ...
+    def operation(self, push: Push) -> Operation:
+        """Return what a push asks for; raises BridgeError if it may not."""
+        ...
 
     async def dispatch(self, push: Push, timeout_ms: int) -> JSON | BridgeError:
         """Return the reply or the error to answer with; raises nothing."""
@@ -151,14 +153,7 @@ class Socket:
     # -- pushes ----------------------------------------------------------------------------
     def _dispatch(self, push: Push, now: float) -> None:
         try:
-            operation = self._services.operation(push.channel.subsystem, push.operation)
-            if push.binary and not operation.content_type:
-                raise BridgeError(
-                    "unsupported_binary",
-                    f"{push.operation} declares no content type",
-                    expected="a text frame",
-                    actual="a binary frame",
-                )
+            operation = self._services.operation(push)
         except BridgeError as error:
             self._carry_out([self.session.failed(push, error)], now)
             return

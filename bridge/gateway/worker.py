@@ -141,7 +141,6 @@ class Worker:
             dispatcher, effects = self._dispatch(
                 registry, journal, runtimes, joelclaw, python, shadow
             )
-            nodes.admit()
             adapters, feeds = joelclaw.adapters(dispatcher, journal)
             ingress = joelclaw.ingress(dispatcher)
 
@@ -187,6 +186,7 @@ class Worker:
                 feeds=feeds,
                 moves=MoveCalls(mover, Cutover(registry, journal, asked, mover)),
             )
+            nodes.admit(edge.functions)
             beside = [
                 asyncio.create_task(self._watch_storage(journal, registry)),
                 asyncio.create_task(shadow.run()),

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from bridge.errors import BridgeError
-from bridge.link.link import Link
+from bridge.link.link import Function, Link
 from bridge.link.session import SessionLimits
 from bridge.link.terms import Atom
 from bridge.link.transport import Transport
@@ -57,12 +57,20 @@ class NodeLinks:
         self._tell_orphaned = orphaned
         self._orphan = False
         self._admits = asyncio.Event()
+        self._more: Callable[[Link], Mapping[str, Function]] = lambda link: {}
         self._listener: SocketListener | None = None
         self._links: set[Link] = set()
         self._watchers: set[asyncio.Task[None]] = set()
 
-    def admit(self) -> None:
-        """Answer the nodes that have said hello, and every later one at once."""
+    def admit(self, functions: Callable[[Link], Mapping[str, Function]] | None = None) -> None:
+        """Answer the nodes that have said hello, and every later one at once.
+
+        `functions` returns what else a node may call, over its link.
+        """
+        if functions is not None:
+            self._more = functions
+            for link in self._links:
+                link.register(functions(link))
         self._admits.set()
 
     def counts(self) -> dict[str, int]:
@@ -125,7 +133,7 @@ class NodeLinks:
             "drain": leave,
             "shutdown": leave,
         }
-        link.register(functions)
+        link.register({**functions, **self._more(link)})
         link.start()
         self._links.add(link)
         if lost is None:

@@ -19,7 +19,9 @@ def check_port(port: int) -> None:
         raise BadSetting(f"BRIDGE_PORT: expected a port from 0 to {LAST_PORT}, got {port}")
 
 
-def listen(host: str, port: int, *, asked: bool) -> socket.socket:
+def listen(
+    host: str, port: int, *, asked: bool, setting: str = "--port or BRIDGE_PORT"
+) -> socket.socket:
     """Listen on `port`; if nobody asked for just that one and it is taken, on a free one."""
     for candidate in (port, 0):
         try:
@@ -27,9 +29,7 @@ def listen(host: str, port: int, *, asked: bool) -> socket.socket:
         except OSError as error:
             reason = error
         if asked and reason.errno == errno.EADDRINUSE:
-            raise StartFailed(
-                f"port {port} is taken: give another --port or BRIDGE_PORT, 0 takes a free one"
-            )
+            raise StartFailed(f"port {port} is taken: give another {setting}, 0 takes a free one")
     raise StartFailed(f"cannot listen on {host} ({reason}): set BRIDGE_HOST to an address here")
 
 

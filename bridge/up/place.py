@@ -40,6 +40,7 @@ class RunFile:
     link_dir: str
     listener: str
     joelclaw_redis_url: str = ""
+    phoenix_url: str = ""  # http://host:port of the Phoenix edge; empty: none
 
     @classmethod
     def read(cls, directory: Path) -> RunFile:

@@ -1,4 +1,4 @@
-"""One real message over WebSocket to each runtime."""
+"""One real message over WebSocket to each runtime, and by each edge."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from bridge.client import ErrorReply, NotReached, connected
-from bridge.message import RuntimeName
+from bridge.message import JSON, RuntimeName
 
 AGAIN_S = 0.1
 SUBSYSTEM = "heartbeat"
@@ -18,9 +18,9 @@ TOPIC = f"{SUBSYSTEM}:bridge-up"
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """How one runtime answered: `error` is empty if it did."""
+    """How a runtime answered, or an edge: `error` is empty if it did."""
 
-    runtime: RuntimeName
+    runtime: str
     subsystem: str
     round_trip_ms: float | None
     error: str = ""
@@ -31,29 +31,39 @@ async def probe(
     url: str, token: str, runtimes: Iterable[RuntimeName], timeout_s: float
 ) -> list[Finding]:
     """Ask each runtime for the same query, again until it answers or time is up."""
-    return await asyncio.gather(*(_until_ok(url, token, name, timeout_s) for name in runtimes))
+    asked = [(name, {"runtime": name}) for name in runtimes]
+    return await asyncio.gather(*(_until_ok(url, token, *one, timeout_s) for one in asked))
 
 
-async def _until_ok(url: str, token: str, runtime: RuntimeName, timeout_s: float) -> Finding:
+async def probe_edge(url: str, token: str, name: str, timeout_s: float) -> Finding:
+    """Ask whoever owns the subsystem, by the edge at `url`."""
+    return await _until_ok(url, token, name, {}, timeout_s)
+
+
+async def _until_ok(
+    url: str, token: str, name: str, request: dict[str, JSON], timeout_s: float
+) -> Finding:
     deadline = time.monotonic() + timeout_s
     while True:
         left_s = max(deadline - time.monotonic(), 0.1)
-        finding = await _ask(url, token, runtime, left_s)
+        finding = await _ask(url, token, name, request, left_s)
         if not finding.retryable or time.monotonic() + AGAIN_S >= deadline:
             return finding
         await asyncio.sleep(AGAIN_S)
 
 
-async def _ask(url: str, token: str, runtime: RuntimeName, timeout_s: float) -> Finding:
+async def _ask(
+    url: str, token: str, name: str, request: dict[str, JSON], timeout_s: float
+) -> Finding:
     try:
         async with connected(url, token) as client:
             await client.join(TOPIC, timeout_s=timeout_s)
             started = time.perf_counter()
-            await client.push(TOPIC, "status", {"runtime": runtime}, timeout_s=timeout_s)
+            await client.push(TOPIC, "status", request, timeout_s=timeout_s)
             took_ms = (time.perf_counter() - started) * 1000
     except ErrorReply as error:
         text = f"{error.response.get('code')}: {error.response.get('message')}"
-        return Finding(runtime, SUBSYSTEM, None, text, error.response.get("retryable") is True)
+        return Finding(name, SUBSYSTEM, None, text, error.response.get("retryable") is True)
     except NotReached as error:
-        return Finding(runtime, SUBSYSTEM, None, str(error), retryable=True)
-    return Finding(runtime, SUBSYSTEM, took_ms)
+        return Finding(name, SUBSYSTEM, None, str(error), retryable=True)
+    return Finding(name, SUBSYSTEM, took_ms)

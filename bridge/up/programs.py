@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from bridge.contracts.files import ROOT
@@ -17,6 +17,8 @@ from bridge.message import RuntimeName
 from bridge.up.place import open_log
 
 LEAST_NODE = 20
+LEAST_ELIXIR_WEB = (1, 15)
+WEB = "BRIDGE_WEB"  # 1: the umbrella has its web part, elixir_node/mix.exs
 COMPILE_TIMEOUT_S = 300
 
 
@@ -34,6 +36,7 @@ class Command:
     argv: tuple[str, ...]
     cwd: Path
     compile: tuple[str, ...] = ()
+    compile_env: Mapping[str, str] = field(default_factory=dict)
 
 
 def search_path() -> str:
@@ -70,20 +73,39 @@ def typescript(path: str, root: Path = ROOT) -> Command | Missing:
     )
 
 
-def elixir(path: str, root: Path = ROOT) -> Command | Missing:
-    """Return how to start the Elixir node."""
+def elixir(path: str, root: Path = ROOT, *, web: bool = False) -> Command | Missing:
+    """Return how to start the Elixir node, with its web part or without."""
     folder = root / "elixir_node"
     if not (folder / "mix.exs").exists():
         return Missing(f"no Elixir node in {folder}")
     binary, mix = shutil.which("elixir", path=path), shutil.which("mix", path=path)
     if not binary or not mix:
         return Missing("no Elixir: `apt-get install elixir` or `brew install elixir`")
-    beams = folder / "_build" / "prod" / "lib" / "bridge" / "ebin"
+    beams = folder / "_build" / "prod" / "lib" / ("*" if web else "bridge") / "ebin"
     # +Bi: Ctrl-C is for `bridge up` alone. A crash dump would hold what clients sent.
     flags = "+Bi -env ERL_CRASH_DUMP_BYTES 0"
-    argv = (binary, "--erl", flags, "-pa", str(beams), "-e", "Bridge.Application.main()")
+    main = "BridgeWeb.main()" if web else "Bridge.Application.main()"
+    argv = (binary, "--erl", flags, "-pa", str(beams), "-e", main)
     # Always: a checkout that changed must not run what it was before.
-    return Command(argv, folder, (mix, "compile"))
+    return Command(argv, folder, (mix, "compile"), {WEB: "1"} if web else {})
+
+
+def web(path: str, root: Path = ROOT) -> Missing | None:
+    """Say why the node cannot have its web part here; None if it can."""
+    folder = root / "elixir_node"
+    found = elixir(path, root)
+    if isinstance(found, Missing):
+        return found
+    version = _elixir_version(found.argv[0])
+    if version < LEAST_ELIXIR_WEB:
+        have, want = (".".join(map(str, v)) for v in (version, LEAST_ELIXIR_WEB))
+        return Missing(
+            f"Elixir {have} is too old for Phoenix: {want} or newer (`brew install elixir`)"
+        )
+    packages = Path(os.environ.get("MIX_DEPS_PATH", folder / "deps"))
+    if not (packages / "phoenix" / "mix.exs").exists():
+        return Missing(f"no Phoenix packages: `cd {folder} && {WEB}=1 mix deps.get`")
+    return None
 
 
 def check(runtime: RuntimeName, argv: Sequence[str], file: str) -> tuple[str, ...]:
@@ -107,7 +129,7 @@ async def compiled(command: Command, env: Mapping[str, str], log: Path) -> Missi
         process = await asyncio.create_subprocess_exec(
             *command.compile,
             cwd=command.cwd,
-            env={**env, "MIX_ENV": "prod"},
+            env={**env, **command.compile_env, "MIX_ENV": "prod"},
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
@@ -142,3 +164,14 @@ def _node_version(node: str) -> int:
         return 0
     found = re.match(r"v(\d+)\.", done.stdout)
     return int(found[1]) if found else 0
+
+
+def _elixir_version(elixir: str) -> tuple[int, int]:
+    try:
+        done = subprocess.run(
+            [elixir, "--short-version"], capture_output=True, text=True, timeout=20, check=True
+        )
+    except (OSError, subprocess.SubprocessError):
+        return 0, 0
+    found = re.match(r"(\d+)\.(\d+)", done.stdout)
+    return (int(found[1]), int(found[2])) if found else (0, 0)

@@ -36,12 +36,13 @@ from bridge.up.place import (
     remove_leftovers,
     sockets_directory,
 )
-from bridge.up.probe import Finding, probe
+from bridge.up.probe import Finding, probe, probe_edge
 from bridge.up.programs import Command, Missing
 from bridge.up.redis_server import HOW_TO_GET, RedisServer, check_configured, find_binary
 from bridge.up.reload import reload
 from bridge.up.storage import StorageWatch
 from bridge.up.supervisor import Child, Program, reap_strangers
+from bridge.up.web import node_with_web, port_for_web
 from bridge.up.workers import Workers
 
 READY_TIMEOUT_S = 30.0
@@ -112,6 +113,8 @@ class _Run:
         self._logs = self._directory / "logs"
         self._restarts: dict[str, int] = {}
         self._missing: dict[RuntimeName, Missing] = {}
+        self._without_web: Missing | None = None
+        self._phoenix_url = ""
         self._left_out: LeftOut = []
         self._redis: RedisServer | None = None
         self._typescript: Child | None = None
@@ -286,13 +289,7 @@ class _Run:
     async def _start_workers(
         self, stack: AsyncExitStack, listener: Listener, names: Sequence[str]
     ) -> None:
-        found, node = self._find("elixir"), None
-        if found is not None:
-            env = environment.of_node(self._settings, names)
-            node = self._program("node", found, env)
-            failed = await programs.compiled(found, node.env, node.log)
-            if failed is not None:
-                self._missing["elixir"], node = failed, None
+        node = await self._node(names)
         worker = self._program("worker", Command(programs.worker(), Path.cwd()), {})
         os.close(open_log(worker.log))  # the node's workers open it by themselves
         self._workers = Workers(
@@ -305,6 +302,30 @@ class _Run:
         )
         stack.push_async_callback(self._stop_workers)
         self._workers.start()
+
+    async def _node(self, names: Sequence[str]) -> Program | None:
+        """Return the node to start: compiled, and with its web part where that can be."""
+        found = self._find("elixir")
+        if found is None:
+            return None
+        env, log = environment.shared(os.environ, self._settings), self._logs / "node.log"
+        web = await node_with_web(env, log) if self._settings.phoenix_port else None
+        if isinstance(web, Command):
+            found = web
+            self._give_port_to_web()
+        else:
+            self._without_web = web
+            if (failed := await programs.compiled(found, env, log)) is not None:
+                self._missing["elixir"] = failed
+                return None
+        return self._program("node", found, environment.of_node(self._settings, names))
+
+    def _give_port_to_web(self) -> None:
+        wanted, port = self._settings.phoenix_port, port_for_web(self._settings)
+        if port != wanted:
+            self._say(f"port {wanted} is taken: the Phoenix edge uses {port}")
+        self._settings = replace(self._settings, phoenix_port=port)
+        self._phoenix_url = url_of(self._settings.host, port)
 
     async def _stop_workers(self) -> None:
         assert self._workers is not None
@@ -347,6 +368,7 @@ class _Run:
             link_dir=self._settings.link_dir,
             listener=self._settings.listener,
             joelclaw_redis_url=self._settings.joelclaw_redis_url,
+            phoenix_url=self._phoenix_url,
         )
         stack.callback(self._remove_run_file, lock)
         run.write(self._directory)
@@ -386,6 +408,10 @@ class _Run:
         self._doing(f"waiting for an answer from {', '.join(there)}")
         return [
             *await probe(url, settings.token, there, PROBE_TIMEOUT_S),
+            *[
+                await probe_edge(edge, settings.token, "phoenix", PROBE_TIMEOUT_S)
+                for edge in filter(None, [self._phoenix_url])
+            ],
             *await yours.look(settings, registry, url, there),
         ]
 
@@ -400,10 +426,14 @@ class _Run:
             for f in findings
         ]
         rows += [(name, "", None, why.reason) for name, why in self._missing.items()]
+        if self._without_web is not None:
+            rows.append(("phoenix", "", None, self._without_web.reason))
         rows += [("-", "", None, f"left out: {fault}") for fault in self._left_out]
         self._say(table(("runtime", "subsystem", "round trip", "state"), rows, painted))
         if self._settings.terminal_port:
             self._say(f"terminal {self._terminal_url()} ({self._settings.terminal})")
+        if self._phoenix_url:
+            self._say(f"phoenix {self._phoenix_url} (WebSocket: /socket/websocket)")
         kept = f"data and logs in {self._directory}"
         self._say(
             f"checked {self._url()}: stopping; {kept}"

@@ -10,12 +10,12 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from bridge.channels.frames import CODECS
+from bridge.channels.requests import Limits
 from bridge.channels.session import (
     Action,
     Close,
     Dispatch,
     Join,
-    Limits,
     Part,
     Push,
     Send,

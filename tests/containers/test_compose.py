@@ -80,10 +80,14 @@ def test_every_documented_setting_is_passed_on() -> None:
     assert passed - set(documented()) == {"BRIDGE_ALIVE_FILE"}
 
 
-def test_nothing_is_published_but_the_gateway_on_loopback() -> None:
+def test_nothing_is_published_but_the_two_edges_on_loopback() -> None:
     text = Path(ROOT, "docker-compose.yml").read_text()
-    ports = re.findall(r"^ +ports: (.*)$", text, re.MULTILINE)
-    assert ports == ['["127.0.0.1:${PUBLISHED_PORT:-4100}:4100"]']
+    ports = re.findall(r'"([^"]*:\d+)"$', text, re.MULTILINE)
+    assert ports == [
+        "127.0.0.1:${PUBLISHED_PORT:-4100}:4100",
+        "127.0.0.1:${PUBLISHED_PHOENIX_PORT:-4101}:4101",
+    ]
+    assert text.count(" ports:") == 1
 
 
 def test_the_token_is_kept_from_git_and_from_the_build() -> None:

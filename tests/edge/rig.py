@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +15,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
 from bridge.edge.edge import Edge
+from bridge.edge.feed import Feed
 from bridge.edge.listener import bind
 from bridge.edge.serve import serve
 from bridge.journal.memory import MemoryJournal
@@ -118,7 +119,10 @@ class Rig:
 
 @asynccontextmanager
 async def rig(
-    store: MemoryJournal | None = None, dispatcher: CounterDispatcher | None = None, **given: Any
+    store: MemoryJournal | None = None,
+    dispatcher: CounterDispatcher | None = None,
+    feeds: Mapping[str, Feed] | None = None,
+    **given: Any,
 ) -> AsyncIterator[Rig]:
     """Serve an edge on port 0 with these settings, until the block ends."""
     settings = Settings(**{"port": 0, **given})
@@ -127,7 +131,7 @@ async def rig(
         await store.ensure_route(name, "python", None)
     dispatcher = dispatcher or CounterDispatcher(store)
     telemetry = Telemetry()
-    edge = Edge(Registry(), dispatcher, store, settings, telemetry)
+    edge = Edge(Registry(), dispatcher, store, settings, telemetry, feeds=feeds)
     sock = bind("127.0.0.1", 0)
     port = sock.getsockname()[1]
     started = asyncio.Event()

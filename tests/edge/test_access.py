@@ -129,6 +129,8 @@ def test_the_status_counts_sockets_and_topics() -> None:
                 "in_flight": 0,
                 "queued_frames": 0,
                 "followers": {"counter": 1},
+                "nodes": 0,
+                "node_topics": 0,
             }
             assert [route["subsystem"] for route in body["routes"]] == ["counter", "other"]
 

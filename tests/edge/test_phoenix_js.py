@@ -21,10 +21,12 @@ from tests.edge.rig import rig, run
 FOLDER = Path(__file__).parent / "node"
 VECTORS = Path(__file__).parents[2] / "contracts/vectors/channels/frames.json"
 
-pytestmark = pytest.mark.skipif(
+has_phoenix_js = pytest.mark.skipif(
     shutil.which("node") is None or not (FOLDER / "node_modules").is_dir(),
     reason="needs Node and `npm ci` in tests/edge/node; `make test` does both where it can",
 )
+
+pytestmark = has_phoenix_js
 
 versions = pytest.mark.parametrize("version", ["1.8", "1.7"])
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from bridge.contracts.files import CONTRACTS
-from tests.edge.rig import Client, rig, run
+from tests.edge.phoenix import PhoenixNode, phoenix_node
+from tests.edge.rig import Client, Rig, rig, run
 
 FILE = CONTRACTS / "vectors" / "channels" / "transcripts.json"
 TRANSCRIPTS: list[dict[str, Any]] = json.loads(FILE.read_text())["transcripts"]
@@ -37,20 +39,47 @@ async def expect(client: Client, frames: list[Any]) -> None:
         left.remove(found)
 
 
-@pytest.mark.parametrize("transcript", TRANSCRIPTS, ids=lambda transcript: transcript["name"])
-def test_the_edge_answers_as_the_transcript_says(transcript: dict[str, Any]) -> None:
+every_transcript = pytest.mark.parametrize(
+    "transcript", TRANSCRIPTS, ids=lambda transcript: transcript["name"]
+)
+
+
+async def follow(transcript: dict[str, Any], r: Rig) -> None:
+    query, binary = f"vsn={transcript['vsn']}", transcript.get("opcode") == "binary"
+    async with r.client(query) as client:
+        for step in transcript["steps"]:
+            match step:
+                case {"send": frame}:
+                    text = json.dumps(frame)
+                    await client.connection.send(text.encode() if binary else text)
+                case {"expect": frame}:
+                    await expect(client, [frame])
+                case {"expect_unordered": frames}:
+                    await expect(client, frames)
+
+
+@every_transcript
+def test_the_python_edge_answers_as_the_transcript_says(transcript: dict[str, Any]) -> None:
     async def main() -> None:
-        query, binary = f"vsn={transcript['vsn']}", transcript.get("opcode") == "binary"
-        async with rig() as r, r.client(query) as client:
-            for step in transcript["steps"]:
-                match step:
-                    case {"send": frame}:
-                        text = json.dumps(frame)
-                        await client.connection.send(text.encode() if binary else text)
-                    case {"expect": frame}:
-                        await expect(client, [frame])
-                    case {"expect_unordered": frames}:
-                        await expect(client, frames)
+        async with rig() as r:
+            await follow(transcript, r)
+
+    run(main())
+
+
+@pytest.fixture(scope="module")
+def node() -> Iterator[PhoenixNode]:
+    with phoenix_node() as node:
+        yield node
+
+
+@every_transcript
+def test_the_phoenix_edge_answers_as_the_transcript_says(
+    transcript: dict[str, Any], node: PhoenixNode
+) -> None:
+    async def main() -> None:
+        async with node.worker() as r:
+            await follow(transcript, r)
 
     run(main())
 

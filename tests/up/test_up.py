@@ -245,7 +245,7 @@ def test_without_a_working_node_a_worker_stands_in(tmp_path: Path) -> None:
     broken.parent.mkdir()
     # mix runs on it too, and must still compile.
     broken.write_text(
-        '#!/bin/sh\ncase "$*" in *Bridge.Application*) exit 3 ;; esac\n'
+        '#!/bin/sh\ncase "$*" in *Bridge.Application*|*BridgeWeb.main*) exit 3 ;; esac\n'
         f'exec {found.argv[0]} "$@"\n'
     )
     broken.chmod(0o755)

@@ -21,11 +21,12 @@ let stop = false
 nextLine().then(() => (stop = true))
 while (!stop) {
   outcomes.push(outcome(channel.push("add", { n: 1, message_id: `m${outcomes.length}` })))
-  if (outcomes.length === 50) line({ pushing: true })
-  await new Promise((resolve) => setTimeout(resolve, 2))
+  if (outcomes.length === 10) line({ pushing: true })
+  await new Promise((resolve) => setTimeout(resolve, Number(process.argv[4] ?? 2)))
 }
 const done = await Promise.all(outcomes)
-await until(() => totals.length >= done.length)
+const gaveUp = Date.now() + 5000 // what is missing then is told by the counts
+await until(() => totals.length >= done.length || Date.now() > gaveUp)
 line({
   pushes: done.length,
   failed: done.filter((one) => one.status !== "ok"),

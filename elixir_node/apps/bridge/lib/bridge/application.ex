@@ -7,28 +7,37 @@ defmodule Bridge.Application do
 
   use Application
 
-  alias Bridge.{Alive, Implementations, Keys, Parent, Settings, Telemetry, Workers}
+  alias Bridge.{Alive, Implementations, Keys, Parent, Settings, Telemetry, Topics, Workers}
   alias Bridge.Link.{Messages, Scanner, Session, Transports}
 
   @doc """
   Start the node and serve until it is told to stop.
 
   On SIGTERM this node alone goes: what supervises it (`BRIDGE_LISTENER`) keeps its workers. At
-  the end of its standard input the workers go too, and before it.
+  the end of its standard input the workers go too, and before it. `applications` are those to
+  start: the web part names itself behind this one.
   """
-  @spec main() :: no_return
-  def main do
+  @spec main([atom]) :: no_return
+  def main(applications \\ [:bridge]) do
     :ok = Telemetry.attach()
 
     case Settings.parse(System.get_env()) do
       {:ok, _settings} ->
-        {:ok, _} = Application.ensure_all_started(:bridge, :permanent)
+        [:ok | _] = Enum.map(applications, &start_permanent/1)
         Process.sleep(:infinity)
 
       {:error, text} ->
         Telemetry.emit(:not_started, %{reason: text})
         Telemetry.flush()
         System.halt(1)
+    end
+  end
+
+  # The node serves without its web part if only that cannot start: its port is taken, say.
+  defp start_permanent(application) do
+    case Application.ensure_all_started(application, :permanent) do
+      {:ok, _} -> :ok
+      {:error, reason} -> Telemetry.emit(:not_started, %{reason: inspect(reason, limit: 20)})
     end
   end
 
@@ -91,6 +100,7 @@ defmodule Bridge.Application do
     # Stopped from the last to the first: workers need the links and keys to leave in order.
     [
       %{id: Keys, start: {Keys, :start_link, [keys]}, type: :supervisor},
+      Topics,
       {DynamicSupervisor, name: Bridge.Links, strategy: :one_for_one},
       {Workers, workers}
     ] ++

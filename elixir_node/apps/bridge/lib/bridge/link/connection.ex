@@ -10,7 +10,7 @@ defmodule Bridge.Link.Connection do
 
   use GenServer, restart: :temporary
 
-  alias Bridge.{Keys, Telemetry}
+  alias Bridge.{Keys, Telemetry, Topics}
   alias Bridge.Link.{Liveness, Session, Writer}
 
   @tick_ms 1_000
@@ -47,6 +47,15 @@ defmodule Bridge.Link.Connection do
     GenServer.call(connection, {:call, function, args, timeout_ms}, :infinity)
   catch
     :exit, _ -> {:error, :closed}
+  end
+
+  @doc """
+  Ask the worker; the caller receives `{:answer, tag, {:ok, result} | {:error, reason}}` in the order
+  of what the worker sends. None comes if this process ends before: monitor it.
+  """
+  @spec ask(pid, atom, list, pos_integer, term) :: :ok
+  def ask(connection, function, args, timeout_ms, tag) do
+    GenServer.cast(connection, {:ask, {self(), tag}, function, args, timeout_ms})
   end
 
   @doc "Ask the worker without waiting for its answer."
@@ -108,6 +117,11 @@ defmodule Bridge.Link.Connection do
   @impl true
   def handle_cast({:request, function}, state) do
     session(state, &Session.call(&1, function, [], :request, deadline(state.pong_ms)))
+  end
+
+  def handle_cast({:ask, asker, function, args, timeout_ms}, state) do
+    expire_in(timeout_ms)
+    session(state, &Session.call(&1, function, args, {:asker, asker}, deadline(timeout_ms)))
   end
 
   def handle_cast({:kill, reason}, state), do: kill_peer(reason, state)
@@ -201,6 +215,7 @@ defmodule Bridge.Link.Connection do
       Telemetry.emit(:subsystem_refused, data)
     end
 
+    :ok = Topics.worker_up(worker)
     send(state.owner, {:link_up, self(), hello})
     %{state | guards?: state.guards? or hello["orphan"] == true}
   end
@@ -223,6 +238,16 @@ defmodule Bridge.Link.Connection do
 
   defp act({:answered, {:caller, from}, answer}, state) do
     GenServer.reply(from, answer)
+    state
+  end
+
+  defp act({:answered, {:asker, {pid, tag}}, answer}, state) do
+    send(pid, {:answer, tag, answer})
+    state
+  end
+
+  defp act({:heard, topic, message}, state) do
+    :ok = Topics.tell(topic, message)
     state
   end
 

@@ -8,6 +8,7 @@ defmodule Bridge.Link.Session do
     * `{:greeted, answer}`: the peer has answered hello, and its calls are served from now on;
     * `{:refused, reason}`: it has not, or not as agreed; the link is of no use;
     * `{:handle, id, call}`: run an implementation, then hand its outcome to `answer/3`;
+    * `{:heard, topic, message}`: what the peer tells of a topic, for whoever serves that here;
     * `{:answered, tag, {:ok, result} | {:error, reason}}`: a call of ours has ended;
     * `{:defect, text}`: the peer sent what it should not have, nothing else came of it;
     * `{:close, text}`: the stream is beyond repair.
@@ -36,6 +37,7 @@ defmodule Bridge.Link.Session do
           | {:greeted, map}
           | {:refused, term}
           | {:handle, Messages.id(), map}
+          | {:heard, topic :: String.t(), list}
           | {:answered, tag, {:ok, term} | {:error, term}}
           | {:defect, String.t()}
           | {:close, String.t()}
@@ -177,6 +179,11 @@ defmodule Bridge.Link.Session do
 
   defp receive_message({:error, id, error}, session, actions) do
     settle(id, {:error, error}, {session, actions})
+  end
+
+  defp receive_message({:cast, ["edge", topic | message]}, session, actions)
+       when is_binary(topic) do
+    {session, [{:heard, topic, message} | actions]}
   end
 
   defp receive_message({:cast, _other}, session, actions) do

@@ -213,4 +213,12 @@ defmodule Bridge.Link.SessionTest do
       assert actions == whole
     end
   end
+
+  test "what the peer tells of a topic is handed on; another message of its own is a defect" do
+    {session, actions} = feed(greeted(), [{:M, ["edge", "counter:a", 0, "expel"]}])
+    assert actions == [{:heard, "counter:a", [0, "expel"]}]
+
+    {_session, actions} = feed(session, [{:M, ["edge", 1]}, {:M, "other"}])
+    assert actions == List.duplicate({:defect, "an unknown message was dropped"}, 2)
+  end
 end
