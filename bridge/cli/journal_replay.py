@@ -142,6 +142,8 @@ async def stretch(
                     states |= {entry["key"]: entry["state"]} if "state" in entry else {}
                     continue
                 before = contract.initial_state if before is None else before
+            if "migrated" in entry:  # the handler met that one
+                before = entry["migrated"]["state"]
             states[entry["key"]] = state
             yield Recorded(position, {**entry, "state": state}, before)
 

@@ -23,6 +23,7 @@ from bridge.journal.store import Damaged, Storage
 from bridge.journal.wire import read_storage
 
 OTHER = "it was flushed, or is another server"
+FORMAT = 2  # of the journal
 ID_LENGTH = 12  # of the token's 32: every position of an event begins with it
 Run = Callable[..., Awaitable[list[Any]]]
 
@@ -84,9 +85,21 @@ class RedisStorage:
     async def recognise(self, known: str = "", why: str = OTHER) -> Storage:
         """Return which storage this is, and work on it; it gets its id here if it has none.
 
-        `known` is the id it had for the caller: if it has another one now, `why` is kept.
+        `known` is the id it had for the caller: if it has another one now, `why` is kept. Raises
+        BridgeError `storage_unavailable` for a journal that an older version of the bridge wrote.
         """
-        return self._take(await self._ensure(self._run, known or self.id, why))
+        answer = await self._ensure(self._run, known or self.id, why)
+        storage = read_storage(answer)
+        if storage is not None and storage.format != FORMAT:
+            raise BridgeError(
+                "storage_unavailable",
+                f"the journal there has form {storage.format}, of an older version of the bridge"
+                f": this one reads form {FORMAT}. Export it with that version (`bridge journal "
+                "export`), then begin with an empty directory (BRIDGE_DIR) or Redis database",
+                expected=FORMAT,
+                actual=storage.format,
+            )
+        return self._take(answer)
 
     async def replace(self, why: str) -> Storage:
         """Make it another storage: what was known of this one does not hold any more."""

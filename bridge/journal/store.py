@@ -56,6 +56,7 @@ class Storage:
     before: str = ""
     why: str = ""
     changed_ms: int = 0
+    format: int = 2  # which form the journal has there: bridge/journal/records.py reads the last
 
 
 class Damaged(BridgeError):

@@ -112,8 +112,10 @@ def whole_of(row: Sequence[Any]) -> str:
 
 
 def read_storage(answer: Sequence[bytes]) -> Storage | None:
-    id, made_ms, before, why, changed_ms = (part.decode() for part in answer)
-    return Storage(id, int(made_ms), before, why, int(changed_ms or 0)) if id else None
+    id, made_ms, before, why, changed_ms, form = (part.decode() for part in answer)
+    if not id:
+        return None
+    return Storage(id, int(made_ms), before, why, int(changed_ms or 0), int(form or 1))
 
 
 def read_target(answer: Sequence[Any]) -> TargetState:

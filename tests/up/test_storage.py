@@ -109,6 +109,15 @@ def test_a_key_of_another_type_is_named_and_the_rest_goes_on(directory: Path, ke
         assert (done.returncode, done.stderr) == (0, "")
 
 
+def test_a_directory_of_an_older_version_is_refused_with_the_way_out(directory: Path) -> None:
+    with up(directory) as running, control_of(running) as control:
+        control.hdel("joelclaw:bridge:storage", "format")
+    done = bridge(directory, "up", "--check", **ALONE)
+    assert done.returncode == 1
+    assert "the journal there has form 1, of an older version of the bridge" in done.stderr
+    assert "`bridge journal export`" in done.stderr
+
+
 @pytest.mark.slow
 def test_a_file_cut_at_its_end_is_told_from_one_that_is_whole(directory: Path) -> None:
     for _ in range(2):

@@ -4,12 +4,14 @@
 --     than it has now, keep that, and why it may be so
 --   replace EXPECTED FRESH WHY: another id, since what was known of this one is no more
 --   accept: somebody has seen why it changed
--- answer: id, made_ms, the id before, why it is another one ('' if that was seen), changed_ms
+-- answer: id, made_ms, the id before, why it is another one ('' if that was seen), changed_ms,
+-- which form the journal has there ('' for the first)
 local what, a, b, c = ARGV[2], ARGV[3], ARGV[4], ARGV[5]
 
 local function read()
-  local found = redis.call('HMGET', KEYS[1], 'id', 'made_ms', 'before', 'why', 'changed_ms')
-  for i = 1, 5 do
+  local found = redis.call('HMGET', KEYS[1], 'id', 'made_ms', 'before', 'why', 'changed_ms',
+    'format')
+  for i = 1, 6 do
     found[i] = found[i] or ''
   end
   return found
@@ -24,6 +26,7 @@ end
 local found = read()
 if what == 'ensure' and found[1] == '' then
   change(a, b, b ~= '' and c or '')
+  redis.call('HSET', KEYS[1], 'format', '2')
 elseif what == 'ensure' and b ~= '' and b ~= found[1] and b ~= found[3] then
   redis.call('HSET', KEYS[1], 'before', b, 'why', c, 'changed_ms',
     string.format('%.0f', now_ms()))

@@ -25,6 +25,8 @@ interface ScenarioFile {
     name: string;
     key: string;
     given?: Json;
+    given_version?: number;
+    migrated?: Json;
     steps: Array<{
       operation: string;
       request: Members;
@@ -65,8 +67,10 @@ export function readScenarios(folder: string): Scenario[] {
 }
 
 function resolve(contract: ContractFile, { scenarios }: ScenarioFile): Scenario[] {
-  return scenarios.map(({ name, key, given, steps }, n) => {
-    let state = given === undefined ? contract.initial_state : given;
+  return scenarios.map(({ name, key, given, given_version, migrated, steps }, n) => {
+    // What `migrate` makes of an older state is checked by `bridge contracts check`.
+    const first = given_version === undefined ? given : migrated;
+    let state = first === undefined ? contract.initial_state : first;
     const resolved = steps.map((step, m): Step => {
       const { kind, request } = contract.operations[step.operation] ?? {};
       if (!kind) throw new Error(`${name}: ${contract.name} has no operation ${step.operation}`);
