@@ -68,8 +68,18 @@ def _worker(status: JSON) -> Iterator[Finding]:
     if isinstance(routes, list):
         owners = ", ".join(f"{route['subsystem']} {route['owner']}" for route in routes)
         yield Finding("routes", owners)
+        yield from moving(routes)
     if (outlet := outlet_in(status)) is not None:
         yield of_outlet(outlet)
+
+
+def moving(routes: list[JSON]) -> Iterator[Finding]:
+    """Yield which subsystems are being moved, and how far it is."""
+    for route in routes:
+        if route["candidate"]:
+            share = f" {route['share']} %" if route["share"] else ""
+            to = f"{route['owner']} -> {route['candidate']}, {route['phase']}{share}"
+            yield Finding("move", f"{route['subsystem']}: {to}")
 
 
 async def _storage(call: Call, run: RunFile) -> list[Finding]:

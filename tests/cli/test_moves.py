@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from bridge.cli.status import moving
 from tests.cli.conftest import Cli
 from tests.running import SUBSYSTEMS
 
@@ -127,3 +128,12 @@ def test_a_scorecard_of_a_replay_has_a_column_for_each_runtime(cli: Cli) -> None
     assert {line.split("|")[1].strip() for line in lines[2:]} >= {
         *("commands", "as recorded", "p50 ms", "CPU µs a command", "memory MB"),
     }
+
+
+def test_status_names_what_is_being_moved(cli: Cli) -> None:
+    status = cli("status", "--json").rows
+    assert [row for row in status if row["what"] == "move"] == []
+    moved = {"subsystem": "counter", "candidate": "elixir", "phase": "canary", "share": 25}
+    steady = {"subsystem": "other", "candidate": None, "phase": "steady", "share": 0}
+    routes = [{"owner": "python", **route} for route in (moved, steady)]
+    assert [each.found for each in moving(routes)] == ["counter: python -> elixir, canary 25 %"]
