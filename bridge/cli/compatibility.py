@@ -1,14 +1,16 @@
-"""`bridge contracts diff`, `release` and `migrate`: contracts that change."""
+"""`bridge contracts diff`, `release`, `migrate`, `asyncapi`: what changes, and what goes out."""
 
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import quote
 
+from bridge import __version__
 from bridge.canonical import canonical
 from bridge.cli.command import (
     Call,
@@ -22,8 +24,9 @@ from bridge.cli.command import (
 )
 from bridge.cli.running import add_folders, with_folders
 from bridge.client import ErrorReply, NotReached
+from bridge.contracts.asyncapi import document
 from bridge.contracts.compatibility import changes
-from bridge.contracts.files import contract_folders
+from bridge.contracts.files import META, contract_folders, read_json
 from bridge.contracts.registry import Registry
 from bridge.contracts.released import release
 from bridge.contracts.sources import NoSource, Stand, at_revision, stands
@@ -79,6 +82,15 @@ def add(group: Commands) -> None:
     add_subsystem(parser, required=True)
     add_address(parser)
 
+    parser = add_command(
+        group,
+        "asyncapi",
+        "write the gateway's topics, messages and schemas as an AsyncAPI 3 document",
+        _asyncapi,
+        json=False,
+    )
+    add_folders(parser)
+
 
 def _diff(call: Call) -> int:
     pairs = _against(call) if call.args.against is not None else [_two(call)]
@@ -132,6 +144,17 @@ def _rows(old: Mapping[str, Stand], new: Mapping[str, Stand]) -> list[dict[str, 
 
 def _same(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
     return canonical(one) == canonical(other)
+
+
+def _asyncapi(call: Call) -> int:
+    settings = with_folders(call)
+    registry = Registry.load(*contract_folders(settings))
+    contracts = {name: read_json(registry.file(name)) for name in registry.names()}
+    errors = read_json(META / "envelopes.schema.json")["$defs"]["ErrorReply"]
+    host = f"{settings.host}:{settings.port}"
+    made = document(contracts, errors, __version__, host)
+    print(json.dumps(made, indent=2, ensure_ascii=False))
+    return 0
 
 
 def _migrate(call: Call) -> int:

@@ -10,6 +10,7 @@ import pytest
 
 from tests.cli.conftest import Cli
 from tests.contracts.broken import SOUND, with_change, written
+from tests.running import SUBSYSTEMS
 
 NARROWER = with_change("/$defs/Set/properties/n/maximum", 9)
 WIDER = with_change("/$defs/Set/properties/n/maximum", 200)
@@ -131,3 +132,9 @@ def test_what_is_no_contract_is_exit_code_2(alone: Cli, tmp_path: Path) -> None:
     done = alone("contracts", "diff", str(tmp_path / "a"), str(tmp_path / "a"))
     assert done.code == 2
     assert "/state/type" in done.err
+
+
+def test_the_topics_are_written_as_asyncapi(alone: Cli) -> None:
+    done = alone("contracts", "asyncapi", "--contracts", str(SUBSYSTEMS))
+    assert done.code == 0
+    assert {"counter", "echo", "heartbeat"} <= set(done.json["channels"])

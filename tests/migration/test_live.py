@@ -34,7 +34,7 @@ async def fill(url: str, totals: dict[str, int]) -> None:
     journal = RedisJournal(url)
 
     async def one(key: str, total: int) -> None:
-        entry = {"id": key, "operation": "add", "request": {"n": total}, "version": 1}
+        entry = {"operation": "add", "request": {"n": total}, "zone": "UTC", "deadline_ms": 0}
         route = (await journal.read("ledger", key)).route
         commit = Commit(
             *(key, "print", "", "ledger", key, Version(), route.epoch, "python", "owner"),

@@ -209,7 +209,7 @@ def run(
     uvloop.run(within())
 
 
-HANDSHAKE = (
+PLAIN = (
     b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
     b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
 )
@@ -446,14 +446,14 @@ GARBAGE = (
     b"GET / HTTP/1.1\r\n" + b"a: b\r\n" * 5_000,
     b"GET /\xff HTTP/1.1\r\nHost: \xff\r\n\r\n",
     b"G" * 1_000_000,
-    HANDSHAKE[:40],
-    HANDSHAKE * 2,
-    HANDSHAKE + bytes.fromhex("8102 7b7d"),  # not masked
-    HANDSHAKE + bytes.fromhex("8b81 00000000 78"),  # an opcode that is none
-    HANDSHAKE + bytes.fromhex("81ff 8000000000000005 00000000"),  # a length below 0
-    HANDSHAKE + bytes.fromhex("0081 00000000 78"),  # goes on with nothing
-    HANDSHAKE + bytes.fromhex("8882 00000000 03ed"),  # a code nobody may send
-    HANDSHAKE + bytes.fromhex("8182 00000000 fffe"),  # not UTF-8
+    PLAIN[:40],
+    PLAIN * 2,
+    PLAIN + bytes.fromhex("8102 7b7d"),  # not masked
+    PLAIN + bytes.fromhex("8b81 00000000 78"),  # an opcode that is none
+    PLAIN + bytes.fromhex("81ff 8000000000000005 00000000"),  # a length below 0
+    PLAIN + bytes.fromhex("0081 00000000 78"),  # goes on with nothing
+    PLAIN + bytes.fromhex("8882 00000000 03ed"),  # a code nobody may send
+    PLAIN + bytes.fromhex("8182 00000000 fffe"),  # not UTF-8
 )
 
 
