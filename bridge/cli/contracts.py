@@ -143,11 +143,11 @@ def add(commands: Commands) -> None:
     parser = add_command(
         group,
         "import",
-        "write a draft-07 JSON Schema again as `$defs` for a contract",
+        "write a JSON Schema of draft-07 or 2020-12 again as `$defs` for a contract",
         _import,
         json=False,
     )
-    parser.add_argument("file", metavar="FILE", help="a draft-07 JSON Schema, as Effect emits it")
+    parser.add_argument("file", metavar="FILE", help="a JSON Schema, as Zod and Effect emit it")
     parser.add_argument("--out", metavar="FILE", help="write here instead of standard output")
     parser.add_argument(
         "--loosen",

@@ -1,4 +1,4 @@
-"""Draft-07 JSON Schemas written again in the subset of 2020-12 contracts use. No I/O here.
+"""JSON Schemas written again in the subset of 2020-12 contracts use. No I/O here.
 
 Where the subset has an equivalent, a value is valid under the result exactly if it was under the
 original. Elsewhere the result takes more, never less, and a finding says so; or it cannot be
@@ -17,13 +17,13 @@ import jsonschema_rs
 
 from bridge.canonical import escape, json_type
 from bridge.contracts import draft07
+from bridge.contracts.dialects import DRAFT07, DRAFT2020, as_draft07, dialect_of, unwrapped
 from bridge.contracts.draft07 import ANY_TYPE, NOTHING, Schema, Types, all_of
 from bridge.contracts.subset import Subset
 from bridge.contracts.validation import BadSchema, CompiledSchema, place_of, pointer_of, resolve
 
 Kind = Literal["refused", "loosened", "noted"]
 
-DRAFT = "http://json-schema.org/draft-07/schema"
 _TEXTS = ("title", "description", "$comment", "examples", "deprecated")
 _BESIDE_REFERENCE = ("title", "description", "$comment")
 _DEFINITIONS = ("definitions", "$defs")
@@ -44,7 +44,11 @@ _LATER = {
     "unevaluatedItems": "`items`",
     "unevaluatedProperties": "`additionalProperties`",
 }
-_META = jsonschema_rs.Draft7Validator({"$ref": f"{DRAFT}#"}, offline=True)
+_META = jsonschema_rs.Draft7Validator({"$ref": f"{DRAFT07}#"}, offline=True)
+_METAS = {
+    "draft-07": _META,
+    "2020-12": jsonschema_rs.Draft202012Validator({"$ref": DRAFT2020}, offline=True),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,12 +77,17 @@ class Imported:
 
 
 def import_schema(document: Any, name: str, subset: Subset) -> Imported:
-    """Write a draft-07 document (normalised JSON) again; `name` is for the whole of it.
+    """Write a document of draft-07 or 2020-12 (normalised JSON) again; `name` is for the whole.
 
     The definitions are not to be used if anything is refused.
     """
+    document = unwrapped(document)
     if faults := list(_shape(document)):
         return Imported(None, {}, tuple(faults))
+    dialect = dialect_of(document)
+    assert dialect is not None
+    document, noted = as_draft07(document, dialect)
+    said = [Finding(each.pointer, "noted", each.was, each.says) for each in noted]
     loose: frozenset[str] = frozenset()
     while True:
         # A definition that takes more makes the `not` around a `$ref` to it take less: begin
@@ -89,7 +98,7 @@ def import_schema(document: Any, name: str, subset: Subset) -> Imported:
             break
         loose |= run.loose
     left = [] if imported.of("refused") else _left(imported.definitions, subset)
-    findings = dict.fromkeys([*imported.findings, *left])
+    findings = dict.fromkeys([*said, *imported.findings, *left])
     return Imported(imported.root, imported.definitions, tuple(findings))
 
 
@@ -188,14 +197,9 @@ class Importing:
 
     def target(self, node: Mapping[str, Any], at: str) -> str | None:
         """Return the pointer a `$ref` means, None with a finding if it is none into this file."""
-        beside = ", ".join(f"`{keyword}`" for keyword in node if keyword in _ASSERTIONS)
-        if beside:
-            says = "draft-07 does not look beside `$ref`: left out. To ask for both: `allOf`"
-            self.say(at, "noted", beside, says)
         base, _, fragment = node["$ref"].partition("#")
-        own = str(self.document.get("$id", "")).partition("#")[0]
         pointer = unquote(fragment)
-        if base in ("", own) and (pointer == "" or pointer.startswith("/")):
+        if base == "" and (pointer == "" or pointer.startswith("/")):
             found = resolve(self.document, pointer)
             if isinstance(found, bool) or (isinstance(found, dict) and _META.is_valid(found)):
                 return pointer
@@ -213,11 +217,7 @@ class Importing:
             elif keyword == "default":
                 says = "left out: the gateway fills in those at members of a request, write them"
                 self.say(here, "noted", "`default`", f"{says} there")
-            elif keyword == "$id" and at and not str(node["$id"]).startswith("#"):
-                if _refers(node):
-                    says = "references below it may mean another file: take it away"
-                    self.say(here, "refused", f"`$id` {node['$id']!r}", says)
-            elif keyword not in _CARRIED and keyword not in ("$id", "$schema"):
+            elif keyword not in _CARRIED and keyword != "$schema":
                 self.say(here, "noted", f"`{keyword}`", "draft-07 checks nothing by it: left out")
 
     # -- schemas at the same place ---------------------------------------------------------
@@ -264,13 +264,14 @@ class Importing:
 def _shape(document: Any) -> Iterator[Finding]:
     """Yield why this is no draft-07 schema."""
     if isinstance(document, dict):
-        said = document.get("$schema", DRAFT)
-        if str(said).removesuffix("#").replace("https:", "http:") != DRAFT:
-            says = f"only draft-07 can be imported ({DRAFT}#): have it written as that"
-            yield Finding("/$schema", "refused", f"`$schema` {said!r}", says)
+        if (dialect := dialect_of(document)) is None:
+            says = "draft-07 and 2020-12 can be imported: have it written as one of these"
+            yield Finding("/$schema", "refused", f"`$schema` {document['$schema']!r}", says)
             return
-    for error in _META.iter_errors(document):
-        says = "draft-07 does not allow that here"
+    else:
+        dialect = "draft-07"
+    for error in _METAS[dialect].iter_errors(document):
+        says = f"{dialect} does not allow that here"
         told = _meant(error)
         text = told.message.splitlines()[0]
         yield Finding(pointer_of(place_of(document, told)), "refused", text, says)
@@ -303,9 +304,3 @@ def _left(definitions: Mapping[str, Schema], subset: Subset) -> Iterator[Finding
         except BadSchema as error:
             at = f"/$defs/{name}{pointer_of(error.path)} of the result"
             yield Finding(at, "refused", error.rule, error.message)
-
-
-def _refers(node: Any) -> bool:
-    if isinstance(node, Mapping):
-        return "$ref" in node or any(map(_refers, node.values()))
-    return isinstance(node, list) and any(map(_refers, node))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import Any
 
 import jsonschema_rs
@@ -36,6 +37,9 @@ PATTERNS = [
 FORMATS = ["date", "ipv4", "json-pointer", "uuid", "date-time", "email"]
 
 
+LATER = {"$schema": "https://json-schema.org/draft/2020-12/schema"}
+
+
 def imported(schema: Any) -> Imported:
     return import_schema(schema, "Root", subset())
 
@@ -53,6 +57,18 @@ def written(schema: Any) -> Any:
 
 def before(schema: Any, value: Any) -> bool:
     return jsonschema_rs.Draft7Validator(schema, validate_formats=True).is_valid(value)
+
+
+def apart(schema: Any) -> Any:
+    """Return a schema that asks for a `$ref` and for what stands beside it."""
+    if isinstance(schema, list):
+        return [apart(each) for each in schema]
+    if not isinstance(schema, dict):
+        return schema
+    made = {keyword: apart(said) for keyword, said in schema.items()}
+    if isinstance(made.get("$ref"), str) and len(made) > 1:
+        return {"allOf": [{"$ref": made.pop("$ref")}, made]}
+    return made
 
 
 def after(made: Imported, value: Any) -> bool:
@@ -141,10 +157,10 @@ documents = st.builds(
 def test_verdicts_stay_and_where_a_finding_says_so_more_is_taken(
     schema: Any, tried: list[Any]
 ) -> None:
-    made = imported(schema)
+    made, meant = imported(schema), apart(schema)
     assert made.of("refused") == []
     for value in tried:
-        was, is_ = before(schema, value), after(made, value)
+        was, is_ = before(meant, value), after(made, value)
         if made.of("loosened"):
             assert is_ or not was, (value, made)
         else:
@@ -313,9 +329,13 @@ def test_what_has_an_equivalent_is_written_as_that(schema: Any, is_: Any) -> Non
         ({"properties": {"toString": {}}}, "refused", "/properties/toString"),
         ({"items": {"$ref": "other.json#/A"}}, "refused", "/items/$ref"),
         ({"items": {"$ref": "#/definitions/B"}}, "refused", "/items/$ref"),
-        ({"items": {"$id": "b.json", "not": {"$ref": "#"}}}, "refused", "/items/$id"),
         ({"minimum": "a"}, "refused", "/minimum"),
-        ({"$schema": "https://json-schema.org/draft/2020-12/schema"}, "refused", "/$schema"),
+        ({"$schema": "http://json-schema.org/draft-04/schema#"}, "refused", "/$schema"),
+        ({**LATER, "type": "string", "format": "uuid"}, "noted", "/format"),
+        ({**LATER, "contains": {}, "minContains": 2}, "loosened", "/minContains"),
+        ({**LATER, "prefixItems": [{"const": 1}, {"const": "a"}]}, "loosened", "/items"),
+        ({**LATER, "$dynamicRef": "#x"}, "loosened", "/$dynamicRef"),
+        ({**LATER, "minimum": "a"}, "refused", "/minimum"),
         ({"allOf": [{"$ref": "#"}]}, "refused", "/$defs/Root/allOf/0/$ref of the result"),
     ],
     ids=json.dumps,
@@ -417,3 +437,85 @@ def test_what_is_no_schema_is_pointed_at_whatever_the_members_name(
 def test_definitions_that_are_no_schemas_are_refused(definitions: Any, pointer: str) -> None:
     found = import_schema({"$defs": definitions, "type": "string"}, "X", subset()).findings
     assert [(each.pointer, each.kind) for each in found] == [(pointer, "refused")]
+
+
+INT = {"type": "integer", "minimum": -5}
+REF = {"$ref": "#/$defs/Int"}
+
+
+@pytest.mark.parametrize(
+    ("document", "is_"),
+    [
+        pytest.param(
+            {"$defs": {"Int": INT}, "properties": {"n": {**REF, "maximum": 100}}},
+            {"allOf": [REF, {"type": "integer", "maximum": 100}]},
+            id="Effect 3: limits beside a reference",
+        ),
+        pytest.param(
+            {
+                "dialect": "draft-2020-12",
+                "schema": {"properties": {"n": {**REF, "title": "N"}}},
+                "definitions": {"Int": INT},
+            },
+            {**REF, "title": "N"},
+            id="Effect 4: dialect, schema, definitions",
+        ),
+        pytest.param(
+            {**LATER, "$defs": {"Int": INT}, "properties": {"n": {**REF, "maximum": 100}}},
+            {"allOf": [REF, {"type": "integer", "maximum": 100}]},
+            id="2020-12: beside a reference",
+        ),
+        pytest.param(
+            {"$id": "http://x/a", "$defs": {"Int": {**INT, "$id": "int.json"}},
+             "properties": {"n": {"$ref": "http://x/int.json"}}},
+            REF,
+            id="by the other's $id",
+        ),
+        pytest.param(
+            {**LATER, "$defs": {"Int": {**INT, "$anchor": "i"}},
+             "properties": {"n": {"$ref": "#i"}}},
+            REF,
+            id="by an anchor",
+        ),
+        pytest.param(
+            {**LATER, "properties": {"n": {"type": "object", "unevaluatedProperties": False}}},
+            {"type": "object", "additionalProperties": False},
+            id="nothing else looks at members",
+        ),
+    ],
+)  # fmt: skip
+def test_schemas_as_others_write_them(document: Any, is_: Any) -> None:
+    made = imported(document)
+    assert made.of("refused") + made.of("loosened") == []
+    asked = made.definitions[made.root or ""]
+    asked = asked.get("anyOf", [asked])[0]  # without `type`, what is no object passes too
+    assert asked["properties"]["n"] == is_
+
+
+@pytest.mark.parametrize(
+    ("schema", "good", "bad"),
+    [
+        ({"prefixItems": [{"const": 1}], "items": False}, [[], [1]], [[2], [1, 1]]),
+        ({"dependentRequired": {"a": ["b"]}}, [{}, {"a": 1, "b": 1}], [{"a": 1}]),
+        ({"dependentSchemas": {"a": {"maxProperties": 1}}}, [{"a": 1}], [{"a": 1, "b": 1}]),
+        ({"contains": {"const": 1}, "minContains": 0}, [[], [2]], []),
+        ({"contains": {"const": 1}, "minContains": 1}, [[1]], [[]]),
+        ({"type": "string", "format": "date"}, ["x"], [1]),
+    ],
+)
+def test_what_2020_12_says_is_said_again(schema: Any, good: list[Any], bad: list[Any]) -> None:
+    made = imported({**LATER, **schema})
+    assert made.of("refused") + made.of("loosened") == []
+    assert [value for value in good if not after(made, value)] == []
+    assert [value for value in bad if after(made, value)] == []
+
+
+def test_sixteen_levels_of_alternatives_are_looked_at_at_once() -> None:
+    levels = {
+        f"L{n}": {"anyOf": [{"$ref": f"#/$defs/L{n + 1}"}, {"$ref": f"#/$defs/L{n + 1}"}]}
+        for n in range(16)
+    }
+    began = time.process_time()
+    made = imported({"$defs": {**levels, "L16": {}}, "$ref": "#/$defs/L0"})
+    assert {finding.was for finding in made.of("refused")} == {"ref_ways"}
+    assert time.process_time() - began < 2

@@ -68,6 +68,13 @@ class CommitSuite(JournalCase):
         await self.refused(await self.prepare("m1", fingerprint="ab"), "conflict")
         await self.refused(await self.prepare("m1", fingerprint="abcd"), "conflict")
 
+    async def test_a_state_has_the_version_of_the_contract_it_was_written_under(self) -> None:
+        assert (await self.journal.read(SUBSYSTEM, "k")).contract == 0
+        await self.put("m1", contract=3)
+        assert (await self.journal.read(SUBSYSTEM, "k")).contract == 3
+        await self.put("m2", contract=4)
+        assert (await self.journal.read(SUBSYSTEM, "k")).contract == 4
+
     async def test_an_idempotency_key_under_another_id_gets_the_first_reply(self) -> None:
         await self.put("m1", idempotency="digest", fingerprint="same")
         again = await self.prepare("m2", idempotency="digest", fingerprint="same")
