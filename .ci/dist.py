@@ -21,8 +21,8 @@ DIST = ROOT / "dist"
 TYPESCRIPT = ROOT / "contracts" / "typescript"
 CONSUMERS = ROOT / "tests" / "consumers"
 TALLY = ROOT / "bridge" / "cli" / "template" / "tally"
-VERSION = (ROOT / "VERSION").read_text().strip()
-NODE_SOURCES = ("VERSION", "elixir_node/apps/bridge/mix.exs", "elixir_node/apps/bridge/lib")
+VERSION = (ROOT / "bridge/VERSION").read_text().strip()
+NODE_SOURCES = ("bridge/VERSION", "elixir_node/apps/bridge/mix.exs", "elixir_node/apps/bridge/lib")
 
 
 def main() -> int:

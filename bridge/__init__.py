@@ -2,7 +2,4 @@
 
 from pathlib import Path
 
-_HERE = Path(__file__).resolve().parent
-# In the installed package, else in the checkout.
-_FILES = (_HERE / "data" / "VERSION", _HERE.parent / "VERSION")
-__version__ = next(file for file in _FILES if file.is_file()).read_text().strip()
+__version__ = Path(__file__).with_name("VERSION").read_text().strip()

@@ -17,9 +17,9 @@ from bridge.contracts.files import ROOT
 
 FORMS = {
     "one": ("docker-compose.yml",),
-    "split": ("docker-compose.yml", "docker-compose.split.yml"),
-    "ports": ("docker-compose.yml", "docker-compose.ports.yml"),
-    "all": ("docker-compose.yml", "docker-compose.split.yml", "docker-compose.ports.yml"),
+    "split": ("docker-compose.yml", "bridge/docker-compose.split.yml"),
+    "ports": ("docker-compose.yml", "bridge/docker-compose.ports.yml"),
+    "all": ("docker-compose.yml", "bridge/docker-compose.split.yml", "bridge/docker-compose.ports.yml"),
 }
 # The containers' own: where things are inside, and who listens where.
 FIXED = {

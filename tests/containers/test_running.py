@@ -42,7 +42,7 @@ class Stack:
         extra = folder / "network.yml"
         extra.write_text(HOST_NETWORK)
         self._project = f"test-{secrets.token_hex(4)}"
-        files = ("docker-compose.yml", "docker-compose.split.yml", str(extra))
+        files = ("docker-compose.yml", "bridge/docker-compose.split.yml", str(extra))
         named = [part for file in files for part in ("-f", file)]
         self._command = [*(compose() or ()), "-p", self._project, *named]
         self._env = {n: t for n, t in os.environ.items() if not n.startswith("BRIDGE_")}

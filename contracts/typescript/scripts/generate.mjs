@@ -3,7 +3,7 @@
 //   effects.ts, <subsystem>.ts   types, by json-schema-to-typescript
 //   envelopes.ts                 types of joelclaw's envelopes
 //   envelopes_schema.ts          their schema, for whoever wants them checked
-//   package.json                 its version, from VERSION
+//   package.json                 its version, from bridge/VERSION
 //   scripts.ts                   the journal's Lua scripts that the SDK runs too
 
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
@@ -32,7 +32,7 @@ const files = new Map([
 ]);
 for (const file of subsystems) files.set(`${file.name}.ts`, await subsystemTypes(file));
 
-const version = readFileSync(join(CONTRACTS, "..", "VERSION"), "utf8").trim();
+const version = readFileSync(join(CONTRACTS, "..", "bridge", "VERSION"), "utf8").trim();
 
 if (process.argv.includes("--check")) check();
 else write();

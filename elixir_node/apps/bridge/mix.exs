@@ -1,7 +1,7 @@
 defmodule Bridge.MixProject do
   use Mix.Project
 
-  @version "../../../VERSION" |> Path.expand(__DIR__) |> File.read!() |> String.trim()
+  @version "../../../bridge/VERSION" |> Path.expand(__DIR__) |> File.read!() |> String.trim()
 
   def project do
     [

@@ -4,7 +4,7 @@ defmodule BridgeWeb.MixProject do
   def project do
     [
       app: :bridge_web,
-      version: "../../../VERSION" |> Path.expand(__DIR__) |> File.read!() |> String.trim(),
+      version: "../../../bridge/VERSION" |> Path.expand(__DIR__) |> File.read!() |> String.trim(),
       elixir: "~> 1.15",
       build_path: "../../_build",
       deps_path: "../../deps",
