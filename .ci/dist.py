@@ -22,7 +22,11 @@ TYPESCRIPT = ROOT / "contracts" / "typescript"
 CONSUMERS = ROOT / "tests" / "consumers"
 TALLY = ROOT / "bridge" / "cli" / "template" / "tally"
 VERSION = (ROOT / "bridge/VERSION").read_text().strip()
-NODE_SOURCES = ("bridge/VERSION", "elixir_node/apps/bridge/mix.exs", "elixir_node/apps/bridge/lib")
+NODE_SOURCES = (
+    "bridge/VERSION",
+    "elixir_node/apps/bridge/mix.exs",
+    "elixir_node/apps/bridge/lib",
+)
 
 
 def main() -> int:

@@ -295,7 +295,7 @@ def test_a_pause_of_the_protocol_holds_back_what_was_read_already(loop: Loop) ->
             writer.write(TEXT[: 3 * PIECE_BYTES])
             writer.write_eof()
             for n in range(1, 4):
-                await until(lambda n=n: len(reader.pieces) == n)  # type: ignore[misc]
+                await until(lambda n=n: len(reader.pieces) == n)  # type: ignore[misc] # a lambda's default
                 await asyncio.sleep(0)
                 assert len(reader.pieces) == n
                 assert not reader.ended

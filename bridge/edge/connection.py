@@ -187,7 +187,7 @@ class Connection(WebSocketsSansIOProtocol):
         self.close_sent = True
         self.received = None
         self.transport.resume_reading()
-        self.close_timer = due_in(HANG_UP_S, self.transport.abort)  # type: ignore[assignment]
+        self.close_timer = due_in(HANG_UP_S, self.transport.abort)  # type: ignore[assignment] # as a handle
 
     def stalled(self) -> None:
         """Hang up on a peer that reads nothing."""

@@ -312,7 +312,7 @@ class Member:
     def leave(self) -> None:
         self.channel.state = "absent"
         if self._feed is not None:
-            self._feed.detach(self)  # type: ignore[arg-type]
+            self._feed.detach(self)  # type: ignore[arg-type] # as above
 
     def _put(self, kind: str, *more: str) -> None:
         self._edge.outgoing.put(["edge", self.channel.topic, self.number, kind, *more])

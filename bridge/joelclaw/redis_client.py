@@ -33,7 +33,7 @@ class _Client(Redis):
     async def execute_command(self, *args: Any, **options: Any) -> Any:
         before = cancellations()
         try:  # redis-py leaves the method without types
-            return await super().execute_command(*args, **options)  # type: ignore[no-untyped-call]
+            return await super().execute_command(*args, **options)  # type: ignore[no-untyped-call] # redis-py has no types
         finally:  # an answer may be an error that means nothing to who has to end
             if cancellations() > before:
                 raise asyncio.CancelledError
@@ -55,7 +55,7 @@ def connect(url: str, name: str, *, answer_s: float | None = ANSWER_S) -> Redis:
         protocol=2,
     )
     try:
-        client.connection_pool.make_connection()  # type: ignore[no-untyped-call]
+        client.connection_pool.make_connection()  # type: ignore[no-untyped-call] # redis-py has no types
     except TypeError as error:  # parameters are looked at when the first connection is made
         raise ValueError(f"Redis URL: {error}") from None
     return client

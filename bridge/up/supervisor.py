@@ -94,7 +94,7 @@ class Child:
 
     async def _becomes(self, true: Callable[[], bool], timeout_s: float) -> bool:
         deadline = time.monotonic() + timeout_s
-        while not true() and time.monotonic() < deadline:  # noqa: ASYNC110
+        while not true() and time.monotonic() < deadline:  # noqa: ASYNC110 - nobody tells of it
             await asyncio.sleep(LOOK_S)
         return true()
 

@@ -19,7 +19,11 @@ FORMS = {
     "one": ("docker-compose.yml",),
     "split": ("docker-compose.yml", "bridge/docker-compose.split.yml"),
     "ports": ("docker-compose.yml", "bridge/docker-compose.ports.yml"),
-    "all": ("docker-compose.yml", "bridge/docker-compose.split.yml", "bridge/docker-compose.ports.yml"),
+    "all": (
+        "docker-compose.yml",
+        "bridge/docker-compose.split.yml",
+        "bridge/docker-compose.ports.yml",
+    ),
 }
 # The containers' own: where things are inside, and who listens where.
 FIXED = {

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from typing import Any
 
 import jsonschema_rs
@@ -11,10 +10,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from bridge.contracts.importing import Imported, import_schema, name_for
+from bridge.contracts.importing import import_schema, name_for
 from bridge.contracts.loading import subset
 from bridge.contracts.patterns import rewrite
 from bridge.contracts.validation import CompiledSchema
+from tests.contracts.verdicts import LATER, after, apart, before, found, imported, written
 
 NAMES = ["a", "b", "ab", "x1"]
 TEXTS = st.text(alphabet="ab1x_- \t\n.é😀A", max_size=4)
@@ -35,46 +35,6 @@ PATTERNS = [
     ),
 ]
 FORMATS = ["date", "ipv4", "json-pointer", "uuid", "date-time", "email"]
-
-
-LATER = {"$schema": "https://json-schema.org/draft/2020-12/schema"}
-
-
-def imported(schema: Any) -> Imported:
-    return import_schema(schema, "Root", subset())
-
-
-def found(schema: Any) -> list[tuple[str, str]]:
-    return [(finding.kind, finding.pointer) for finding in imported(schema).findings]
-
-
-def written(schema: Any) -> Any:
-    """Return what an importable schema became."""
-    made = imported(schema)
-    assert made.root is not None
-    return made.definitions[made.root]
-
-
-def before(schema: Any, value: Any) -> bool:
-    return jsonschema_rs.Draft7Validator(schema, validate_formats=True).is_valid(value)
-
-
-def apart(schema: Any) -> Any:
-    """Return a schema that asks for a `$ref` and for what stands beside it."""
-    if isinstance(schema, list):
-        return [apart(each) for each in schema]
-    if not isinstance(schema, dict):
-        return schema
-    made = {keyword: apart(said) for keyword, said in schema.items()}
-    if isinstance(made.get("$ref"), str) and len(made) > 1:
-        return {"allOf": [{"$ref": made.pop("$ref")}, made]}
-    return made
-
-
-def after(made: Imported, value: Any) -> bool:
-    assert made.root is not None
-    compiled = CompiledSchema("root", made.definitions[made.root], made.definitions)
-    return compiled.violation(value) is None
 
 
 scalars = st.one_of(
@@ -437,85 +397,3 @@ def test_what_is_no_schema_is_pointed_at_whatever_the_members_name(
 def test_definitions_that_are_no_schemas_are_refused(definitions: Any, pointer: str) -> None:
     found = import_schema({"$defs": definitions, "type": "string"}, "X", subset()).findings
     assert [(each.pointer, each.kind) for each in found] == [(pointer, "refused")]
-
-
-INT = {"type": "integer", "minimum": -5}
-REF = {"$ref": "#/$defs/Int"}
-
-
-@pytest.mark.parametrize(
-    ("document", "is_"),
-    [
-        pytest.param(
-            {"$defs": {"Int": INT}, "properties": {"n": {**REF, "maximum": 100}}},
-            {"allOf": [REF, {"type": "integer", "maximum": 100}]},
-            id="Effect 3: limits beside a reference",
-        ),
-        pytest.param(
-            {
-                "dialect": "draft-2020-12",
-                "schema": {"properties": {"n": {**REF, "title": "N"}}},
-                "definitions": {"Int": INT},
-            },
-            {**REF, "title": "N"},
-            id="Effect 4: dialect, schema, definitions",
-        ),
-        pytest.param(
-            {**LATER, "$defs": {"Int": INT}, "properties": {"n": {**REF, "maximum": 100}}},
-            {"allOf": [REF, {"type": "integer", "maximum": 100}]},
-            id="2020-12: beside a reference",
-        ),
-        pytest.param(
-            {"$id": "http://x/a", "$defs": {"Int": {**INT, "$id": "int.json"}},
-             "properties": {"n": {"$ref": "http://x/int.json"}}},
-            REF,
-            id="by the other's $id",
-        ),
-        pytest.param(
-            {**LATER, "$defs": {"Int": {**INT, "$anchor": "i"}},
-             "properties": {"n": {"$ref": "#i"}}},
-            REF,
-            id="by an anchor",
-        ),
-        pytest.param(
-            {**LATER, "properties": {"n": {"type": "object", "unevaluatedProperties": False}}},
-            {"type": "object", "additionalProperties": False},
-            id="nothing else looks at members",
-        ),
-    ],
-)  # fmt: skip
-def test_schemas_as_others_write_them(document: Any, is_: Any) -> None:
-    made = imported(document)
-    assert made.of("refused") + made.of("loosened") == []
-    asked = made.definitions[made.root or ""]
-    asked = asked.get("anyOf", [asked])[0]  # without `type`, what is no object passes too
-    assert asked["properties"]["n"] == is_
-
-
-@pytest.mark.parametrize(
-    ("schema", "good", "bad"),
-    [
-        ({"prefixItems": [{"const": 1}], "items": False}, [[], [1]], [[2], [1, 1]]),
-        ({"dependentRequired": {"a": ["b"]}}, [{}, {"a": 1, "b": 1}], [{"a": 1}]),
-        ({"dependentSchemas": {"a": {"maxProperties": 1}}}, [{"a": 1}], [{"a": 1, "b": 1}]),
-        ({"contains": {"const": 1}, "minContains": 0}, [[], [2]], []),
-        ({"contains": {"const": 1}, "minContains": 1}, [[1]], [[]]),
-        ({"type": "string", "format": "date"}, ["x"], [1]),
-    ],
-)
-def test_what_2020_12_says_is_said_again(schema: Any, good: list[Any], bad: list[Any]) -> None:
-    made = imported({**LATER, **schema})
-    assert made.of("refused") + made.of("loosened") == []
-    assert [value for value in good if not after(made, value)] == []
-    assert [value for value in bad if after(made, value)] == []
-
-
-def test_sixteen_levels_of_alternatives_are_looked_at_at_once() -> None:
-    levels = {
-        f"L{n}": {"anyOf": [{"$ref": f"#/$defs/L{n + 1}"}, {"$ref": f"#/$defs/L{n + 1}"}]}
-        for n in range(16)
-    }
-    began = time.process_time()
-    made = imported({"$defs": {**levels, "L16": {}}, "$ref": "#/$defs/L0"})
-    assert {finding.was for finding in made.of("refused")} == {"ref_ways"}
-    assert time.process_time() - began < 2

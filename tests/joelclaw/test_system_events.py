@@ -227,7 +227,7 @@ def test_effects_wait_out_an_outage_without_a_storm_and_arrive_once_in_order(
         now_ms = time.time_ns() // 1_000_000
         journal = MemoryJournal(lambda: now_ms)
         await journal.set_route("counter", "python", None)
-        dispatcher = Dispatcher({}, journal, {}, bench.telemetry)  # type: ignore[arg-type]
+        dispatcher = Dispatcher({}, journal, {}, bench.telemetry)  # type: ignore[arg-type] # no contracts
         effects = Effects(
             journal,
             dispatcher,

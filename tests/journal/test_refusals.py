@@ -75,7 +75,7 @@ def server(request: pytest.FixtureRequest) -> Iterator[RedisServer]:
 
 def allow(control: redis.Redis, *rules: str) -> str:
     user = ("ACL", "SETUSER", "bridge", "reset", "on", ">pw", "~*", "&*", *rules)
-    control.execute_command(*user)  # type: ignore[no-untyped-call]
+    control.execute_command(*user)  # type: ignore[no-untyped-call] # redis-py has no types for it
     return "redis://bridge:pw@127.0.0.1"
 
 

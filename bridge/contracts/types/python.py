@@ -25,7 +25,7 @@ _NO_FIELDS = {*dir(BaseModel), *keyword.kwlist, "bool", "dict", "float", "int", 
 _PLAIN = {"string": "str", "integer": "int", "number": "float | int", "boolean": "bool"}
 
 _HEAD = '''"""Types of {name}@{version}, written by `bridge contracts generate`. Do not edit."""
-# ruff: noqa
+# ruff: noqa (as it is generated)
 # fmt: off
 
 from __future__ import annotations

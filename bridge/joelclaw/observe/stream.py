@@ -145,7 +145,7 @@ class MonitorStream:
     async def _ask(self, *commands: tuple[str | bytes | int, ...]) -> list[Any]:
         """Send commands in one write and return their answers."""
         # Its stub wants one part.
-        packed = (hiredis.pack_command(words) for words in commands)  # type: ignore[arg-type]
+        packed = (hiredis.pack_command(words) for words in commands)  # type: ignore[arg-type] # wants one part
         self._writer.write(b"".join(packed))
         answers: list[Any] = []
         try:

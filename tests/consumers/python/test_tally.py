@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from tally.tally import handle  # type: ignore[import-not-found]
+from tally.tally import handle  # type: ignore[import-not-found] # written at the test
 
 from bridge.testing import Case, scenarios
 

@@ -152,3 +152,17 @@ def run(test: Callable[[World], Awaitable[None]], **given: Any) -> None:
             await test(w)
 
     asyncio.run(main())
+
+
+SEED = "1795380404972,iVvyYVfEl1pWJg=="
+JSON = "application/json"
+
+
+def added(tag: str, **more: Any) -> dict[str, Any]:
+    """Return an event that has a route."""
+    return {"name": "add/asked", "data": {"tag": tag}, **more}
+
+
+def other(n: int = 0, **more: Any) -> dict[str, Any]:
+    """Return an event that has none."""
+    return {"name": f"other/{n}", "data": {"n": n}, **more}

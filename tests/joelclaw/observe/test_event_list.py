@@ -48,7 +48,7 @@ def test_every_command_leaves_what_redis_has(
     model = EventList("gateway")
     for name, *words in commands:
         before = list(redis.lrange(KEY, 0, -1))
-        answer = redis.execute_command(name, KEY, *words)  # type: ignore[no-untyped-call]
+        answer = redis.execute_command(name, KEY, *words)  # type: ignore[no-untyped-call] # redis-py has no types for it
         match name, words:
             case (("LPUSH" | "RPUSH"), [bytes(value)]):
                 model.push(item(value), head=name == "LPUSH")

@@ -100,14 +100,14 @@ async def storing(url: str, handled: list[str]) -> AsyncIterator[None]:
         await asyncio.sleep(0.002)
         metadata = json.dumps({"eventCount": 1, "eventIds": [id]})
         fields = {"source": "gateway", "prompt": "…", "metadata": metadata, "timestamp": "1"}
-        await commands.xadd(MESSAGES, fields)  # type: ignore[arg-type]
+        await commands.xadd(MESSAGES, fields)  # type: ignore[arg-type] # its mapping is invariant
         handled.append(id)
 
     reader = ClassicReader(url, handle)
     reading = asyncio.create_task(reader.run())
     try:
         async with connect(url, "test") as client:
-            while not (await client.pubsub_numsub("joelclaw:notify:gateway"))[0][1]:  # noqa: ASYNC110
+            while not (await client.pubsub_numsub("joelclaw:notify:gateway"))[0][1]:  # noqa: ASYNC110 - Redis's
                 await asyncio.sleep(0.005)
         yield
     finally:
@@ -394,7 +394,7 @@ def test_who_may_not_monitor_is_told_so(tmp_path: Path, grant: str) -> None:
         with RedisServer(appendonly=False) as server:
             client = connect(server.url, "test")
             rules = ("on", ">secret", "~*", "&*", *grant.split())
-            await client.execute_command("ACL", "SETUSER", "me", *rules)  # type: ignore[no-untyped-call]
+            await client.execute_command("ACL", "SETUSER", "me", *rules)  # type: ignore[no-untyped-call] # redis-py's
             url = server.url.replace("127.0.0.1", "me:secret@127.0.0.1")
             observation = Observation(url, tmp_path / "r.ndjson")
             with pytest.raises(CannotObserve, match="NOPERM"):
