@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from bridge.errors import BridgeError, Refusal
-from bridge.journal.store import Route
+from bridge.journal.values import Route
 from bridge.message import Invocation, Message, Outcome, Reason, RuntimeName
 from bridge.moves.assignment import bucket_of
 

@@ -16,7 +16,8 @@ from bridge.attempt import Attempt, Failure, Hops, Watch, bucket_of_message, who
 from bridge.canonical import normalise
 from bridge.contracts.contract import migration_of
 from bridge.errors import BridgeError, InvalidRequest, Refusal, RuntimeFault, RuntimeUnavailable
-from bridge.journal.store import Commit, Done, Journal, Route, Same, Snapshot
+from bridge.journal.store import Journal
+from bridge.journal.values import Commit, Done, Route, Same, Snapshot
 from bridge.message import (
     JSON,
     Context,

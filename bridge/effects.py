@@ -14,7 +14,8 @@ from bridge.message import Message, derived_id
 from bridge.targets import Executor, Target, backoff_ms
 
 if TYPE_CHECKING:
-    from bridge.journal.store import Journal, OutboxEntry, Timer
+    from bridge.journal.store import Journal
+    from bridge.journal.values import OutboxEntry, Timer
     from bridge.telemetry import Telemetry
 
 SWEEP_S = 1.0  # how late work is found that another worker left behind

@@ -13,7 +13,8 @@ from bridge.migration import verdict_of
 
 if TYPE_CHECKING:
     from bridge.contracts.registry import Contract
-    from bridge.journal.store import Journal, Timer
+    from bridge.journal.store import Journal
+    from bridge.journal.values import Timer
 
 TOGETHER = 500  # reads that are under way at once
 MOST_TIMERS = 10_000

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from bridge.contracts.contract import Contract, migration_of
 from bridge.errors import BridgeError, Refusal, RuntimeFault, RuntimeUnavailable, Violation
-from bridge.journal.store import Snapshot
+from bridge.journal.values import Snapshot
 from bridge.message import Context, Outcome, RuntimeName
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from bridge.errors import BridgeError, text_of
-from bridge.journal.store import Route, Standing
+from bridge.journal.values import Route, Standing
 from bridge.message import JSON, RUNTIMES, RuntimeName
 from bridge.moves import machine
 from bridge.moves.assignment import moved_keys

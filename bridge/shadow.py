@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import orjson
 
 from bridge.errors import BridgeError, Refusal, RuntimeFault, RuntimeUnavailable, text_of
-from bridge.journal.store import Noted
+from bridge.journal.values import Noted
 from bridge.message import JSON, Outcome, RuntimeName
 from bridge.moves.comparison import Difference, compare
 from bridge.moves.evidence import Group, bucket_of_us, sample_name, signature
@@ -22,7 +22,8 @@ from bridge.patience import Timeout
 if TYPE_CHECKING:
     from bridge.attempt import Attempt, Failure, Hops
     from bridge.contracts.registry import Contract, Operation
-    from bridge.journal.store import Journal, Route
+    from bridge.journal.store import Journal
+    from bridge.journal.values import Route
     from bridge.runtimes.runtime import Runtime
     from bridge.telemetry import Telemetry
 

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Protocol
 from bridge.errors import BridgeError
 
 if TYPE_CHECKING:
-    from bridge.journal.store import Journal, OutboxEntry
+    from bridge.journal.store import Journal
+    from bridge.journal.values import OutboxEntry
     from bridge.telemetry import Telemetry
 
 FIRST_RETRY_MS = 250

@@ -11,7 +11,7 @@ from bridge.contracts.registry import Registry
 from bridge.dispatch import Dispatcher
 from bridge.effects import Effects
 from bridge.journal.memory import MemoryJournal
-from bridge.journal.store import OutboxEntry
+from bridge.journal.values import OutboxEntry
 from bridge.message import Message, RuntimeName
 from bridge.runtimes.python import PythonRuntime
 from bridge.runtimes.runtime import Runtime

@@ -15,7 +15,7 @@ from bridge.bench.processes import SUBSYSTEMS, redis
 from bridge.contracts.registry import Registry
 from bridge.dispatch import Dispatcher
 from bridge.journal.redis import RedisJournal
-from bridge.journal.store import Route
+from bridge.journal.values import Route
 from bridge.message import Invocation, Judge, Message, Outcome, RuntimeName
 from bridge.runtimes.python import PythonRuntime
 from bridge.runtimes.runtime import Runtime, unjudged

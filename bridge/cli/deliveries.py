@@ -6,7 +6,7 @@ import asyncio
 from dataclasses import asdict
 
 from bridge.cli.command import Call, Commands, add_command, add_subsystem, say_error
-from bridge.journal.store import Waiting
+from bridge.journal.values import Waiting
 from bridge.message import JSON
 
 LIMIT = 100

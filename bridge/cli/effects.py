@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from bridge.cli.command import when
 from bridge.cli.findings import Finding
 from bridge.journal.redis import RedisJournal
-from bridge.journal.store import OUTBOX_KINDS, Damaged, Tally, TargetState
+from bridge.journal.values import OUTBOX_KINDS, Damaged, Tally, TargetState
 
 EXECUTED_WITH = {
     "inngest": "BRIDGE_INNGEST_URL",

@@ -7,7 +7,7 @@ from typing import Any
 
 from bridge.cli.command import Call, CommandFailed, Commands, add_command, say_json, when
 from bridge.journal.redis import RedisJournal
-from bridge.journal.store import Route
+from bridge.journal.values import Route
 from bridge.message import JSON
 from bridge.moves.assignment import bucket_of
 from bridge.table import table

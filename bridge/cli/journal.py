@@ -23,7 +23,7 @@ from bridge.contracts.registry import Registry
 from bridge.dispatch import same_of
 from bridge.journal.positions import just_before
 from bridge.journal.redis import RedisJournal
-from bridge.journal.store import Same
+from bridge.journal.values import Same
 from bridge.message import JSON, RUNTIMES, Version
 
 PAGE = 500

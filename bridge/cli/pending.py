@@ -18,7 +18,7 @@ from bridge.cli.command import (
 )
 from bridge.cli.effects import why_held
 from bridge.journal.redis import RedisJournal
-from bridge.journal.store import TargetState
+from bridge.journal.values import TargetState
 from bridge.message import JSON
 
 Read = Callable[[RedisJournal, str, int], Awaitable[list[Any]]]

@@ -17,7 +17,7 @@ from bridge.cli.command import (
     who,
 )
 from bridge.client import ErrorReply, NotReached
-from bridge.journal.store import Route
+from bridge.journal.values import Route
 from bridge.message import JSON, RUNTIMES
 from bridge.up.admin import fetch, loaded_by, put, served_by
 from bridge.up.place import NotRunning

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 
 from bridge.cli.command import Call, CommandFailed, Commands, add_command, add_group, say_error
 from bridge.journal.redis import RedisJournal
-from bridge.journal.store import Damaged, Storage
+from bridge.journal.values import Damaged, Storage
 from bridge.up.storage import warning_of
 
 COLUMNS = {

@@ -10,7 +10,8 @@ from bridge.canonical import json_type, parse
 from bridge.edge.body import Body
 from bridge.edge.moves import MOVES, MoveCalls
 from bridge.errors import BridgeError
-from bridge.journal.store import Journal, Route
+from bridge.journal.store import Journal
+from bridge.journal.values import Route
 from bridge.message import JSON, RUNTIMES
 
 MAX_BODY_BYTES = 65536

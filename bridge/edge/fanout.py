@@ -18,7 +18,8 @@ from bridge.channels.session import Channel
 from bridge.edge.backlog import Backlog, Batch
 from bridge.edge.connection import text_frame
 from bridge.errors import BridgeError
-from bridge.journal.store import Event, Journal, PositionGone
+from bridge.journal.store import Journal
+from bridge.journal.values import Event, PositionGone
 from bridge.message import JSON
 from bridge.telemetry import Telemetry
 from bridge.turns import Turns

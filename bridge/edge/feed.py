@@ -7,7 +7,8 @@ from typing import Protocol
 
 from bridge.edge.contract import Contract
 from bridge.edge.fanout import Follower, Subscriber
-from bridge.journal.store import Event, Journal
+from bridge.journal.store import Journal
+from bridge.journal.values import Event
 from bridge.message import JSON
 from bridge.telemetry import Telemetry
 from bridge.turns import Turns

@@ -42,7 +42,7 @@ from bridge.edge.outgoing import Outgoing
 from bridge.edge.queries import Queries
 from bridge.edge.socket import limits_of
 from bridge.errors import BridgeError
-from bridge.journal.store import Event
+from bridge.journal.values import Event
 from bridge.link.link import Function, Link
 from bridge.message import JSON
 from bridge.settings import Settings

@@ -36,7 +36,8 @@ from bridge.gateway.status import Last, Status
 from bridge.joelclaw.adapter import Adapter
 from bridge.journal.redis import RedisJournal
 from bridge.journal.server import check_server
-from bridge.journal.store import Damaged, Journal, Storage
+from bridge.journal.store import Journal
+from bridge.journal.values import Damaged, Storage
 from bridge.link.arguments import PortArguments
 from bridge.link.session import SessionLimits
 from bridge.link.transport import Transport

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from bridge.journal.store import Dead, OutboxEntry, Route, Timer
+from bridge.journal.values import Dead, OutboxEntry, Route, Timer
 from bridge.message import JSON, Version
 
 FindingKind = Literal[

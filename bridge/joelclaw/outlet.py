@@ -14,7 +14,7 @@ from bridge.joelclaw.sessions import OWNED, list_of, refused_session
 from bridge.settings import BadSetting, Settings
 
 if TYPE_CHECKING:
-    from bridge.journal.store import Delivery
+    from bridge.journal.values import Delivery
 
 TOPIC = "outlet"  # with the key gateway, what clients join
 MAX_ATTEMPTS = 8  # begun ones, after which a delivery goes to the quarantine

@@ -11,7 +11,8 @@ from bridge.joelclaw.deliverer import Deliverer
 from bridge.joelclaw.outlet import LEASE_MS, MAX_ATTEMPTS, Outlet
 from bridge.joelclaw.push import Away, Pusher, Refused
 from bridge.joelclaw.sessions import SESSIONS
-from bridge.journal.store import Deliveries, Waiting
+from bridge.journal.store import Deliveries
+from bridge.journal.values import Waiting
 from bridge.message import JSON
 from bridge.pause import pause
 from bridge.telemetry import Telemetry

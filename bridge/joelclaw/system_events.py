@@ -11,7 +11,7 @@ from bridge.message import JSON
 from bridge.targets import EffectFailed, TargetAway
 
 if TYPE_CHECKING:
-    from bridge.journal.store import OutboxEntry
+    from bridge.journal.values import OutboxEntry
 
 
 class SystemEvents:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import itertools
 import uuid
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any, Literal, NamedTuple
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
 
 import orjson
 
@@ -16,86 +16,23 @@ from bridge.errors import BridgeError
 from bridge.journal import records
 from bridge.journal.memory_deliveries import MemoryDeliveries
 from bridge.journal.memory_moves import MemoryMoves
+from bridge.journal.memory_outbox import MemoryOutbox
+from bridge.journal.memory_state import Entry, Pending, State, Subsystem
 from bridge.journal.memory_targets import MemoryTargets
 from bridge.journal.positions import is_position, order, states_gone, trim_refused
-from bridge.journal.store import (
+from bridge.journal.values import (
     Base,
     Commit,
     Committed,
-    Dead,
     Done,
     Event,
-    OutboxEntry,
     Route,
     Snapshot,
-    Tally,
-    Timer,
 )
 from bridge.message import JSON, RuntimeName, Version
 
 
-@dataclass(slots=True)
-class _State:
-    version: Version
-    at_ms: int
-    text: bytes
-    contract: int
-    at: str  # the position of its entry, and of the one whose whole state that builds on
-    whole: str
-
-
-class _Entry(NamedTuple):
-    key: str
-    seq: int
-    before: str
-    whole: str  # "" if it has its own
-    text: bytes
-
-    def read(self) -> dict[str, JSON]:
-        return records.read_entry(self.text, self.key, self.seq, self.before)
-
-
-@dataclass(slots=True)
-class _Lane:
-    entries: list[OutboxEntry]
-    due_ms: int
-    held: str = ""  # the kind nobody could execute
-
-
-@dataclass(slots=True)
-class _Timer:
-    timer: Timer
-    visible_ms: int
-
-
-@dataclass(slots=True)
-class _Buried:
-    letter: Dead
-    entry: OutboxEntry | None
-    timer: Timer | None
-
-
-@dataclass(slots=True)
-class _Subsystem:
-    """All of one subsystem; texts are canonical bytes, so that nobody holds what is stored."""
-
-    routes: list[Route] = field(default_factory=list)
-    states: dict[str, _State] = field(default_factory=dict)
-    done: dict[str, tuple[int, bytes]] = field(default_factory=dict)  # id -> (expiry, record)
-    idempotency: dict[str, str] = field(default_factory=dict)  # digest -> message id
-    entries: dict[str, _Entry] = field(default_factory=dict)  # by position, oldest first
-    trimmed: str = records.START
-    exported: str = records.START
-    events: list[tuple[str, bytes]] = field(default_factory=list)
-    events_count: int = 0
-    arrived: asyncio.Event = field(default_factory=asyncio.Event)
-    lanes: dict[str, _Lane] = field(default_factory=dict)
-    timers: dict[str, _Timer] = field(default_factory=dict)
-    dead: dict[str, _Buried] = field(default_factory=dict)
-    deliveries: MemoryDeliveries | None = None
-
-
-class MemoryJournal:
+class MemoryJournal(MemoryOutbox):
     """Keep the journal in this process. `clock` tells milliseconds, as Redis's TIME does."""
 
     def __init__(
@@ -107,13 +44,11 @@ class MemoryJournal:
         delivering: frozenset[str] = frozenset(),
         new_token: Callable[[], str] = lambda: uuid.uuid4().hex,
     ) -> None:
-        self._clock = clock
+        super().__init__(clock, new_token)
         self._done_ttl_ms = done_ttl_ms
         self._events_keep = events_keep
         self._delivering = delivering
-        self._new_token = new_token
         self._numbers = itertools.count(1)
-        self._subsystems: dict[str, _Subsystem] = {}
         self.targets = MemoryTargets(clock)
         self.moves = MemoryMoves(clock, lambda subsystem: self._of(subsystem).routes)
 
@@ -160,11 +95,11 @@ class MemoryJournal:
         before, whole = (standing.at, standing.whole) if standing else ("", records.START)
         if not written.whole and order(whole) < order(store.trimmed):
             return Committed("stale", commit.expected)
-        store.entries[position] = _Entry(
+        store.entries[position] = Entry(
             commit.key, version.seq, before, "" if written.whole else whole, written.entry
         )
         whole = position if written.whole else whole
-        store.states[commit.key] = _State(
+        store.states[commit.key] = State(
             version, commit.now_ms, written.state, commit.contract, position, whole
         )
         store.done[commit.message_id] = self._clock() + self._done_ttl_ms, done
@@ -187,7 +122,7 @@ class MemoryJournal:
                 self._append(store, records.read_outbox(commit.subsystem, lane, record))
         return Committed("committed", version)
 
-    def _check(self, store: _Subsystem, commit: Commit) -> Committed | None:
+    def _check(self, store: Subsystem, commit: Commit) -> Committed | None:
         """Check in the order of the commit script."""
         done = self._done(store, commit.message_id, commit.idempotency)
         if done is not None:
@@ -269,157 +204,12 @@ class MemoryJournal:
             return store.events_count > len(store.events)
         return all(at != position for at, _ in store.events)
 
-    # -- outbox ----------------------------------------------------------------------------
-    async def claim(
-        self,
-        subsystem: str,
-        kinds: Sequence[str],
-        count: int,
-        lease_ms: int,
-        together: int = 1,
-    ) -> list[OutboxEntry]:
-        store, now, token = self._of(subsystem), self._clock(), self._new_token()
-        claimed: list[OutboxEntry] = []
-        for lane in store.lanes.values():
-            if lane.held in kinds:
-                lane.held, lane.due_ms = "", now
-        for lane in sorted(store.lanes.values(), key=lambda lane: lane.due_ms):
-            if lane.held or lane.due_ms > now or len(claimed) == count:
-                continue
-            kind = lane.entries[0].kind
-            if kind not in kinds:
-                lane.held = kind
-                continue
-            lane.due_ms = now + max(1, lease_ms)
-            same = itertools.takewhile(lambda entry, kind=kind: entry.kind == kind, lane.entries)  # type: ignore[misc]
-            taken = [replace(entry, token=token, due_ms=lane.due_ms) for entry in same]
-            taken = taken[: min(together, count - len(claimed))]
-            lane.entries[: len(taken)] = taken
-            claimed += taken
-        return claimed
-
-    async def complete(self, entry: OutboxEntry, count: int = 1) -> bool:
-        store = self._of(entry.subsystem)
-        if self._claimed(store, entry) is None:
-            return False
-        self._release(store, entry.lane, count)
-        return True
-
-    async def fail(
-        self,
-        entry: OutboxEntry,
-        error: str,
-        retry_after_ms: int,
-        max_attempts: int,
-        done: int = 0,
-    ) -> Literal["retried", "dead", "lost"]:
-        store = self._of(entry.subsystem)
-        head = self._after(store, entry, done)
-        if head is None:
-            return "lost"
-        attempts = head.attempts + 1
-        if attempts >= max_attempts:
-            letter = records.dead_effect(head, error, attempts, self._clock())
-            store.dead[letter.id] = _Buried(letter, head, None)
-            self._release(store, entry.lane, 1)
-            return "dead"
-        lane = store.lanes[entry.lane]
-        lane.due_ms = self._clock() + retry_after_ms
-        lane.entries[0] = replace(head, token="", attempts=attempts, error=error)
-        return "retried"
-
-    async def hold(self, entry: OutboxEntry, error: str, done: int = 0) -> bool:
-        store = self._of(entry.subsystem)
-        head = self._after(store, entry, done)
-        if head is None:
-            return False
-        store.lanes[entry.lane].held = head.kind
-        store.lanes[entry.lane].entries[0] = replace(head, token="", error=error)
-        return True
-
-    async def tally(self, subsystem: str) -> Tally:
-        store = self._of(subsystem)
-        lanes = [
-            (bool(lane.held), entry) for lane in store.lanes.values() for entry in lane.entries
-        ]
-        letters = await self.dead(subsystem, len(store.dead))
-        return Tally(
-            held=sum(held for held, _ in lanes),
-            waiting=sum(not held for held, _ in lanes),
-            oldest_ms=min((entry.committed_ms for _, entry in lanes), default=0),
-            error=next((entry.error for _, entry in lanes if entry.error), ""),
-            dead=len(letters),
-            dead_error=letters[-1].error if letters else "",
-        )
-
-    async def outbox(self, subsystem: str, limit: int = 100) -> list[OutboxEntry]:
-        lanes = self._of(subsystem).lanes.items()
-        waiting = sorted(lanes, key=lambda item: (item[1].held, item[1].due_ms, item[0]))
-        entries = [
-            replace(entry, token="", held=bool(lane.held), due_ms=0 if lane.held else lane.due_ms)
-            for _, lane in waiting
-            for entry in lane.entries
-        ]
-        return entries[:limit]
-
     # -- deliveries ------------------------------------------------------------------------
     def deliveries(self, subsystem: str) -> MemoryDeliveries:
         store = self._of(subsystem)
         if store.deliveries is None:
             store.deliveries = MemoryDeliveries(subsystem, self._clock, self._position)
         return store.deliveries
-
-    # -- timers ----------------------------------------------------------------------------
-    async def due_timers(self, subsystem: str, count: int, lease_ms: int) -> list[Timer]:
-        now, timers = self._clock(), self._of(subsystem).timers.values()
-        due = sorted((t for t in timers if t.visible_ms <= now), key=lambda t: t.visible_ms)
-        for timer in due[:count]:
-            timer.visible_ms = now + max(1, lease_ms)
-        return [timer.timer for timer in due[:count]]
-
-    async def fail_timer(
-        self, timer: Timer, error: str, retry_after_ms: int, max_attempts: int
-    ) -> Literal["retried", "dead", "lost"]:
-        store = self._of(timer.subsystem)
-        member = records.timer_member(timer.key, timer.id)
-        standing = store.timers.get(member)
-        if standing is None or standing.timer.set_by != timer.set_by:
-            return "lost"
-        attempts = standing.timer.attempts + 1
-        if attempts >= max_attempts:
-            letter = records.dead_timer(standing.timer, error, attempts, self._clock())
-            store.dead[letter.id] = _Buried(letter, None, standing.timer)
-            del store.timers[member]
-            return "dead"
-        standing.timer = replace(standing.timer, attempts=attempts, error=error)
-        standing.visible_ms = self._clock() + retry_after_ms
-        return "retried"
-
-    async def timers(self, subsystem: str, limit: int = 100) -> list[Timer]:
-        timers = sorted(self._of(subsystem).timers.values(), key=lambda t: t.visible_ms)
-        return [timer.timer for timer in timers[:limit]]
-
-    # -- dead letters ----------------------------------------------------------------------
-    async def dead(self, subsystem: str, limit: int = 100) -> list[Dead]:
-        buried = self._of(subsystem).dead.values()
-        return sorted((b.letter for b in buried), key=lambda d: (d.died_ms, d.id))[:limit]
-
-    async def redrive(self, subsystem: str, dead_id: str) -> bool:
-        store = self._of(subsystem)
-        buried = store.dead.get(dead_id)
-        if buried is None:
-            return False
-        if buried.entry is not None:
-            entry = replace(buried.entry, attempts=0, error="", token="", due_ms=0)
-            self._append(store, entry)
-        elif buried.timer is not None:
-            member = records.timer_member(buried.timer.key, buried.timer.id)
-            if member in store.timers:  # set again since
-                return False
-            timer = replace(buried.timer, attempts=0, error="")
-            store.timers[member] = _Timer(timer, self._clock())
-        del store.dead[dead_id]
-        return True
 
     # -- journal ---------------------------------------------------------------------------
     async def entries(
@@ -468,8 +258,6 @@ class MemoryJournal:
         """Nothing to close."""
 
     # -- inside ----------------------------------------------------------------------------
-    def _of(self, subsystem: str) -> _Subsystem:
-        return self._subsystems.setdefault(subsystem, _Subsystem())
 
     def _chain(self, subsystem: str, position: str) -> list[dict[str, JSON]]:
         """Return the key's entries from a position back to a whole state."""
@@ -484,14 +272,14 @@ class MemoryJournal:
     def _position(self) -> str:
         return f"{self._clock()}-{next(self._numbers)}"
 
-    def _done(self, store: _Subsystem, message_id: str, idempotency: str) -> Done | None:
+    def _done(self, store: Subsystem, message_id: str, idempotency: str) -> Done | None:
         for wanted in (message_id, store.idempotency.get(idempotency, "")):
             expiry, record = store.done.get(wanted, (0, b""))
             if expiry > self._clock():
                 return records.read_done(wanted.encode(), record)
         return None
 
-    def _emit(self, store: _Subsystem, text: bytes) -> None:
+    def _emit(self, store: Subsystem, text: bytes) -> None:
         store.events.append((self._position(), text))
         store.events_count += 1
         del store.events[: -self._events_keep]
@@ -499,36 +287,9 @@ class MemoryJournal:
         store.arrived = asyncio.Event()
 
     def _schedule(
-        self, store: _Subsystem, commit: Commit, effect_id: str, effect: dict[str, Any]
+        self, store: Subsystem, commit: Commit, effect_id: str, effect: dict[str, Any]
     ) -> None:
         member = records.timer_member(commit.key, effect["id"])
         body = canonical(records.timer_body(effect_id, effect))
         timer = records.read_timer(commit.subsystem, member, body)
-        store.timers[member] = _Timer(timer, timer.due_ms)
-
-    def _append(self, store: _Subsystem, entry: OutboxEntry) -> None:
-        if entry.lane in store.lanes:
-            store.lanes[entry.lane].entries.append(entry)
-        else:
-            store.lanes[entry.lane] = _Lane([entry], self._clock())
-
-    def _claimed(self, store: _Subsystem, entry: OutboxEntry) -> OutboxEntry | None:
-        lane = store.lanes.get(entry.lane)
-        return lane.entries[0] if lane and lane.entries[0].token == entry.token != "" else None
-
-    def _after(self, store: _Subsystem, entry: OutboxEntry, done: int) -> OutboxEntry | None:
-        """Take the executed ones off a claimed lane; return its head then, None if not ours."""
-        head = self._claimed(store, entry)
-        if head is None:
-            return None
-        lane = store.lanes[entry.lane]
-        del lane.entries[:done]
-        return lane.entries[0]
-
-    def _release(self, store: _Subsystem, name: str, count: int) -> None:
-        lane = store.lanes[name]
-        del lane.entries[:count]
-        lane.entries[:] = [replace(entry, token="") for entry in lane.entries]
-        lane.due_ms = self._clock()
-        if not lane.entries:
-            del store.lanes[name]
+        store.timers[member] = Pending(timer, timer.due_ms)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from bridge.journal import records
-from bridge.journal.store import Delivery, Hold, Waiting
+from bridge.journal.values import Delivery, Hold, Waiting
 
 
 @dataclass(slots=True)

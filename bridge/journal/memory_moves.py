@@ -11,7 +11,7 @@ import orjson
 from bridge.canonical import canonical
 from bridge.errors import BridgeError
 from bridge.journal import records
-from bridge.journal.store import Noted, Route, Standing
+from bridge.journal.values import Noted, Route, Standing
 from bridge.message import JSON
 
 MOST_SIGNATURES, MOST_TRACES = 200, 1000

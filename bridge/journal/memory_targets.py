@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from bridge.journal.store import TargetState
+from bridge.journal.values import TargetState
 
 
 @dataclass(slots=True)

@@ -9,7 +9,7 @@ from bridge.canonical import canonical
 from bridge.journal.client import Client
 from bridge.journal.connection import Part
 from bridge.journal.keys import prefix_of
-from bridge.journal.store import Commit, Same
+from bridge.journal.values import Commit, Same
 from bridge.journal.wire import read_journal
 from bridge.message import JSON, Version
 

@@ -12,7 +12,7 @@ from bridge.canonical import canonical
 from bridge.cloud_event import envelope
 from bridge.errors import BridgeError
 from bridge.journal.patch import Patch, difference, patched
-from bridge.journal.store import (
+from bridge.journal.values import (
     OUTBOX_KINDS,
     Commit,
     Dead,

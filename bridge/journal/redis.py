@@ -35,11 +35,11 @@ from bridge.journal.redis_storage import RedisStorage
 from bridge.journal.redis_targets import RedisTargets
 from bridge.journal.redis_workers import RedisWorkers
 from bridge.journal.refusals import UNAVAILABLE
-from bridge.journal.store import (
+from bridge.journal.store import Deliveries
+from bridge.journal.values import (
     Commit,
     Committed,
     Damaged,
-    Deliveries,
     Event,
     PositionGone,
     Route,

@@ -9,7 +9,7 @@ from bridge.errors import BridgeError
 from bridge.journal import records
 from bridge.journal.client import Client
 from bridge.journal.connection import NotSent, Part, Rejected, Unanswered
-from bridge.journal.store import Delivery, Hold, Waiting
+from bridge.journal.values import Delivery, Hold, Waiting
 from bridge.journal.wire import groups
 
 

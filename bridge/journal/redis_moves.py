@@ -14,7 +14,7 @@ from bridge.journal.connection import NotSent, Part, Rejected, Unanswered
 from bridge.journal.keys import prefix_of
 from bridge.journal.redis_outbox import unavailable
 from bridge.journal.redis_storage import RedisStorage
-from bridge.journal.store import Noted, Route, Standing
+from bridge.journal.values import Noted, Route, Standing
 from bridge.journal.wire import read_route
 from bridge.message import JSON
 

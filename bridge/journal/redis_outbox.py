@@ -11,7 +11,7 @@ from bridge.journal.client import Client
 from bridge.journal.connection import NotSent, Part, Rejected, Unanswered, WrongType
 from bridge.journal.keys import prefix_of
 from bridge.journal.refusals import is_refusal
-from bridge.journal.store import OUTBOX_KINDS, Damaged, Dead, OutboxEntry, Tally, Timer
+from bridge.journal.values import OUTBOX_KINDS, Damaged, Dead, OutboxEntry, Tally, Timer
 from bridge.journal.wire import groups, read_dead, read_timers
 
 Verdict = Literal["retried", "dead", "lost"]

@@ -19,7 +19,7 @@ from bridge.journal.connection import (
 )
 from bridge.journal.keys import STORAGE, prefix_of
 from bridge.journal.positions import order
-from bridge.journal.store import Damaged, Storage
+from bridge.journal.values import Damaged, Storage
 from bridge.journal.wire import read_storage
 
 OTHER = "it was flushed, or is another server"

@@ -8,7 +8,7 @@ from bridge.journal.client import Client
 from bridge.journal.connection import NotSent, Part, Rejected, Unanswered
 from bridge.journal.keys import target_of
 from bridge.journal.redis_outbox import unavailable
-from bridge.journal.store import TargetState
+from bridge.journal.values import TargetState
 from bridge.journal.wire import read_target
 
 

@@ -8,7 +8,16 @@ from typing import Any
 from bridge.canonical import canonical
 from bridge.journal import records
 from bridge.journal.connection import Part
-from bridge.journal.store import Base, Commit, Committed, Dead, Route, Storage, TargetState, Timer
+from bridge.journal.values import (
+    Base,
+    Commit,
+    Committed,
+    Dead,
+    Route,
+    Storage,
+    TargetState,
+    Timer,
+)
 from bridge.message import JSON, Version
 
 

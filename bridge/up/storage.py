@@ -16,7 +16,7 @@ from pathlib import Path
 from bridge.errors import BridgeError
 from bridge.journal.redis import RedisJournal
 from bridge.journal.redis_storage import OTHER, went_back
-from bridge.journal.store import Storage
+from bridge.journal.values import Storage
 
 FILE = "storage.json"
 EVERY_S = 1.0

@@ -10,7 +10,7 @@ import pytest
 from bridge.cli.effects import why_held
 from bridge.contracts.files import BUILT_IN
 from bridge.contracts.registry import Registry
-from bridge.journal.store import TargetState
+from bridge.journal.values import TargetState
 from tests.cli.conftest import Cli
 from tests.running import ALONE, SUBSYSTEMS, Up, bridge
 

@@ -9,7 +9,7 @@ from bridge.contracts.files import META
 from bridge.contracts.loading import effect_schemas
 from bridge.contracts.validation import CompiledSchema
 from bridge.errors import CODES, Refusal
-from bridge.journal.store import OUTBOX_KINDS
+from bridge.journal.values import OUTBOX_KINDS
 from bridge.message import RUNTIMES, context_for
 
 KINDS = ["emit", "inngest", "system_event", "schedule", "cancel", "call"]

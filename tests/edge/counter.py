@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from bridge.canonical import digest
 from bridge.errors import BridgeError, Refusal
 from bridge.journal.memory import MemoryJournal
-from bridge.journal.store import Commit
+from bridge.journal.values import Commit
 from bridge.message import JSON, Kind, Message, RuntimeName
 
 

@@ -11,7 +11,7 @@ from websockets.exceptions import InvalidStatus
 from websockets.typing import Origin
 
 from bridge.errors import BridgeError
-from bridge.journal.store import Route
+from bridge.journal.values import Route
 from tests.edge.rig import rig, run
 from tests.test_access import token_of
 

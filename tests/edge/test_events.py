@@ -17,7 +17,7 @@ from bridge.edge.backlog import Backlog
 from bridge.edge.fanout import TURN_DELIVERIES, Follower, Subscription
 from bridge.errors import BridgeError
 from bridge.journal.memory import MemoryJournal
-from bridge.journal.store import Event
+from bridge.journal.values import Event
 from bridge.message import Message
 from bridge.telemetry import Telemetry
 from bridge.turns import Turns

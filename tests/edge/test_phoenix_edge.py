@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 import pytest
 from websockets.exceptions import InvalidStatus
 
-from bridge.journal.store import Event
+from bridge.journal.values import Event
 from bridge.message import JSON, Message
 from tests.deadline import until
 from tests.edge.counter import Contract, CounterDispatcher, journal

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from bridge.history import Finding
-from bridge.journal.store import Dead, Route
+from bridge.journal.values import Dead, Route
 from bridge.message import Version
 from tests.history.world import World, kinds, line
 

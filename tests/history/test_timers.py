@@ -9,7 +9,7 @@ import pytest
 
 from bridge.history import Finding
 from bridge.history.evidence import FindingKind
-from bridge.journal.store import Dead, Timer
+from bridge.journal.values import Dead, Timer
 from tests.history.world import World, kinds
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from bridge.history import Evidence, Finding, check
 from bridge.history.evidence import FindingKind
-from bridge.journal.store import OutboxEntry, Route, Timer
+from bridge.journal.values import OutboxEntry, Route, Timer
 from bridge.message import JSON, Context, RuntimeName, Version, context_for, derived_id
 
 INITIAL = {"total": 0}

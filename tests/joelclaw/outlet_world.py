@@ -22,7 +22,8 @@ from bridge.joelclaw.push import Pusher
 from bridge.joelclaw.quarantine import Quarantine
 from bridge.joelclaw.redis_client import connect
 from bridge.journal.redis import RedisJournal
-from bridge.journal.store import Deliveries, Delivery
+from bridge.journal.store import Deliveries
+from bridge.journal.values import Delivery
 from bridge.message import JSON
 from bridge.telemetry import Telemetry
 from tests.deadline import DEADLINE_S, until

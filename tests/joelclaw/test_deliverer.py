@@ -7,7 +7,7 @@ import json
 import time
 
 from bridge.joelclaw.outlet import MAX_ATTEMPTS, DeliveryFailed, NotNow
-from bridge.journal.store import Delivery
+from bridge.journal.values import Delivery
 from tests.deadline import until
 from tests.joelclaw.outlet_world import LEASE_MS, Recorder, World, run
 

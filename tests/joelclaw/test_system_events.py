@@ -21,7 +21,7 @@ from bridge.joelclaw.push import MARKER_MS, MARKERS, Pusher
 from bridge.joelclaw.redis_client import connect
 from bridge.joelclaw.system_events import SystemEvents
 from bridge.journal.memory import MemoryJournal
-from bridge.journal.store import OutboxEntry
+from bridge.journal.values import OutboxEntry
 from bridge.targets import EffectFailed, TargetAway
 from bridge.telemetry import Telemetry
 from tests.deadline import DEADLINE_S, until

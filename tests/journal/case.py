@@ -6,7 +6,8 @@ import unittest
 from collections.abc import Sequence
 from typing import Any
 
-from bridge.journal.store import Commit, Committed, Journal, OutboxEntry
+from bridge.journal.store import Journal
+from bridge.journal.values import Commit, Committed, OutboxEntry
 from bridge.message import JSON, Version
 from tests.deadline import DEADLINE_S
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from bridge.errors import BridgeError
-from bridge.journal.store import Done
+from bridge.journal.values import Done
 from bridge.message import JSON, Version
 from tests.journal.case import (
     SHORT_MS,

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
-from bridge.journal.store import Deliveries, Delivery
+from bridge.journal.store import Deliveries
+from bridge.journal.values import Delivery
 from tests.deadline import DEADLINE_S
 from tests.journal.case import LEASE_MS, SHORT_MS, SUBSYSTEM, JournalCase, emit, inngest
 

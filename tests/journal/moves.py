@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from bridge.errors import BridgeError
-from bridge.journal.store import Noted, Route
+from bridge.journal.values import Noted, Route
 from bridge.message import JSON
 from tests.journal.case import SUBSYSTEM, JournalCase
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from bridge.journal.store import Tally, TargetState
+from bridge.journal.values import Tally, TargetState
 from tests.journal.case import (
     KINDS,
     LEASE_MS,

@@ -8,7 +8,7 @@ import pytest
 
 from bridge.errors import BridgeError
 from bridge.journal.positions import in_stream
-from bridge.journal.store import Event
+from bridge.journal.values import Event
 from bridge.message import context_for
 from tests.deadline import DEADLINE_S
 from tests.journal.case import ENTRY, SUBSYSTEM, JournalCase, emit, inngest

@@ -13,7 +13,7 @@ from bridge.canonical import digest
 from bridge.errors import BridgeError
 from bridge.journal.client import Script
 from bridge.journal.redis import RedisJournal
-from bridge.journal.store import Commit, Same
+from bridge.journal.values import Commit, Same
 from bridge.message import Version
 from tests.journal.case import SUBSYSTEM, emit, ids, inngest, prepare, schedule
 from tests.redis_server import RedisServer

@@ -11,7 +11,7 @@ import redis
 
 from bridge.errors import BridgeError
 from bridge.journal.redis import RedisJournal
-from bridge.journal.store import Commit, OutboxEntry, Timer
+from bridge.journal.values import Commit, OutboxEntry, Timer
 from bridge.message import Version
 from tests.deadline import DEADLINE_S, until
 from tests.journal.case import SHORT_MS, SUBSYSTEM, JournalCase, emit, inngest

@@ -14,7 +14,7 @@ import redis
 from bridge.errors import BridgeError
 from bridge.journal.positions import in_stream
 from bridge.journal.redis import RedisJournal
-from bridge.journal.store import PositionGone, Storage
+from bridge.journal.values import PositionGone, Storage
 from bridge.message import Version
 from tests.deadline import DEADLINE_S
 from tests.journal.case import SUBSYSTEM, emit, prepare

@@ -12,7 +12,7 @@ import redis
 
 from bridge.errors import BridgeError
 from bridge.journal.redis import RedisJournal
-from bridge.journal.store import Damaged, Timer
+from bridge.journal.values import Damaged, Timer
 from tests.deadline import until
 from tests.journal.case import SUBSYSTEM, emit, ids, inngest, prepare, schedule
 from tests.redis_server import RedisServer, executables

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bridge.journal.store import Timer
+from bridge.journal.values import Timer
 from bridge.message import Version
 from tests.journal.case import LEASE_MS, SHORT_MS, SUBSYSTEM, JournalCase, cancel, ids, schedule
 

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from bridge.journal.redis import RedisJournal
-from bridge.journal.store import Commit
+from bridge.journal.values import Commit
 from bridge.message import Version
 from tests.deadline import DEADLINE_S
 from tests.running import ALONE, Up, bridge, environment, processes_of

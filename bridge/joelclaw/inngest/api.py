@@ -20,7 +20,7 @@ from bridge.joelclaw.inngest.routes import check_url
 from bridge.targets import EffectFailed, TargetAway
 
 if TYPE_CHECKING:
-    from bridge.journal.store import OutboxEntry
+    from bridge.journal.values import OutboxEntry
     from bridge.message import JSON
 
 TIMEOUT_S = 5.0  # from the connection to the last byte of the answer

@@ -7,7 +7,7 @@ import contextlib
 
 from bridge.joelclaw.outlet import DeliveryFailed, NotNow
 from bridge.joelclaw.push import Away, Pushed, Pusher, Refused, envelope_id
-from bridge.journal.store import Delivery, Event
+from bridge.journal.values import Delivery, Event
 from bridge.message import JSON
 
 SOURCE = "bridge/outlet"

@@ -14,7 +14,8 @@ from bridge.contracts.files import CONTRACTS, read_json
 from bridge.contracts.validation import CompiledSchema
 from bridge.errors import BridgeError, InvalidRequest
 from bridge.joelclaw.outlet import TOPIC, DeliveryFailed, NotNow
-from bridge.journal.store import Deliveries, Delivery, Event
+from bridge.journal.store import Deliveries
+from bridge.journal.values import Delivery, Event
 from bridge.message import JSON
 from bridge.patience import timeout
 

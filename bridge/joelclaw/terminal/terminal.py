@@ -25,7 +25,7 @@ from websockets.protocol import Event
 from bridge.access import AccessRefused, Caller, Gate
 from bridge.errors import BridgeError
 from bridge.joelclaw.outage import Outage
-from bridge.journal.store import PositionGone
+from bridge.journal.values import PositionGone
 from bridge.message import JSON, Message
 from bridge.paced import Paced, Pacing
 from bridge.pause import pause

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from bridge.joelclaw.inngest.api import EventApi, Inngest
-from bridge.journal.store import OutboxEntry
+from bridge.journal.values import OutboxEntry
 from bridge.targets import EffectFailed, TargetAway
 from tests.deadline import DEADLINE_S
 from tests.joelclaw.inngest.inngest_server import CUT, HANG, InngestServer, always, response
