@@ -6,10 +6,10 @@ import asyncio
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from bridge.contracts.check import check_scenarios
+from bridge.contracts.check import answer, check_scenarios
 from bridge.contracts.scenarios import FILE_NAME, load_scenarios
 from bridge.errors import BridgeError, ContractBroken, Refusal
-from bridge.message import JSON, RUNTIMES, Invocation, RuntimeName
+from bridge.message import JSON, RUNTIMES, RuntimeName
 from bridge.moves.machine import refused
 
 if TYPE_CHECKING:
@@ -111,18 +111,8 @@ class Cutover:
         file = self._registry.file(contract.name).with_name(FILE_NAME)
         try:
             step = load_scenarios(file, contract)[0].steps[0]
-            invocation = Invocation(
-                subsystem=contract.name,
-                key=step.context.key,
-                operation=step.operation.name,
-                kind=step.operation.kind,
-                request=step.request,
-                state=step.state,
-                context=step.context,
-                digest=contract.digest,
-                timeout_ms=contract.timeout_ms,
-            )
-            return (await runtime.handle(invocation)).build
+            said = await answer(contract, step.context.key, step, runtime.name, runtime)
+            return said.build
         except (ContractBroken, BridgeError, Refusal, OSError, LookupError):
             return ""
 

@@ -14,8 +14,8 @@ from bridge.message import JSON, Message
 from tests.deadline import until
 from tests.edge.counter import Contract, CounterDispatcher, journal
 from tests.edge.phoenix import PhoenixNode, phoenix_node
+from tests.edge.phoenix_js import Pushing, has_phoenix_js, node, passes, versions
 from tests.edge.rig import run
-from tests.edge.test_phoenix_js import has_phoenix_js, node, passes, versions
 
 
 @pytest.fixture(scope="module")
@@ -44,21 +44,12 @@ def test_no_client_sees_that_a_worker_dies(phoenix: PhoenixNode, version: str) -
             phoenix.worker("one", store=store, dispatcher=dispatcher) as one,
             phoenix.worker("two", store=store, dispatcher=dispatcher) as two,
         ):
-            process = await node("drain.mjs", str(phoenix.port), version)
-            assert process.stdout is not None
-            assert process.stdin is not None
-            assert json.loads(await process.stdout.readline()) == {"pushing": True}
+            client = await Pushing.start(phoenix.port, version)
             dying, other = (one, two) if one.follows() else (two, one)
             dying.die()
             await until(other.follows, "the topic goes on at the other worker")
             await asyncio.sleep(0.1)
-            process.stdin.write(b"stop\n")
-            result = json.loads(await process.stdout.readline())
-            assert result["failed"] == []
-            assert result["joins"] == 1
-            assert result["in_order"]
-            assert result["events"] == result["pushes"]
-            await passes(process)
+            await client.kept(joins=1)
 
     run(main())
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import signal
 from pathlib import Path
@@ -11,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from bridge.up import programs
-from tests.deadline import DEADLINE_S, until
+from tests.deadline import until
 from tests.edge.phoenix import needs_phoenix
-from tests.edge.test_phoenix_js import has_phoenix_js, node, passes
+from tests.edge.phoenix_js import Pushing, has_phoenix_js
 from tests.running import SUBSYSTEMS, Up, bridge
 
 # Between two pushes: what was kept back meanwhile comes at once, and is bounded per socket.
@@ -36,10 +35,7 @@ def test_no_client_sees_that_workers_end(tmp_path: Path, number: signal.Signals)
 
     async def main(up: Up) -> None:
         port = up.run["phoenix_url"].rpartition(":")[2]
-        process = await node("drain.mjs", port, "1.8", PAUSE_MS)
-        assert process.stdout is not None
-        assert process.stdin is not None
-        assert json.loads(await process.stdout.readline()) == {"pushing": True}
+        client = await Pushing.start(port, "1.8", PAUSE_MS)
         for _ in range(3):
             before = workers_of(up)
             os.kill(min(before), number)
@@ -50,14 +46,7 @@ def test_no_client_sees_that_workers_end(tmp_path: Path, number: signal.Signals)
 
             await until(healthy, "another worker is there")
             await asyncio.sleep(0.5)
-        process.stdin.write(b"stop\n")
-        async with asyncio.timeout(2 * DEADLINE_S):
-            result = json.loads(await process.stdout.readline())
-        assert result["failed"] == []
-        assert result["joins"] == 1
-        assert result["in_order"]
-        assert result["events"] == result["pushes"]
-        await passes(process)
+        await client.kept(joins=1)
 
     with Up(tmp_path / "b", **YOURS) as up:
         asyncio.run(main(up))
@@ -94,10 +83,7 @@ def test_no_push_fails_while_the_node_is_replaced(tmp_path: Path) -> None:
 
     async def main(up: Up) -> None:
         port = up.run["phoenix_url"].rpartition(":")[2]
-        process = await node("drain.mjs", port, "1.8", PAUSE_MS)
-        assert process.stdout is not None
-        assert process.stdin is not None
-        assert json.loads(await process.stdout.readline()) == {"pushing": True}
+        client = await Pushing.start(port, "1.8", PAUSE_MS)
         [before] = [pid for pid, text in up.children().items() if "BridgeWeb.main" in text]
         os.kill(before, signal.SIGTERM)
 
@@ -107,14 +93,7 @@ def test_no_push_fails_while_the_node_is_replaced(tmp_path: Path) -> None:
 
         await until(replaced, "another node is there")
         await asyncio.sleep(3)
-        process.stdin.write(b"stop\n")
-        async with asyncio.timeout(2 * DEADLINE_S):
-            result = json.loads(await process.stdout.readline())
-        assert result["failed"] == []
-        assert result["joins"] == 2
-        assert result["in_order"]
-        assert result["events"] == result["pushes"]
-        await passes(process)
+        await client.kept(joins=2)
 
     with Up(tmp_path / "b", **YOURS) as up:
         asyncio.run(main(up))

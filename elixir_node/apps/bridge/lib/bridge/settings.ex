@@ -85,14 +85,18 @@ defmodule Bridge.Settings do
     {:bad_setting, text} -> {:error, text}
   end
 
-  defp text(environment, name, default) do
+  @doc "Return a setting's text, the default where it is not set."
+  @spec text(map, String.t(), String.t()) :: String.t()
+  def text(environment, name, default) do
     case Map.get(environment, name, "") do
       "" -> default
       text -> text
     end
   end
 
-  defp number(environment, name, default, least) do
+  @doc "Return a setting's number; throws `{:bad_setting, text}`."
+  @spec number(map, String.t(), integer, integer) :: integer
+  def number(environment, name, default, least) do
     text = text(environment, name, Integer.to_string(default))
 
     case Integer.parse(text) do

@@ -13,6 +13,8 @@ defmodule BridgeWeb.Settings do
   | `BRIDGE_IDLE_TIMEOUT_MS` | close a socket that sends nothing for so long, default 60000 |
   """
 
+  import Bridge.Settings, only: [number: 4, text: 3]
+
   defstruct host: "127.0.0.1",
             port: 4101,
             timeout_ms: 10_000,
@@ -52,25 +54,5 @@ defmodule BridgeWeb.Settings do
     {:ok, settings}
   catch
     {:bad_setting, text} -> {:error, text}
-  end
-
-  defp text(environment, name, default) do
-    case Map.get(environment, name, "") do
-      "" -> default
-      text -> text
-    end
-  end
-
-  defp number(environment, name, default, least) do
-    text = text(environment, name, Integer.to_string(default))
-
-    case Integer.parse(text) do
-      {number, ""} when number >= least ->
-        number
-
-      _ ->
-        expected = "a whole number of at least #{least}"
-        throw({:bad_setting, "#{name}: expected #{expected}, got #{inspect(text)}"})
-    end
   end
 end
