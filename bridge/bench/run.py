@@ -10,6 +10,7 @@ from bridge.bench.commits import commit
 from bridge.bench.figures import HEADINGS, Figure
 from bridge.bench.hostile import SECONDS, fanout, hostile
 from bridge.bench.intake import intake
+from bridge.bench.journal import journal
 from bridge.bench.link import link
 from bridge.bench.moves import moves
 from bridge.bench.observe import observe
@@ -22,6 +23,7 @@ Bench = Callable[[], Awaitable[list[Figure]]]
 BENCHES: dict[str, Bench] = {
     "query": query,
     "commit": commit,
+    "journal": journal,
     "connections": connections,
     "link": link,
     "intake": intake,
