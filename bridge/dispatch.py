@@ -107,10 +107,11 @@ class Dispatcher:
         try:
             request = operation.check_request(message.request)
         except InvalidRequest:
-            # It may be the repeat of one that was applied under an older version.
-            if (done := await self._done(operation, message)) is not None:
-                return done.reply
-            raise
+            # It may be the repeat of one that was applied under an older version, if any was.
+            done = await self._done(operation, message) if contract.version > 1 else None
+            if done is None:
+                raise
+            return done.reply
         message = Message(
             message.id,
             message.subsystem,
