@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from bridge.contracts.check import answer, check_scenarios
 from bridge.contracts.scenarios import FILE_NAME, load_scenarios
 from bridge.errors import BridgeError, ContractBroken, Refusal
+from bridge.live import look
 from bridge.message import JSON, RUNTIMES, RuntimeName
 from bridge.moves.machine import refused
 
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from bridge.runtimes.runtime import Runtime
 
 MOST_STATES = 2000
-TOGETHER = 100
 BUSY = 0.5  # of one after the other, at today's traffic
 ENOUGH = 20  # answers that say something of latency
 
@@ -91,20 +90,11 @@ class Cutover:
         return [Finding("scenarios", "yes", f"all {len(rows)} pass in what {target} runs now")]
 
     async def _states(self, contract: Contract) -> Finding:
-        keys = (await self._journal.keys(contract.name))[:MOST_STATES]
-        broken, example = 0, ""
-        for n in range(0, len(keys), TOGETHER):
-            part = keys[n : n + TOGETHER]
-            snapshots = await asyncio.gather(
-                *(self._journal.read(contract.name, key) for key in part)
-            )
-            for key, snapshot in zip(part, snapshots, strict=True):
-                violation = contract.state.violation(snapshot.state)
-                if snapshot.state is not None and violation is not None:
-                    broken, example = broken + 1, example or f"{key}: {violation}"
-        if broken:
-            return Finding("states", "no", f"{broken} of {len(keys)} break it, {example}")
-        return Finding("states", "yes", f"all {len(keys)} that were looked at hold")
+        live = await look(self._journal, contract, MOST_STATES)
+        if live.problem:
+            again = f"bridge contracts check --live {contract.name}"
+            return Finding("states", "no", live.problem, again)
+        return Finding("states", "yes", str(live))
 
     async def _build(self, contract: Contract, runtime: Runtime) -> str:
         """Ask the runtime which build it is: it says so with each answer."""

@@ -8,13 +8,14 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING
 
 from bridge.errors import BridgeError
+from bridge.journal.values import Damaged
 from bridge.message import JSON
 from bridge.migration import verdict_of
 
 if TYPE_CHECKING:
     from bridge.contracts.registry import Contract
     from bridge.journal.store import Journal
-    from bridge.journal.values import Timer
+    from bridge.journal.values import Snapshot, Timer
 
 TOGETHER = 500  # reads that are under way at once
 MOST_TIMERS = 10_000
@@ -70,12 +71,20 @@ class Live:
 
 
 async def look(journal: Journal, contract: Contract, most: int | None = None) -> Live:
-    """Read a subsystem's keys, `most` of them, and its timers. Raises BridgeError."""
-    keys = await journal.keys(contract.name)
+    """Read a subsystem's keys, `most` of them, and its timers. Raises BridgeError.
+
+    What holds another type than it should breaks by itself.
+    """
+    try:
+        keys, timers = await _names(journal, contract)
+    except Damaged as error:
+        found = Live(contract.name, contract.version, breaks=1)
+        _sample(found, Broken("", 0, "", error.message))
+        return found
     found = Live(contract.name, contract.version, total=len(keys))
     for n in range(0, len(keys[:most]), TOGETHER):
         await _states(journal, contract, keys[n : min(n + TOGETHER, most or len(keys))], found)
-    for timer in await journal.timers(contract.name, MOST_TIMERS):
+    for timer in timers:
         found.timers += 1
         if why := _refused(contract, timer):
             found.timers_break += 1
@@ -83,9 +92,17 @@ async def look(journal: Journal, contract: Contract, most: int | None = None) ->
     return found
 
 
+async def _names(journal: Journal, contract: Contract) -> tuple[list[str], list[Timer]]:
+    return await journal.keys(contract.name), await journal.timers(contract.name, MOST_TIMERS)
+
+
 async def _states(journal: Journal, contract: Contract, keys: Sequence[str], found: Live) -> None:
-    reads = (journal.read(contract.name, key) for key in keys)
+    reads = (_read(journal, contract, key) for key in keys)
     for key, snapshot in zip(keys, await asyncio.gather(*reads), strict=True):
+        if isinstance(snapshot, Damaged):
+            found.breaks += 1
+            _sample(found, Broken(key, 0, "", snapshot.message))
+            continue
         fate, why = verdict_of(contract, snapshot, thorough=True)
         match fate:
             case "holds":
@@ -96,6 +113,13 @@ async def _states(journal: Journal, contract: Contract, keys: Sequence[str], fou
                 found.breaks += 1
                 pointer = "" if why.violation is None else why.violation.pointer
                 _sample(found, Broken(key, snapshot.contract, pointer, str(why)))
+
+
+async def _read(journal: Journal, contract: Contract, key: str) -> Snapshot | Damaged:
+    try:
+        return await journal.read(contract.name, key)
+    except Damaged as error:
+        return error
 
 
 def _sample(found: Live, broken: Broken) -> None:

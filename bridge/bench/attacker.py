@@ -59,8 +59,9 @@ class Attacker(asyncio.Protocol):
     def _write(self) -> None:
         """Write until the peer takes no more; what happened to others is looked at in between."""
         written = 0
-        for piece in self._pieces:
-            if self._paused or self._transport.is_closing() or self.closed.done():
+        while not (self._paused or self._transport.is_closing() or self.closed.done()):
+            piece = next(self._pieces, None)
+            if piece is None:
                 return
             self._transport.write(piece)
             Attacker.sent += len(piece)

@@ -175,7 +175,7 @@ def _program(runtime: str, setting: str, found: Command | Missing) -> Check:
 
 def _web(settings: Settings, path: str) -> Iterator[Check]:
     """Say whether the node can have its web part; nothing where there is no node."""
-    if settings.node == "off" or isinstance(elixir(path), Missing):
+    if settings.node in ("off", "external") or isinstance(elixir(path), Missing):
         return
     if settings.phoenix_port == 0:
         yield Check("phoenix", "ok", "switched off by BRIDGE_PHOENIX_PORT=0")

@@ -39,7 +39,8 @@ def add(commands: Commands) -> None:
 def _run(call: Call) -> int:
     run = call.run_file()
     findings = [Finding("bridge", f"pid {run.pid} serves {run.url}")]
-    findings += [Finding("phoenix", f"serves {url}") for url in filter(None, [run.phoenix_url])]
+    if run.phoenix_url:
+        findings.append(Finding("phoenix", f"serves {run.phoenix_url}"))
     findings += _worker(fetch(f"{run.url}/admin/status", call.settings.token))
     findings += of_builds(Path(call.settings.dir))
     findings += asyncio.run(_storage(call, run))

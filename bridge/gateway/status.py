@@ -48,14 +48,16 @@ class Status:
         self._implementations = implementations
         self._own = own
         self._committed = 0
+        self._measured = time.monotonic()
         self._rates: dict[str, JSON] = {"commits_per_s": 0}
 
     async def run(self) -> None:
         """Tell what changed, or that nothing did: at rest a few bytes every other second."""
         told, looks = b"", 0
         while True:
-            self._measure()
-            figures = orjson.dumps(self._figures())
+            own = self._own()
+            self._measure(own["counts"])
+            figures = orjson.dumps({**own, "rates": self._rates})
             if figures != told or looks % RENEW_LOOKS == 0:
                 with contextlib.suppress(BridgeError):  # it is told of no longer, until it can
                     news = figures if figures != told else b""
@@ -84,11 +86,12 @@ class Status:
     def _figures(self) -> Figures:
         return {**self._own(), "rates": self._rates}
 
-    def _measure(self) -> None:
-        counts = self._own()["counts"]
+    def _measure(self, counts: dict[str, int]) -> None:
         committed = sum(n for name, n in counts.items() if name.partition("{")[0] == "committed")
-        rate = round((committed - self._committed) / LOOK_S)
+        now = time.monotonic()
+        rate = round((committed - self._committed) / max(now - self._measured, 0.001))
         self._rates, self._committed = {"commits_per_s": rate}, committed
+        self._measured = now
 
     async def _storage(self) -> JSON:
         storage = self._journal.storage

@@ -8,7 +8,7 @@ from bridge.message import JSON
 
 
 class Adapter(Protocol):
-    """Made by `gateway.py`; `run` from the start until it was asked to end."""
+    """Made by `gateway/joelclaw.py`; `run` from the start until it was asked to end."""
 
     name: str  # its member of `joelclaw` in /admin/status
 

@@ -90,7 +90,7 @@ class PythonRuntime:
         try:
             self._ends = self._used + budget
             build = self._builds.get(invocation.subsystem, "")
-            return judge(_outcome(handler, invocation, build))
+            return judge(outcome_of(handler, invocation, build))
         finally:
             self._ends = 0.0
 
@@ -104,7 +104,8 @@ class PythonRuntime:
             signal.setitimer(signal.ITIMER_REAL, 0)
 
 
-def _outcome(handler: Handler, invocation: Invocation, build: str) -> Outcome:
+def outcome_of(handler: Handler, invocation: Invocation, build: str = "") -> Outcome:
+    """Call a handler with copies. Raises Refusal or RuntimeFault."""
     # Copies: a handler that changes what it was given changes nothing of ours.
     state, request = orjson.loads(orjson.dumps([invocation.state, invocation.request]))
     context = invocation.context._replace(local=dict(invocation.context.local))

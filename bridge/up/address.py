@@ -13,10 +13,10 @@ from bridge.up.place import StartFailed
 LAST_PORT = 65535
 
 
-def check_port(port: int) -> None:
+def check_port(port: int, setting: str = "BRIDGE_PORT") -> None:
     """Raise BadSetting for a number that is no port."""
     if not 0 <= port <= LAST_PORT:
-        raise BadSetting(f"BRIDGE_PORT: expected a port from 0 to {LAST_PORT}, got {port}")
+        raise BadSetting(f"{setting}: expected a port from 0 to {LAST_PORT}, got {port}")
 
 
 def listen(

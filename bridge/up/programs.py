@@ -16,7 +16,7 @@ from bridge.contracts.files import ROOT
 from bridge.message import RuntimeName
 from bridge.up.place import open_log
 
-LEAST_NODE = 20
+LEAST_NODE = (20, 0)
 LEAST_ELIXIR_WEB = (1, 15)
 WEB = "BRIDGE_WEB"  # 1: the umbrella has its web part, elixir_node/mix.exs
 COMPILE_TIMEOUT_S = 300
@@ -54,9 +54,12 @@ def typescript(path: str, root: Path = ROOT) -> Command | Missing:
     if not (folder / "package.json").exists():
         folder = Path.cwd() / "node_modules" / "joelclaw-bridge"
     if not (folder / "package.json").exists():
-        return Missing(f"no TypeScript service in {folder}: `npm install joelclaw-bridge` here")
+        return Missing(
+            f"no TypeScript service in {folder}: `npm install` here the package that"
+            " `make dist` builds"
+        )
     node, bun = shutil.which("node", path=path), shutil.which("bun", path=path)
-    node_version = _node_version(node) if node else 0
+    node_version = _version(node, "--version") if node else (0, 0)
     if node and node_version >= LEAST_NODE:
         if _built(folder):
             return Command((node, "dist/main.js"), folder)
@@ -66,10 +69,10 @@ def typescript(path: str, root: Path = ROOT) -> Command | Missing:
         if (folder / "node_modules").exists():
             return Command((bun, "src/main.ts"), folder)
         return Missing(f"not installed: `cd {folder} && bun install`")
-    found = f"Node {node_version} is too old" if node else "no Node and no Bun"
+    found = f"Node {node_version[0]} is too old" if node else "no Node and no Bun"
     return Missing(
         f"{found}: `make run` gets one, or `apt-get install nodejs npm` or `brew install node`,"
-        f" version {LEAST_NODE} or newer"
+        f" version {LEAST_NODE[0]} or newer"
     )
 
 
@@ -77,7 +80,7 @@ def elixir(path: str, root: Path = ROOT, *, web: bool = False) -> Command | Miss
     """Return how to start the Elixir node, with its web part or without."""
     folder = root / "elixir_node"
     if not (folder / "mix.exs").exists():
-        return Missing(f"no Elixir node in {folder}")
+        return Missing(f"no Elixir node in {folder}: install joelclaw-bridge again")
     binary, mix = shutil.which("elixir", path=path), shutil.which("mix", path=path)
     if not binary or not mix:
         return Missing("no Elixir: `apt-get install elixir` or `brew install elixir`")
@@ -96,7 +99,9 @@ def web(path: str, root: Path = ROOT) -> Missing | None:
     found = elixir(path, root)
     if isinstance(found, Missing):
         return found
-    version = _elixir_version(found.argv[0])
+    if not (folder / "apps" / "bridge_web" / "mix.exs").exists():
+        return Missing("the Phoenix edge is not in the package: run from a checkout")
+    version = _version(found.argv[0], "--short-version")
     if version < LEAST_ELIXIR_WEB:
         have, want = (".".join(map(str, v)) for v in (version, LEAST_ELIXIR_WEB))
         return Missing(
@@ -155,23 +160,11 @@ def _built(folder: Path) -> bool:
     return max(times, default=0.0) <= result.stat().st_mtime
 
 
-def _node_version(node: str) -> int:
+def _version(*argv: str) -> tuple[int, int]:
+    """Return the major and minor version that a program prints; zeros if it prints none."""
     try:
-        done = subprocess.run(
-            [node, "--version"], capture_output=True, text=True, timeout=10, check=True
-        )
-    except (OSError, subprocess.SubprocessError):
-        return 0
-    found = re.match(r"v(\d+)\.", done.stdout)
-    return int(found[1]) if found else 0
-
-
-def _elixir_version(elixir: str) -> tuple[int, int]:
-    try:
-        done = subprocess.run(
-            [elixir, "--short-version"], capture_output=True, text=True, timeout=20, check=True
-        )
+        done = subprocess.run(argv, capture_output=True, text=True, timeout=20, check=True)
     except (OSError, subprocess.SubprocessError):
         return 0, 0
-    found = re.match(r"(\d+)\.(\d+)", done.stdout)
+    found = re.search(r"(\d+)\.(\d+)", done.stdout)
     return (int(found[1]), int(found[2])) if found else (0, 0)

@@ -42,7 +42,7 @@ from bridge.up.redis_server import HOW_TO_GET, RedisServer, check_configured, fi
 from bridge.up.reload import reload
 from bridge.up.storage import StorageWatch
 from bridge.up.supervisor import Child, Program, reap_strangers
-from bridge.up.web import node_with_web, port_for_web
+from bridge.up.web import PHOENIX_PORT, node_with_web, port_for_web
 from bridge.up.workers import Workers
 
 READY_TIMEOUT_S = 30.0
@@ -123,6 +123,7 @@ class _Run:
     async def serve(self, check: bool) -> int:
         check_exposure(self._settings)
         check_port(self._settings.port)
+        check_port(self._settings.phoenix_port, PHOENIX_PORT)
         self._doing("reading contracts")
         left_out = self._left_out
         registry = Registry.load(*contract_folders(self._settings), left_out=left_out)
@@ -155,6 +156,7 @@ class _Run:
         self._doing("starting Redis")
         await self._start_redis(stack)
         await self._look_at_storage(stack, lock)
+        self._doing("looking at live states")
         await self._look_at_states(registry)
         listener = self._listen(stack)
         reaper = asyncio.create_task(reap_strangers(self._pids))
@@ -408,12 +410,15 @@ class _Run:
         self._doing(f"waiting for an answer from {', '.join(there)}")
         return [
             *await probe(url, settings.token, there, PROBE_TIMEOUT_S),
-            *[
-                await probe_edge(edge, settings.token, "phoenix", PROBE_TIMEOUT_S)
-                for edge in filter(None, [self._phoenix_url])
-            ],
+            *await self._probe_web(),
             *await yours.look(settings, registry, url, there),
         ]
+
+    async def _probe_web(self) -> list[Finding]:
+        if not self._phoenix_url:
+            return []
+        token = self._settings.token
+        return [await probe_edge(self._phoenix_url, token, "phoenix", PROBE_TIMEOUT_S)]
 
     def _show(self, findings: list[Finding], check: bool) -> None:
         rows: list[tuple[str, str, str | float | None, str]] = [

@@ -12,7 +12,7 @@ from bridge.up import programs
 from bridge.up.address import listen
 from bridge.up.programs import Command, Missing
 
-SETTING = PREFIX + "PHOENIX_PORT"
+PHOENIX_PORT = PREFIX + "PHOENIX_PORT"
 
 
 async def node_with_web(env: Mapping[str, str], log: Path) -> Command | Missing:
@@ -27,7 +27,7 @@ async def node_with_web(env: Mapping[str, str], log: Path) -> Command | Missing:
 
 def port_for_web(settings: Settings) -> int:
     """Return the port to listen on: as set, else a free one. Raises StartFailed."""
-    asked = SETTING in os.environ
-    with listen(settings.host, settings.phoenix_port, asked=asked, setting=SETTING) as found:
+    asked = PHOENIX_PORT in os.environ
+    with listen(settings.host, settings.phoenix_port, asked=asked, setting=PHOENIX_PORT) as found:
         port: int = found.getsockname()[1]
         return port

@@ -14,6 +14,7 @@ from tests.deadline import until
 from tests.edge.phoenix import needs_phoenix
 from tests.edge.phoenix_js import Pushing, has_phoenix_js
 from tests.running import SUBSYSTEMS, Up, bridge
+from tests.up.test_nodes import workers_of
 
 # Between two pushes: what was kept back meanwhile comes at once, and is bounded per socket.
 PAUSE_MS = "20"
@@ -22,10 +23,6 @@ YOURS = {
     "BRIDGE_IMPLEMENTATIONS": str(SUBSYSTEMS / "implementations.json"),
     "BRIDGE_TYPESCRIPT": "off",
 }
-
-
-def workers_of(up: Up) -> set[int]:
-    return {pid for pid, text in up.children().items() if "bridge.gateway" in text}
 
 
 @has_phoenix_js

@@ -20,12 +20,9 @@ from bridge.up import programs
 from bridge.up.programs import Command
 from tests.deadline import DEADLINE_S, until
 from tests.running import ALONE, Up, bridge, environment, processes_of
+from tests.up.test_nodes import workers_of
 
 CALL = ("call", "heartbeat:main", "status")
-
-
-def workers_of(up: Up) -> set[int]:
-    return {pid for pid, text in up.children().items() if "-m bridge.gateway" in text}
 
 
 def test_every_runtime_of_this_machine_answers_one_real_message(tmp_path: Path) -> None:
