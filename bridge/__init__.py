@@ -2,4 +2,7 @@
 
 from pathlib import Path
 
-__version__ = Path(__file__).with_name("VERSION").read_text().strip()
+_HERE = Path(__file__).resolve().parent
+# In the installed package, where the node's sources read it too, else in the checkout.
+_FILES = (_HERE / "data" / "bridge" / "VERSION", _HERE / "VERSION")
+__version__ = next(file for file in _FILES if file.is_file()).read_text().strip()
