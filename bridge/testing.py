@@ -12,12 +12,12 @@ Answers are held to the contract, then compared: contracts/README.md has the rul
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from bridge.contracts.check import run_scenario
 from bridge.contracts.contract import Contract
-from bridge.contracts.implementations import Handler
+from bridge.contracts.implementations import Handler, Migrate, WithMigration
 from bridge.contracts.registry import Registry
 from bridge.contracts.scenarios import FILE_NAME, Scenario, load_scenarios
 from bridge.errors import RuntimeFault
@@ -32,12 +32,14 @@ class Case:
     contract: Contract
     scenario: Scenario
 
-    def check(self, handle: Handler) -> None:
-        """Run every step. Raises AssertionError at the first difference, by JSON pointers."""
-        inline = _Inline(handle)
-        # What `migrate` makes of an older state is checked by `bridge contracts check`.
-        scenario = replace(self.scenario, migration=None)
-        problem = asyncio.run(run_scenario(self.contract, scenario, "python", inline))
+    def check(self, handle: Handler, migrate: Migrate | None = None) -> None:
+        """Run every step. Raises AssertionError at the first difference, by JSON pointers.
+
+        `migrate` is what the implementation has beside `handle`, where the contract names
+        `migrates_from`: a state with `given_version` passes through it first.
+        """
+        inline = _Inline(WithMigration(handle, migrate) if migrate else handle)
+        problem = asyncio.run(run_scenario(self.contract, self.scenario, "python", inline))
         if problem:
             raise AssertionError(problem) from inline.raised
 

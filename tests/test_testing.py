@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,8 +10,10 @@ import pytest
 from bridge.contracts.files import CONTRACTS
 from bridge.errors import Refusal
 from bridge.testing import Case, scenarios
+from tests.migration.two.ledger.ledger import handle, migrate
 
 LEDGER = CONTRACTS / "vectors/scenarios/ledger"
+MIGRATED = Path(__file__).parent / "migration/two/ledger"
 
 
 def ledger(state: Any, operation: str, request: Any, context: Any) -> Any:
@@ -56,3 +59,20 @@ def test_what_a_handler_raises_is_the_cause() -> None:
     with pytest.raises(AssertionError, match="KeyError: 'gone'") as raised:
         scenarios(LEDGER)[0].check(crashing)
     assert isinstance(raised.value.__cause__, KeyError)
+
+
+@pytest.mark.parametrize("case", scenarios(MIGRATED), ids=str)
+def test_a_state_of_an_older_version_is_migrated_first(case: Case) -> None:
+    case.check(handle, migrate)
+
+
+def test_what_migrate_makes_is_compared_and_it_must_be_there() -> None:
+    def odd(*call: Any) -> Any:
+        return migrate(*call) | {"minor": 701}
+
+    older = scenarios(MIGRATED)[1]
+    at = r"^/scenarios/1 \(migrate\): "
+    with pytest.raises(AssertionError, match=at + "/state/minor: expected 700, got 701"):
+        older.check(handle, odd)
+    with pytest.raises(AssertionError, match=at + "runtime_fault: .*there is no `def migrate"):
+        older.check(handle)

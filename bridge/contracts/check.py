@@ -171,7 +171,7 @@ async def _migrate(contract: Contract, given: Migration, name: str, runtime: Run
     )
     judge = partial(contract.check_migrated, runtime=name)
     answer = await runtime.handle(invocation, judge)
-    return difference(given.migrated, answer.state, "/migrated")
+    return difference(given.migrated, answer.state, "/state")
 
 
 async def _step(contract: Contract, key: str, step: Step, name: str, runtime: Runs) -> str:

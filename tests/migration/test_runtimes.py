@@ -19,7 +19,7 @@ def here() -> list[str]:
 
 
 @pytest.mark.parametrize(
-    ("total", "said"), [(700, ""), (701, "/migrated/minor: expected 701, got 700")]
+    ("total", "said"), [(700, ""), (701, "(migrate): /state/minor: expected 701, got 700")]
 )
 def test_each_runtime_migrates_the_same(tmp_path: Path, total: int, said: str) -> None:
     folder = tmp_path / "two"

@@ -127,8 +127,8 @@ function migrated(
 ): Answer {
   const migrate = migrationOf(handle);
   if (!migrate) {
-    const wanted = "no `export function migrate(state, fromVersion, context)`";
-    return fault("off_contract", `${where}: there is ${wanted}`);
+    const wanted = "`migrate(state, fromVersion, context)`, exported or by `migrating`";
+    return fault("off_contract", `${where}: there is no ${wanted}`);
   }
   const made = migrate(state, (request as { from_version: number }).from_version, context);
   if (isThenable(made)) {

@@ -40,7 +40,7 @@ interface ScenarioFile {
 /** One message to a handler, with the state it meets. */
 export interface Call {
   operation: string;
-  kind: "command" | "query";
+  kind: "command" | "query" | "migration";
   request: Json;
   state: Json;
   context: Context;
@@ -68,8 +68,8 @@ export function readScenarios(folder: string): Scenario[] {
 
 function resolve(contract: ContractFile, { scenarios }: ScenarioFile): Scenario[] {
   return scenarios.map(({ name, key, given, given_version, migrated, steps }, n) => {
-    // What `migrate` makes of an older state is checked by `bridge contracts check`.
-    const first = given_version === undefined ? given : migrated;
+    const older = given_version !== undefined;
+    const first = older ? migrated : given;
     let state = first === undefined ? contract.initial_state : first;
     const resolved = steps.map((step, m): Step => {
       const { kind, request } = contract.operations[step.operation] ?? {};
@@ -93,8 +93,16 @@ function resolve(contract: ContractFile, { scenarios }: ScenarioFile): Scenario[
         expect,
       };
     });
+    if (older) resolved.unshift(migration(`/scenarios/${n}`, given!, given_version, resolved[0]!));
     return { name, steps: resolved };
   });
+}
+
+/** A state of an older version passes through `migrate` before the first step meets it. */
+function migration(pointer: string, given: Json, from_version: number, first: Step): Step {
+  const { state, context } = first;
+  const call = { operation: "migrate", kind: "migration", request: { from_version } } as const;
+  return { pointer, ...call, state: given, context, expect: { state } };
 }
 
 function expected(written: Members, kind: "command" | "query", state: Json): Members {

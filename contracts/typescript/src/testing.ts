@@ -1,10 +1,11 @@
 /** For the tests of implementations: `joelclaw-bridge/testing`. Needs no Redis and no bridge. */
 
 import type { Delivery, Receiver } from "./deliver.ts";
-import type { Handler } from "./implementation.ts";
+import { migrating, type Handler } from "./implementation.ts";
 import { promptOf } from "./prompt.ts";
 import { readScenarios, run } from "./scenarios.ts";
 
+export { migrating };
 export {
   call,
   contextFor,
@@ -18,7 +19,10 @@ export {
 /** `test` of node:test, bun:test, Vitest, Jest: anything that takes a name and a function. */
 export type Test = (name: string, body: () => void) => unknown;
 
-/** Make a test of each scenario in a subsystem's folder. */
+/**
+ * Make a test of each scenario in a subsystem's folder. What migrates states of older versions is
+ * handed on as `migrating(handle, migrate)`.
+ */
 export function testScenarios(test: Test, folder: string, handle: Handler): void {
   for (const scenario of readScenarios(folder)) {
     test(scenario.name, () => {

@@ -10,21 +10,33 @@ import { handle as heartbeat } from "../src/subsystems/heartbeat.ts";
 import { handle as sessions } from "../src/subsystems/sessions.ts";
 import { handle as terminal } from "../src/subsystems/terminal.ts";
 import { handle as triage } from "../src/subsystems/triage.ts";
-import { call, deliverTo, readScenarios, run, testScenarios } from "../src/testing.ts";
+import {
+  call,
+  deliverTo,
+  migrating,
+  readScenarios,
+  run,
+  testScenarios,
+} from "../src/testing.ts";
 import { CONTRACTS, readJson, TEST_SUBSYSTEMS } from "./paths.ts";
 
-const { counter } = await loadHandlers(
-  join(TEST_SUBSYSTEMS, "implementations.json"),
-  (error) => {
+const MIGRATION = join(TEST_SUBSYSTEMS, "..", "migration", "two");
+
+function load(folder: string): ReturnType<typeof loadHandlers> {
+  return loadHandlers(join(folder, "implementations.json"), (error) => {
     throw error;
-  },
-);
+  });
+}
+
+const { counter } = await load(TEST_SUBSYSTEMS);
+const { ledger } = await load(MIGRATION);
 const IMPLEMENTATIONS: Array<[folder: string, handle: Handler]> = [
   [join(CONTRACTS, "subsystems", "heartbeat"), heartbeat],
   [join(CONTRACTS, "subsystems", "sessions"), sessions],
   [join(CONTRACTS, "subsystems", "terminal"), terminal],
   [join(CONTRACTS, "subsystems", "triage"), triage],
   [join(TEST_SUBSYSTEMS, "counter"), counter?.handle as Handler],
+  [join(MIGRATION, "ledger"), ledger?.handle as Handler],
 ];
 
 for (const [folder, handle] of IMPLEMENTATIONS) {
@@ -51,6 +63,20 @@ for (const { name, answers, problem } of readJson<{ cases: any[] }>(VECTORS, "ru
     assert.equal(run(scenario as never, handle), problem);
   });
 }
+
+test("what `migrate` makes is compared, and it must be there", () => {
+  const [, older] = readScenarios(join(MIGRATION, "ledger")) as [any, any];
+  const without: Handler = () => ({ reply: null });
+  const odd = migrating(
+    () => ({ reply: null }),
+    () => ({ minor: 701, currency: "EUR" }),
+  );
+  assert.equal(
+    run(older, odd),
+    "/scenarios/1 (migrate): /state/minor: expected 700, got 701",
+  );
+  assert.match(run(older, without), /^\/scenarios\/1 \(migrate\): off_contract: .*no `migrate/);
+});
 
 test("merge patches are applied as RFC 7396 has it", () => {
   for (const { target, patch, result } of readJson<{ cases: any[] }>(VECTORS, "merged.json").cases) {

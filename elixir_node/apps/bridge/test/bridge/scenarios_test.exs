@@ -48,6 +48,23 @@ defmodule Bridge.ScenariosTest do
     end
   end
 
+  defmodule Migrated do
+    def migrate(%{"total" => total}, 1, %{"key" => "a"}),
+      do: {:ok, %{"minor" => 100 * total + 1, "currency" => "EUR"}}
+  end
+
+  test "a state of an older version is migrated first" do
+    [{ledger, _}] = Code.compile_file(Path.join(Contracts.migrated(), "ledger.ex"))
+
+    for scenario <- Scenarios.load(Contracts.migrated()),
+        do: assert(Scenarios.run(scenario, ledger) == :ok)
+
+    [_, older] = Scenarios.load(Contracts.migrated())
+    said = "/scenarios/1 (migrate): /state/minor: expected 700, got 701"
+    assert Scenarios.run(older, Migrated) == {:error, said}
+    assert {:error, "/scenarios/1 (migrate): crashed: " <> _} = Scenarios.run(older, Told)
+  end
+
   test "merge patches are applied as RFC 7396 has it" do
     for %{"target" => target, "patch" => patch, "result" => result} <-
           Contracts.vectors("scenarios/merged")["cases"] do

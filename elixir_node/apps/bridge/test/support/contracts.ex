@@ -18,6 +18,9 @@ defmodule Bridge.Test.Contracts do
   @doc "The folder of one of the tests' subsystems."
   def of_tests(name), do: Path.join(@tests, name)
 
+  @doc "A folder whose contract names `migrates_from`, and which has an implementation."
+  def migrated, do: Path.join(@root, "tests/migration/two/ledger")
+
   @doc "The SHA-256 of a file, as 64 hex digits."
   def sha256(file) do
     :sha256 |> :crypto.hash(File.read!(file)) |> Base.encode16(case: :lower)

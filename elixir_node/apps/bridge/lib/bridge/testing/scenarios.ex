@@ -115,7 +115,6 @@ defmodule Bridge.Testing.Scenarios do
   def merge(_target, patch), do: patch
 
   defp resolve(contract, %{"name" => name, "key" => key} = scenario, n) do
-    # What `migrate` makes of an older state is checked by `bridge contracts check`.
     first = if Map.has_key?(scenario, "given_version"), do: "migrated", else: "given"
     state = Map.get(scenario, first, contract["initial_state"])
 
@@ -140,8 +139,24 @@ defmodule Bridge.Testing.Scenarios do
         {resolved, Map.get(expect, "state", state)}
       end)
 
-    %{name: name, steps: steps}
+    %{name: name, steps: migration(scenario, "/scenarios/#{n}", steps) ++ steps}
   end
+
+  # A state of an older version passes through `migrate` before the first step meets it.
+  defp migration(%{"given_version" => version} = scenario, pointer, [%{call: call} | _]) do
+    call = %{
+      call
+      | "operation" => "migrate",
+        "kind" => "migration",
+        "request" => %{"from_version" => version},
+        "state" => scenario["given"]
+    }
+
+    expect = %{"reply" => nil, "effects" => [], "state" => scenario["migrated"]}
+    [%{pointer: pointer, call: call, expect: expect}]
+  end
+
+  defp migration(_scenario, _pointer, _steps), do: []
 
   defp expected(%{"refused" => _} = refusal, _kind, _state), do: refusal
   defp expected(expect, "query", _state), do: Map.take(expect, ["reply"])
