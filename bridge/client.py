@@ -37,15 +37,16 @@ class ErrorReply(Exception):
 class Client:
     """One socket. Joins and pushes may run at once.
 
-    What else the bridge sends arrives in `events` as (topic, event, payload), None at the end.
+    What else the bridge sends arrives in `events` as (topic, event, payload), None at the end;
+    with `most_events` nothing more is read while so many have not been taken.
     """
 
-    def __init__(self, connection: ClientConnection) -> None:
+    def __init__(self, connection: ClientConnection, most_events: int = 0) -> None:
         self._connection = connection
         self._refs = itertools.count(1)
         self._joins: dict[str, str] = {}
         self._waiting: dict[str, asyncio.Future[JSON]] = {}
-        self.events: asyncio.Queue[tuple[str, str, JSON] | None] = asyncio.Queue()
+        self.events: asyncio.Queue[tuple[str, str, JSON] | None] = asyncio.Queue(most_events)
 
     async def join(self, topic: str, params: JSON | None = None, timeout_s: float = 15) -> JSON:
         """Join a topic and return the reply; raises ErrorReply or NotReached."""
@@ -79,19 +80,19 @@ class Client:
         try:
             async for text in self._connection:
                 if isinstance(text, str):
-                    self._take(*json.loads(text))
+                    await self._take(*json.loads(text))
         except ConnectionClosed as error:
             lost = f"the connection was lost: {error}"
         for future in self._waiting.values():
             if not future.done():
                 future.set_exception(NotReached(lost))
-        self.events.put_nowait(None)
+        await self.events.put(None)
 
-    def _take(
+    async def _take(
         self, join_ref: str | None, ref: str | None, topic: str, event: str, payload: Any
     ) -> None:
         if event != "phx_reply":
-            self.events.put_nowait((topic, event, payload))
+            await self.events.put((topic, event, payload))
             return
         future = self._waiting.get(ref or "")
         if future is None or future.done():
@@ -108,7 +109,7 @@ class Client:
 
 
 @asynccontextmanager
-async def connected(url: str, token: str = "") -> AsyncIterator[Client]:
+async def connected(url: str, token: str = "", most_events: int = 0) -> AsyncIterator[Client]:
     """Connect to the bridge at `url` (http or ws, with or without the socket's path)."""
     try:
         connection = await connect(
@@ -121,7 +122,7 @@ async def connected(url: str, token: str = "") -> AsyncIterator[Client]:
         )
     except (OSError, InvalidHandshake, InvalidURI, TimeoutError) as error:
         raise NotReached(f"cannot connect to {url}: {error}") from None
-    client = Client(connection)
+    client = Client(connection, most_events)
     tasks = [asyncio.create_task(client._receive()), asyncio.create_task(client._beat())]
     try:
         yield client

@@ -50,6 +50,7 @@ class _TypeScript:
                 f'      kind: "{operation["kind"]}";',
                 f"      effects: {_words(operation.get('effects', []))};",
                 f"      errors: {_words(operation.get('errors', []))};",
+                *self._defaults(operation["request"]),
                 "    };",
             ]
         events = [
@@ -76,6 +77,13 @@ class _TypeScript:
             ]
             parts.append("\n".join(lines))
         return "\n\n".join(parts) + "\n"
+
+    def _defaults(self, request: Any) -> list[str]:
+        """Say which members a client may leave out."""
+        while "$ref" in request:
+            request = self._definitions[request["$ref"].removeprefix("#/$defs/")]
+        names = [n for n, below in request.get("properties", {}).items() if "default" in below]
+        return [f"      defaults: {_words(names)};"] if names else []
 
     def expression(self, node: Any, indent: str) -> str:
         if not isinstance(node, Mapping):

@@ -59,6 +59,7 @@ function subsystemTypes(file) {
         kind: { const: kind },
         effects: oneOf(effects),
         errors: oneOf(errors),
+        ...(filled.length > 0 && { defaults: oneOf(filled.map(([key]) => key)) }),
       }),
     };
   }

@@ -55,13 +55,21 @@ export function migrationOf(handle: Handler): Migrate | undefined {
  * The types of one contract, as `bridge contracts generate` writes them.
  *
  * Of what is left out nothing is checked: `kind` of an operation, the kinds of its `effects`, the
- * reasons it may refuse with (`errors`), the payloads of `events`.
+ * reasons it may refuse with (`errors`), the members of a request that a client may leave out
+ * (`defaults`), the payloads of `events`.
  */
 export interface Shape {
   state: unknown;
   operations: Record<
     string,
-    { request: unknown; reply: unknown; kind?: string; effects?: string; errors?: string }
+    {
+      request: unknown;
+      reply: unknown;
+      kind?: string;
+      effects?: string;
+      errors?: string;
+      defaults?: string;
+    }
   >;
   events?: object;
 }

@@ -11,6 +11,12 @@ const YOURS = `
 declare global {
   interface State { total: number }
   interface Request { n: number }
+  interface Counter {
+    state: State;
+    operations: { add: { request: { n: number }; reply: { total: number } } };
+    events: { "counter.added": { total: number } };
+  }
+  const since: string | undefined;
   const agent: { prompt(text: string, options: { signal: AbortSignal }): Promise<void> };
   const item: string;
   const redisUrl: string | undefined;
@@ -24,7 +30,7 @@ export {};
 test("the examples of the README compile as they stand", () => {
   const readme = readFileSync(join(PACKAGE, "README.md"), "utf8");
   const examples = [...readme.matchAll(/^```ts\n([^]*?)^```$/gm)].map(([, code]) => `${code}`);
-  assert.equal(examples.length, 4);
+  assert.equal(examples.length, 5);
   const folder = mkdtempSync(join(PACKAGE, "test", "readme-")); // where packages are found from
   try {
     writeFileSync(join(folder, "yours.d.ts"), YOURS);
@@ -34,7 +40,10 @@ test("the examples of the README compile as they stand", () => {
       compilerOptions: {
         noUnusedLocals: false,
         noUnusedParameters: false,
-        paths: { "joelclaw-bridge": ["../../src/index.ts"] },
+        paths: {
+          "joelclaw-bridge": ["../../src/index.ts"],
+          "joelclaw-bridge/client": ["../../src/client.ts"],
+        },
       },
       include: ["."],
     };

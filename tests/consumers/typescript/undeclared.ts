@@ -1,6 +1,7 @@
 /** What a contract does not declare does not compile. */
 
 import { operations, Refusal, type ReasonOf } from "joelclaw-bridge";
+import type { Client } from "joelclaw-bridge/client";
 
 interface Tally {
   state: { total: number };
@@ -11,6 +12,7 @@ interface Tally {
       kind: "command";
       effects: "emit" | "schedule";
       errors: "full";
+      defaults: "n";
     };
     total: {
       request: {};
@@ -76,3 +78,15 @@ export const undeclared = [
   // @ts-expect-error: a reason it does not declare
   new Refusal<ReasonOf<Tally, "add">>("empty"),
 ];
+
+export async function calls(tally: Client<Tally>): Promise<number> {
+  // @ts-expect-error: no such operation
+  await tally.call("k", "subtract", {});
+  // @ts-expect-error: a member of another type
+  await tally.call("k", "add", { n: "1" });
+  for await (const event of tally.events("k")) {
+    // @ts-expect-error: no such member of the event's payload
+    return event.payload.m;
+  }
+  return (await tally.call("k", "add", {})).total; // `n` has a default
+}

@@ -22,6 +22,7 @@ export interface Subsystem {
       kind: "command";
       effects: "schedule" | "cancel";
       errors: never;
+      defaults: "every_ms" | "min_gap_ms" | "profile";
     };
     /**
      * Ask for the ten checks of the profile, unless the last run is less than `min_gap_ms` ago. Either way the next tick is scheduled if `every_ms` is set.

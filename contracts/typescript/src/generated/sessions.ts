@@ -23,6 +23,7 @@ export interface Subsystem {
       kind: "command";
       effects: "emit" | "schedule";
       errors: "reserved_id";
+      defaults: "meta" | "ttl_ms";
     };
     /**
      * Let the lease last its ttl_ms from now. One that has expired is unknown, whether or not its timer has run.

@@ -49,6 +49,7 @@ export interface Subsystem {
       kind: "command";
       effects: never;
       errors: never;
+      defaults: "suppressed" | "batched";
     };
     /**
      * Fall asleep, or go on sleeping: all but Telegram messages and `cron.heartbeat` is batched.
