@@ -81,6 +81,11 @@ def typescript(folder: Path, bridge: Path) -> None:
     assert "typescript  heartbeat" in served, served
     if bun := shutil.which("bun"):
         run(bun, "test", "tally.test.ts", cwd=yours)
+        alone = folder / "bun"
+        alone.mkdir()
+        (alone / "bun").symlink_to(bun)
+        served = run(str(bridge), "up", "--check", "--port", "0", cwd=yours, PATH=str(alone))
+        assert "typescript  heartbeat" in served, served
 
 
 def elixir(folder: Path) -> None:

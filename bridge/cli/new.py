@@ -8,6 +8,7 @@ import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
+from bridge import __version__
 from bridge.canonical import parse
 from bridge.cli.command import Call, CommandFailed, Commands, UsageError, add_command
 from bridge.contracts.files import BUILT_IN, CONTRACTS, META, read_json
@@ -83,8 +84,10 @@ def _next(name: str, where: str, runtimes: list[RuntimeName]) -> str:
         f"    bridge call {name}:a add '{{\"n\": 2}}'"
     )
     if "typescript" in runtimes:
+        packed = Path(f"joelclaw-bridge-{__version__}.tgz")  # what `make dist` builds
+        package = TYPESCRIPT if TYPESCRIPT.is_dir() else packed
         text += "\n\ntypes for your editor and tsc:\n\n"
-        text += f"    npm install --save-dev {shlex.quote(str(TYPESCRIPT))}"
+        text += f"    npm install --save-dev {shlex.quote(str(package))}"
     return text
 
 

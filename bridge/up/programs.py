@@ -66,6 +66,8 @@ def typescript(path: str, root: Path = ROOT) -> Command | Missing:
         if not bun:
             return Missing(f"not built as it is now: `cd {folder} && npm ci && npm run build`")
     if bun:
+        if not (folder / "src").exists():  # the package: it has what was built
+            return Command((bun, "dist/main.js"), folder)
         if (folder / "node_modules").exists():
             return Command((bun, "src/main.ts"), folder)
         return Missing(f"not installed: `cd {folder} && bun install`")

@@ -22,7 +22,7 @@ def program(folder: Path, name: str, says: str = "") -> str:
 def root(tmp_path: Path) -> Path:
     """Return a checkout in which everything was built."""
     service = tmp_path / "contracts" / "typescript"
-    for file in ("package.json", "dist/main.js", "node_modules/x"):
+    for file in ("package.json", "src/main.ts", "dist/main.js", "node_modules/x"):
         (service / file).parent.mkdir(parents=True, exist_ok=True)
         (service / file).touch()
     node = tmp_path / "elixir_node"
@@ -42,6 +42,16 @@ def test_bun_runs_the_sources_when_there_is_no_node(root: Path, tmp_path: Path) 
     bun = program(tmp_path / "bin", "bun")
     found = typescript(str(tmp_path / "bin"), root)
     assert found == Command((bun, "src/main.ts"), root / "contracts" / "typescript")
+
+
+def test_bun_runs_what_was_built_where_a_package_has_no_sources(
+    root: Path, tmp_path: Path
+) -> None:
+    bun = program(tmp_path / "bin", "bun")
+    folder = root / "contracts" / "typescript"
+    (folder / "src/main.ts").unlink()
+    (folder / "src").rmdir()
+    assert typescript(str(tmp_path / "bin"), root) == Command((bun, "dist/main.js"), folder)
 
 
 @pytest.mark.parametrize(
