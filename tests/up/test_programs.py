@@ -79,8 +79,6 @@ def test_what_was_not_built_is_told(root: Path, tmp_path: Path) -> None:
 def test_a_build_older_than_its_sources_is_not_run(root: Path, tmp_path: Path) -> None:
     program(tmp_path / "bin", "node", "v20.1.0")
     service = root / "contracts/typescript"
-    (service / "src").mkdir()
-    (service / "src/main.ts").touch()
     os.utime(service / "dist/main.js", (1, 1))
     found = typescript(str(tmp_path / "bin"), root)
     assert isinstance(found, Missing)
