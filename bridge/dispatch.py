@@ -112,16 +112,7 @@ class Dispatcher:
             if done is None:
                 raise
             return done.reply
-        message = Message(
-            message.id,
-            message.subsystem,
-            message.key,
-            message.operation,
-            request,
-            message.due_ms,
-            message.timer,
-            message.set_by,
-        )
+        message = Message(*message[:4], request, *message[5:])
         if operation.kind == "query":
             snapshot = await self._journal.read(message.subsystem, message.key)
             read = time.monotonic()

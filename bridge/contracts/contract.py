@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -23,6 +24,7 @@ from bridge.message import (
 from bridge.moves.comparison import Rules
 
 MAX_KEY_LENGTH = 200
+_CONTROL = re.compile("[\x00-\x1f\x7f]")
 MAX_EFFECTS = 1000
 
 
@@ -116,9 +118,8 @@ class Contract:
         """Refuse what cannot be a key: empty, over 200 characters, control characters."""
         if not 1 <= len(key) <= MAX_KEY_LENGTH:
             raise _bad_key(self.name, f"a key of 1 to {MAX_KEY_LENGTH} characters", len(key))
-        for n, character in enumerate(key):
-            if character < " " or character == "\x7f":
-                raise _bad_key(self.name, "no control characters", f"one at {n}")
+        if found := _CONTROL.search(key):
+            raise _bad_key(self.name, "no control characters", f"one at {found.start()}")
 
     def operation(self, name: str, *, internal: bool = False) -> Operation:
         """Return an operation; only `internal` callers get internal ones.

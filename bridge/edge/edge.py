@@ -106,6 +106,8 @@ class Edge:
         self.draining = False
         self.drained = asyncio.Event()
         self.stop_accepting: Callable[[], None] = lambda: None  # set by `serve`
+        # Kept: Python 3.11 makes a system call to find the running loop, and queries are many.
+        self._loop = asyncio.get_running_loop()
         self._journal = journal
         self._registry = registry
         self._dispatcher = dispatcher
@@ -116,7 +118,7 @@ class Edge:
         self._storage_health: asyncio.Task[tuple[int, JSON]] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._calls: set[asyncio.Task[Any]] = set()  # uvicorn's, under way in the ingress
-        self.queries = Queries(self._query, self.start)
+        self.queries = Queries(lambda push: self.dispatch(push, settings.timeout_ms), self.start)
         self._nodes: dict[Link, NodeEdge] = {}
 
     async def app(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -227,12 +229,9 @@ class Edge:
                 "internal", "a defect of the bridge; it was counted", message_id=message.id
             )
 
-    async def _query(self, push: Push) -> JSON | BridgeError:
-        return await self.dispatch(push, self.settings.timeout_ms)
-
     def start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Run work that outlives its caller; a defect in it is counted."""
-        task = asyncio.get_running_loop().create_task(work)
+        task = self._loop.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._finished)
         return task

@@ -56,6 +56,7 @@ from bridge.shadow import Shadow
 from bridge.telemetry import Telemetry, log_to
 
 REDIS_RETRY_S = 0.5
+YOUNG_OBJECTS = 10_000  # that are made until a collection looks at them
 ALIVE_S = 1.0
 LOOK_S = 1.0  # how late a storage that was replaced is noticed where nothing is asked of it
 ROUTES_EVERY = 5  # looks
@@ -285,6 +286,8 @@ class Worker:
         # What is there now stays: each full collection would look at all of it, for 20 ms.
         gc.collect()
         gc.freeze()
+        # A message makes some forty objects: by default each 18th would pay for a collection.
+        gc.set_threshold(YOUNG_OBJECTS)
         started = asyncio.Event()
         work = asyncio.create_task(effects.run())
         beside = [asyncio.create_task(adapter.run()) for adapter in adapters]

@@ -7,6 +7,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from bridge.journal.connection import WrongType
+from bridge.journal.values import Route
 
 MAX_TOGETHER = 256  # reads in one script call: it holds Redis for about half a millisecond
 
@@ -23,13 +24,14 @@ class Raw(NamedTuple):
     """
 
     now_ms: int
-    route: list[bytes | None]
+    route: Route
     state: list[bytes | None]
     done_id: bytes | None
     done: bytes | None
 
 
 T = TypeVar("T")
+# Returns Redis's time, the route, then for each read what `Raw` has behind them.
 Send = Callable[[str, list[Wanted]], Coroutine[Any, Any, list[Any]]]
 Waiting = dict[Wanted, list[asyncio.Future[T]]]
 
@@ -42,7 +44,7 @@ class Reads(Generic[T]):
     queue is bounded by who waits for it: one place for each caller.
     """
 
-    def __init__(self, send: Send, take: Callable[[str, Raw], T]) -> None:
+    def __init__(self, send: Send, take: Callable[[Raw], T]) -> None:
         self._send = send
         self._take = take
         self._waiting: dict[str, Waiting[T]] = {}
@@ -50,11 +52,10 @@ class Reads(Generic[T]):
 
     def ask(self, subsystem: str, wanted: Wanted) -> asyncio.Future[T]:
         """Return a future of the value; it raises what `send` or `take` raised."""
-        loop = asyncio.get_running_loop()
-        answer: asyncio.Future[T] = loop.create_future()
-        self._waiting.setdefault(subsystem, {}).setdefault(wanted, []).append(answer)
         if self._rounds is None:
-            self._rounds = loop.create_task(self._run())
+            self._rounds = asyncio.create_task(self._run())
+        answer: asyncio.Future[T] = self._rounds.get_loop().create_future()
+        self._waiting.setdefault(subsystem, {}).setdefault(wanted, []).append(answer)
         return answer
 
     async def _run(self) -> None:
@@ -90,7 +91,7 @@ class Reads(Generic[T]):
             return
         for n, answers in enumerate(reads.values()):
             try:
-                value = self._take(subsystem, Raw(now_ms, route, *found[3 * n : 3 * n + 3]))
+                value = self._take(Raw(now_ms, route, *found[3 * n : 3 * n + 3]))
             except Exception as error:  # of this read alone
                 for answer in _unsettled(answers):
                     answer.set_exception(error)

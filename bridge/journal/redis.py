@@ -414,26 +414,29 @@ class RedisJournal(RedisOutbox):
 
     async def _read(self, subsystem: str, wanted: list[Wanted]) -> list[Any]:
         arguments = [part for read in wanted for part in read]
-        return await self._client.run("read", prefix_of(subsystem), *arguments)
-
-    def _snapshot(self, subsystem: str, raw: Raw) -> Snapshot:
-        route = read_route(subsystem, raw.route)
-        if not self.storage.is_known(raw.route[4]) or route is None:
+        now_ms, fields, *found = await self._client.run("read", prefix_of(subsystem), *arguments)
+        route = read_route(subsystem, fields)
+        if not self.storage.is_known(fields[4]) or route is None:
             raise BridgeError(
                 "storage_unavailable",
                 f"the storage is another one than before, or subsystem {subsystem} has no route "
                 "there: this worker looks at it first",
                 subsystem=subsystem,
             )
+        return [now_ms, route, *found]
+
+    @staticmethod
+    def _snapshot(raw: Raw) -> Snapshot:
+        now_ms, route = raw.now_ms, raw.route
         done = records.read_done(raw.done_id, raw.done) if raw.done_id and raw.done else None
         seq, message, at_ms, state, whole, whole_seq, contract = raw.state
         if seq is None or message is None or at_ms is None or state is None:
-            return Snapshot(Version(), None, 0, raw.now_ms, route, done)
+            return Snapshot(Version(), None, 0, now_ms, route, done)
         version, value = Version(int(seq), message.decode()), orjson.loads(state)
-        base = read_base(value, whole, whole_seq, raw.now_ms)
+        base = read_base(value, whole, whole_seq, now_ms)
         # Without one it is from before versions were kept: all contracts had their first.
         written = int(contract or 1)
-        return Snapshot(version, value, int(at_ms), raw.now_ms, route, done, written, base)
+        return Snapshot(version, value, int(at_ms), now_ms, route, done, written, base)
 
     async def _look_at(self, commit: Commit, error: Rejected) -> None:
         """After an error that stands for nothing else: see whether its commit ended half way."""

@@ -108,7 +108,8 @@ def outcome_of(handler: Handler, invocation: Invocation, build: str = "") -> Out
     """Call a handler with copies. Raises Refusal or RuntimeFault."""
     # Copies: a handler that changes what it was given changes nothing of ours.
     state, request = orjson.loads(orjson.dumps([invocation.state, invocation.request]))
-    context = invocation.context._replace(local=dict(invocation.context.local))
+    message_id, key, now_ms, local, seed, deadline_ms = invocation.context
+    context = Context(message_id, key, now_ms, dict(local), seed, deadline_ms)
     try:
         if invocation.kind == MIGRATION:
             return _migrated(handler, invocation, state, context, build)
