@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from dataclasses import asdict, dataclass
 
 from bridge.cli.command import Call, CommandFailed, Commands, add_command, add_group, say_error
 from bridge.journal.redis import RedisJournal
 from bridge.journal.values import Damaged, Storage
-from bridge.up.storage import warning_of
+from bridge.up.storage import damaged_in, warning_of
 
 COLUMNS = {
     "id": "id",
@@ -50,14 +51,11 @@ def warnings(looked: Looked) -> list[str]:
 
 
 async def look(journal: RedisJournal) -> Looked:
-    unfinished, damaged = dict[str, list[str]](), list[Damaged]()
+    unfinished: dict[str, list[str]] = {}
     for name in await journal.subsystems():
-        try:
+        with contextlib.suppress(Damaged):  # noted, and so among the damaged below
             unfinished[name] = await journal.unfinished(name)
-            damaged += await journal.damaged(name)
-        except Damaged as error:
-            damaged.append(error)
-    return Looked(await journal.storage.read(), unfinished, damaged)
+    return Looked(await journal.storage.read(), unfinished, await damaged_in(journal))
 
 
 def _show(call: Call) -> int:

@@ -62,8 +62,12 @@ async def _ask(
             await client.push(TOPIC, "status", request, timeout_s=timeout_s)
             took_ms = (time.perf_counter() - started) * 1000
     except ErrorReply as error:
-        text = f"{error.response.get('code')}: {error.response.get('message')}"
-        return Finding(name, SUBSYSTEM, None, text, error.response.get("retryable") is True)
+        response = error.response
+        text = f"{response.get('code')}: {response.get('message')}"
+        # A key that somebody else wrote to stays so, until somebody puts it right.
+        damaged = "redis_key" in response.get("detail", {})
+        retryable = response.get("retryable") is True and not damaged
+        return Finding(name, SUBSYSTEM, None, text, retryable)
     except NotReached as error:
         return Finding(name, SUBSYSTEM, None, str(error), retryable=True)
     return Finding(name, SUBSYSTEM, took_ms)

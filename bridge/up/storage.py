@@ -16,7 +16,7 @@ from pathlib import Path
 from bridge.errors import BridgeError
 from bridge.journal.redis import RedisJournal
 from bridge.journal.redis_storage import OTHER, went_back
-from bridge.journal.values import Storage
+from bridge.journal.values import Damaged, Storage
 
 FILE = "storage.json"
 EVERY_S = 1.0
@@ -79,6 +79,8 @@ class StorageWatch:
         if storage.id == known.id:
             storage = await self._lost(storage, cut)
         self._tell(storage)
+        for damaged in await damaged_in(self._journal):
+            self._say(f"storage: {damaged}; what needs it fails")
         self._known = Known(storage.id)
         await self._note()
         self._noting = asyncio.create_task(self._keep_noting())
@@ -130,6 +132,17 @@ class StorageWatch:
         if known != self._known and self._ours():
             known.write(self._directory)
             self._known = known
+
+
+async def damaged_in(journal: RedisJournal) -> list[Damaged]:
+    """Return the keys of all subsystems that were met and still hold another type."""
+    found: list[Damaged] = []
+    for name in await journal.subsystems():
+        try:
+            found += await journal.damaged(name)
+        except Damaged as error:
+            found.append(error)
+    return found
 
 
 def warning_of(storage: Storage) -> str:

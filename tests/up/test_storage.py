@@ -103,7 +103,10 @@ def test_a_key_of_another_type_is_named_and_the_rest_goes_on(directory: Path, ke
                 assert said in done.stdout + done.stderr, command
             assert done.returncode == (command == "storage"), command
         assert bridge(directory, "call", "heartbeat:main", "status").returncode == 0
-        with control_of(running) as control:
+    with up(directory) as again:
+        assert said in again.output
+        assert bridge(directory, "call", "heartbeat:main", "status").returncode == 0
+        with control_of(again) as control:
             control.delete(name)
         done = bridge(directory, "storage")
         assert (done.returncode, done.stderr) == (0, "")
