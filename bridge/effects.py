@@ -8,6 +8,7 @@ import random
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING
 
+from bridge.call_effects import Calls
 from bridge.dispatch import Dispatcher, TimerGone
 from bridge.errors import BridgeError, text_of
 from bridge.message import Message, derived_id
@@ -27,7 +28,7 @@ class Effects:
     """Run the outbox and the timers of every subsystem, one task each.
 
     `executors` maps an effect's kind to what does it; kinds without one are held and shown, as
-    are those whose target is away.
+    are those whose target is away. Calls are done by `calls`.
     """
 
     def __init__(
@@ -37,6 +38,7 @@ class Effects:
         executors: Mapping[str, Executor],
         subsystems: list[str],
         telemetry: Telemetry,
+        calls: Calls | None,
         *,
         lease_ms: int,
         attempts: int,
@@ -48,6 +50,7 @@ class Effects:
             kind: Target(kind, executor, journal, telemetry, lease_ms=lease_ms, attempts=attempts)
             for kind, executor in executors.items()
         }
+        self._calls = {"call": calls} if calls is not None else {}
         self._subsystems = subsystems
         self._telemetry = telemetry
         self._lease_ms = lease_ms
@@ -63,7 +66,7 @@ class Effects:
     async def run(self) -> None:
         """Work until cancelled. Storage that does not answer is waited for."""
         async with asyncio.TaskGroup() as tasks:
-            for kind, target in self._targets.items():
+            for kind, target in self._takers().items():
                 one = functools.partial(self._claim_one, kind)
                 tasks.create_task(target.watch(one, self._kick_all))
             for subsystem in self._subsystems:
@@ -101,15 +104,19 @@ class Effects:
                 pass
 
     async def _outbox_once(self, subsystem: str) -> int:
-        kinds = tuple(kind for kind, target in self._targets.items() if target.open)
+        takers = self._takers()
+        kinds = tuple(kind for kind, taker in takers.items() if taker.open)
         entries = await self._claim(subsystem, kinds, BATCH)
         by_kind: dict[str, list[OutboxEntry]] = {}
         for entry in entries:
             by_kind.setdefault(entry.kind, []).append(entry)
         await asyncio.gather(
-            *(self._targets[kind].deliver(claimed) for kind, claimed in by_kind.items())
+            *(takers[kind].deliver(claimed) for kind, claimed in by_kind.items())
         )
         return len(entries)
+
+    def _takers(self) -> dict[str, Target | Calls]:
+        return {**self._targets, **self._calls}
 
     async def _claim_one(self, kind: str) -> list[OutboxEntry]:
         """Claim one effect of a kind, of whatever subsystem."""

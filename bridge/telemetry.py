@@ -37,6 +37,9 @@ class Telemetry:
 # Events that happen too often to be worth a line each.
 QUIET = frozenset(
     {
+        "call_done",
+        "call_gone",
+        "call_waits",
         "committed",
         "delivered",
         "delivery_waits",

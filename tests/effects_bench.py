@@ -84,6 +84,7 @@ class Bench:
             self.executors,
             ["counter"],
             self.telemetry,
+            None,
             lease_ms=LEASE_MS,
             attempts=ATTEMPTS,
             timeout_ms=2000,

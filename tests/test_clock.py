@@ -43,6 +43,7 @@ def test_a_worker_whose_clock_is_an_hour_off_commits_and_fires_by_that_of_redis(
             {},
             ["counter"],
             telemetry,
+            None,
             lease_ms=10_000,
             attempts=3,
             timeout_ms=2000,

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from bridge.canonical import canonical, json_type, normalise
 from bridge.contracts.validation import CompiledSchema, resolve
@@ -23,6 +23,7 @@ from bridge.message import (
 )
 from bridge.moves.comparison import Rules
 
+ActivityRuntimeName = Literal["python", "typescript", "elixir", "http", "inngest"]
 MAX_KEY_LENGTH = 200
 _CONTROL = re.compile("[\x00-\x1f\x7f]")
 MAX_EFFECTS = 1000
@@ -93,6 +94,34 @@ class Operation:
         return Refusal(reason, legible(refusal.message), **detail)
 
 
+class Retry(NamedTuple):
+    """How often a failed attempt is made again, and after which pauses."""
+
+    max_attempts: int = 3
+    initial_ms: int = 1000
+    max_ms: int = 60_000
+    factor: int = 2
+
+    def pause_ms(self, attempts: int) -> int:
+        """Return the longest pause after so many attempts."""
+        return int(min(self.initial_ms * self.factor ** min(attempts - 1, 32), self.max_ms))
+
+
+@dataclass(frozen=True, slots=True)
+class Activity:
+    """A function with the outside world in it, which `call` effects ask for."""
+
+    name: str
+    runtime: ActivityRuntimeName
+    summary: str
+    request: CompiledSchema
+    reply: CompiledSchema
+    retry: Retry
+    timeout_ms: int  # of one attempt
+    heartbeat_ms: int  # 0: it need not say anything
+    concurrency: int  # in all workers and services together
+
+
 @dataclass(frozen=True, slots=True)
 class Contract:
     """What clients may ask of a subsystem and what its implementations may answer."""
@@ -113,6 +142,8 @@ class Contract:
     state: CompiledSchema
     effects: Mapping[str, CompiledSchema]  # by kind, the same for every contract
     compare: Rules  # two runtimes' outcomes, in a move
+    activities: Mapping[str, Activity]
+    calls: frozenset[str]  # subsystems that `call` may name
 
     def check_key(self, key: str) -> None:
         """Refuse what cannot be a key: empty, over 200 characters, control characters."""
@@ -206,7 +237,7 @@ class Contract:
                 case "schedule":
                     self._check_schedule(effect, runtime, where, f"/{n}")
                 case "call":
-                    self._command(effect["then"], runtime, where, f"/{n}/then")
+                    self._check_call(effect, runtime, where, f"/{n}")
 
     def _check_event(self, effect: Mapping[str, Any], runtime: str, where: str, at: str) -> None:
         payload = self.events.get(effect["type"])
@@ -223,12 +254,61 @@ class Contract:
         request = {**operation.defaults, **effect["request"]}
         _require(runtime, operation.request.violation(request, f"{at}/request"))
 
+    def _check_call(self, effect: Mapping[str, Any], runtime: str, where: str, at: str) -> None:
+        to, _, key = effect["to"].partition(":")
+        if key:
+            if to not in self.calls:
+                raise _broken(runtime, where, f"{at}/to", "enum", sorted(self.calls), repr(to))
+            if "operation" not in effect:
+                raise _broken(runtime, where, at, "required", "operation", "none")
+        else:
+            activity = self.activities.get(effect["to"])
+            if activity is None:
+                named = sorted(self.activities)
+                raise _broken(runtime, where, f"{at}/to", "enum", named, repr(effect["to"]))
+            if "operation" in effect:
+                raise _broken(runtime, where, f"{at}/operation", "false", "none", "string")
+            _require(runtime, activity.request.violation(effect["request"], f"{at}/request"))
+        then = self._command(effect["then"], runtime, where, f"{at}/then")
+        # Whatever comes of it, this is what `then` is told if nothing does.
+        _require(runtime, then.request.violation({**then.defaults, **timed_out(effect, "m/0")}))
+
     def _command(self, name: str, runtime: str, where: str, at: str) -> Operation:
         operation = self.operations.get(name)
         if operation is None or operation.kind != "command":
             commands = [o.name for o in self.operations.values() if o.kind == "command"]
             raise _broken(runtime, where, at, "enum", commands, repr(name))
         return operation
+
+
+def call_id(effect: Mapping[str, Any], effect_id: str) -> str:
+    """Return the name of a call on its key."""
+    return str(effect.get("id", effect_id))
+
+
+def answered(effect: Mapping[str, Any], effect_id: str, reply: JSON) -> dict[str, JSON]:
+    """Return the request of `then` for a reply."""
+    return {"id": call_id(effect, effect_id), "reply": reply}
+
+
+def call_failed(
+    effect: Mapping[str, Any],
+    effect_id: str,
+    code: str,
+    message: str,
+    *,
+    retryable: bool = False,
+    detail: Mapping[str, JSON] | None = None,
+) -> dict[str, JSON]:
+    """Return the request of `then` for what became of a call instead of a reply."""
+    error = {"code": code, "message": message, "retryable": retryable, "detail": detail or {}}
+    return {"id": call_id(effect, effect_id), "error": error}
+
+
+def timed_out(effect: Mapping[str, Any], effect_id: str) -> dict[str, JSON]:
+    """Return the request of `then` for a call nothing came of within its time."""
+    text = f"{effect['to']}: no answer within {effect['timeout_ms']} ms"
+    return call_failed(effect, effect_id, "timeout", text, retryable=True)
 
 
 def migration_of(

@@ -71,6 +71,8 @@ def load(file: Path, left_out: LeftOut | None = None) -> dict[str, dict[str, str
             continue
         loaded[subsystem] = {}
         for runtime, where in entries.items():
+            if runtime == "activities":  # contracts/activities.py
+                continue
             path = (file.parent / where).resolve()
             if runtime == "python" and not _is_file(where):
                 loaded[subsystem][runtime] = where

@@ -11,9 +11,10 @@ from typing import Any
 import jsonschema_rs
 
 from bridge.canonical import canonical, escape
-from bridge.contracts.contract import Contract
+from bridge.contracts.contract import Activity, Contract, Retry
 from bridge.contracts.contract import Operation as LoadedOperation
 from bridge.contracts.files import META, read_json, read_with_digest
+from bridge.contracts.generated.subsystem import Activity as DeclaredActivity
 from bridge.contracts.generated.subsystem import Operation, SubsystemFile
 from bridge.contracts.subset import Fault, Subset
 from bridge.contracts.validation import BadSchema, CompiledSchema, place_of, pointer_of, resolve
@@ -122,6 +123,11 @@ class _Loading:
             state=state,
             effects=effect_schemas(),
             compare=Rules.of_json(self.document.get("compare", {}), self.names()),
+            activities={
+                name: self.activity(name, activity)
+                for name, activity in parsed.activities.items()
+            },
+            calls=frozenset(called.root for called in parsed.calls),
         )
 
     def names(self) -> frozenset[str]:
@@ -143,6 +149,9 @@ class _Loading:
             yield f"/operations/{name}/reply", operation.reply
         for name, schema in self.parsed.events.items():
             yield f"/events/{escape(name)}", schema
+        for name, activity in self.parsed.activities.items():
+            yield f"/activities/{name}/request", activity.request
+            yield f"/activities/{name}/reply", activity.reply
 
     def migrates_from(self) -> int:
         """Return the oldest version that is migrated from; this one: no state is."""
@@ -213,12 +222,11 @@ class _Loading:
             for member in ("effects", "idempotency"):
                 if getattr(operation, member):
                     raise self.broken(f"{at}/{member}", "query", "a query changes nothing")
-        if "call" in operation.effects:
+        if "call" in operation.effects and not (self.parsed.activities or self.parsed.calls):
             raise self.broken(
                 f"{at}/effects",
                 "call",
-                "nothing carries out `call` effects yet: everything behind one would wait for "
-                "ever on its key. Leave it out",
+                "`call` needs an activity in /activities, or a subsystem's name in /calls",
             )
         if "emit" in operation.effects and not self.parsed.events:
             raise self.broken(f"{at}/effects", "events", "`emit` needs an event in /events")
@@ -242,6 +250,20 @@ class _Loading:
         if operation.content_type is not None:
             self.require(loaded.request, {"base64": ""}, f"{at}/content_type")
         return loaded
+
+    def activity(self, name: str, activity: DeclaredActivity) -> Activity:
+        at, retry = f"/activities/{name}", activity.retry
+        return Activity(
+            name=name,
+            runtime=activity.runtime,
+            summary=activity.summary,
+            request=self.compiled(f"{at}/request", activity.request, f"{name} request"),
+            reply=self.compiled(f"{at}/reply", activity.reply, f"{name} reply"),
+            retry=Retry(**retry.model_dump()) if retry else Retry(),
+            timeout_ms=activity.timeout_ms,
+            heartbeat_ms=activity.heartbeat_ms or 0,
+            concurrency=activity.concurrency,
+        )
 
     def request_shape(self, operation: Operation, at: str) -> tuple[Mapping[str, Any], str]:
         """Return the object schema behind a request, and where it is written."""

@@ -11,7 +11,13 @@ import secrets
 import signal
 from pathlib import Path
 
-from bridge.contracts import builds
+from bridge.activities.activity import ActivityRuntime
+from bridge.activities.elixir import ElixirActivities
+from bridge.activities.http import HttpActivities
+from bridge.activities.python import PythonActivities
+from bridge.activities.typescript import TypeScriptActivities
+from bridge.call_effects import Calls
+from bridge.contracts import activities, builds
 from bridge.contracts.files import contract_folders
 from bridge.contracts.implementations import (
     LeftOut,
@@ -102,6 +108,10 @@ class Worker:
         transport = open_port(self._port) if self._port else None
         left_out: LeftOut = []
         registry, handlers, digests = _load(settings, left_out)
+        places = (
+            activities.load(Path(settings.implementations)) if settings.implementations else {}
+        )
+        functions = activities.python_functions(places, registry, left_out)
         for fault in left_out:
             self._telemetry.emit("left_out", text=str(fault))
         elixir = ElixirRuntime()
@@ -140,8 +150,18 @@ class Worker:
                 self._telemetry,
             )
             shadow.noted = mover.noted
+            python_activities = PythonActivities(functions, self._telemetry)
+            stack.callback(python_activities.close)
+            http_activities = HttpActivities(activities.of_runtime(places, "http"))
+            stack.push_async_callback(http_activities.close)
+            performing: dict[str, ActivityRuntime] = {
+                "python": python_activities,
+                "elixir": ElixirActivities(elixir),
+                "typescript": TypeScriptActivities(typescript, self._name),
+                "http": http_activities,
+            }
             dispatcher, effects = self._dispatch(
-                registry, journal, runtimes, joelclaw, python, shadow
+                registry, journal, runtimes, joelclaw, python, shadow, performing
             )
             adapters, feeds = joelclaw.adapters(dispatcher, journal)
             ingress = joelclaw.ingress(dispatcher)
@@ -208,6 +228,7 @@ class Worker:
         joelclaw: Joelclaw,
         python: PythonRuntime,
         shadow: Shadow,
+        performing: dict[str, ActivityRuntime],
     ) -> tuple[Dispatcher, Effects]:
         """Make the dispatcher and the executors: each commit wakes them, timers dispatch."""
         settings, telemetry = self._settings, self._telemetry
@@ -222,12 +243,16 @@ class Worker:
             rerouted=lambda subsystem: self._look_for_build(python, subsystem),
             watch=shadow,
         )
+        calls = Calls(
+            registry, journal, dispatcher, performing, telemetry, timeout_ms=settings.timeout_ms
+        )
         effects = Effects(
             journal,
             dispatcher,
             joelclaw.executors(),
             registry.names(),
             telemetry,
+            calls,
             lease_ms=settings.outbox_lease_ms,
             attempts=settings.outbox_attempts,
             timeout_ms=settings.timeout_ms,

@@ -9,6 +9,7 @@ from typing import Any
 
 from bridge.canonical import canonical, normalise
 from bridge.history.evidence import Entry, Evidence, Finding
+from bridge.journal.records import timer_body
 from bridge.message import JSON, derived_id
 
 
@@ -96,8 +97,12 @@ def check_timers(evidence: Evidence) -> Iterator[Finding]:
         if entry.get("timer"):
             yield from _check_fired(entry, standing.pop((key, entry["timer"]), None))
         for n, effect in enumerate(entry["effects"]):
-            if effect["effect"] == "schedule":
-                standing[key, effect["id"]] = _Expected(key, entry["seq"], n, entry["id"], effect)
+            if effect["effect"] in ("schedule", "call"):
+                set_by = f"{entry['id']}/{n}"
+                timer = timer_body(set_by, effect, entry["at_ms"])
+                timer |= {"effect": effect["effect"], "at_ms": timer["due_ms"]}
+                expected = _Expected(key, entry["seq"], n, entry["id"], timer)
+                standing[key, timer["id"]] = expected
             elif effect["effect"] == "cancel":
                 standing.pop((key, effect["id"]), None)
     waiting = {(timer.key, timer.id): timer for timer in evidence.timers}
@@ -105,14 +110,14 @@ def check_timers(evidence: Evidence) -> Iterator[Finding]:
         (dead.key, str(dead.body.get("id", ""))) for dead in evidence.dead if dead.what == "timer"
     }
     for (key, name), setting in standing.items():
-        timer, effect = waiting.pop((key, name), None), setting.effect
-        if timer is None:
+        there, effect = waiting.pop((key, name), None), setting.effect
+        if there is None:
             if (key, name) not in dead:
                 text = f"timer {name} neither fired, waits, was cancelled nor is dead"
                 yield Finding("lost", key, setting.message_id, text)
-        elif (timer.operation, timer.due_ms) != (effect["operation"], effect["at_ms"]):
+        elif (there.operation, there.due_ms) != (effect["operation"], effect["at_ms"]):
             text = (
-                f"timer {name} waits for {timer.operation} at {timer.due_ms}, not as it was set"
+                f"timer {name} waits for {there.operation} at {there.due_ms}, not as it was set"
             )
             yield Finding("wrong_state", key, setting.message_id, text)
     for key, name in waiting:
@@ -129,6 +134,8 @@ def _check_fired(entry: Entry, setting: _Expected | None) -> Iterator[Finding]:
     if entry["id"] != derived_id(setting.id, f"timer/{name}"):
         text = f"timer {name} fired with an id that does not derive from {setting.id}"
         yield Finding("phantom", key, entry["id"], text)
+    if effect["effect"] == "call" and _answers(effect, entry):
+        return  # what came of it is nowhere else: the contract has judged it
     asked = [effect["operation"], effect["request"]]
     if not _same(asked, [entry["operation"], entry["request"]]):
         text = f"timer {name} was set for {effect['operation']} {effect['request']!r}"
@@ -136,6 +143,13 @@ def _check_fired(entry: Entry, setting: _Expected | None) -> Iterator[Finding]:
     if entry["at_ms"] < effect["at_ms"]:
         text = f"timer {name} fired at {entry['at_ms']}, before it was due at {effect['at_ms']}"
         yield Finding("reordered", key, entry["id"], text)
+
+
+def _answers(setting: Mapping[str, JSON], entry: Entry) -> bool:
+    """Say whether a message tells what came of a call, in time."""
+    asked, request = setting["request"], entry["request"]
+    same = setting["operation"] == entry["operation"] and request.get("id") == asked["id"]
+    return same and not _same(request, asked)
 
 
 def _expected(evidence: Evidence, kind: str) -> Iterator[_Expected]:

@@ -14,6 +14,7 @@ import orjson
 from bridge.canonical import canonical
 from bridge.errors import BridgeError
 from bridge.journal import records
+from bridge.journal.memory_attempts import MemoryAttempts
 from bridge.journal.memory_deliveries import MemoryDeliveries
 from bridge.journal.memory_moves import MemoryMoves
 from bridge.journal.memory_outbox import MemoryOutbox
@@ -21,6 +22,7 @@ from bridge.journal.memory_state import Entry, Pending, State, Subsystem
 from bridge.journal.memory_targets import MemoryTargets
 from bridge.journal.positions import is_position, order, states_gone, trim_refused
 from bridge.journal.values import (
+    OUTBOX_KINDS,
     Base,
     Commit,
     Committed,
@@ -50,6 +52,7 @@ class MemoryJournal(MemoryOutbox):
         self._delivering = delivering
         self._numbers = itertools.count(1)
         self.targets = MemoryTargets(clock)
+        self.attempts = MemoryAttempts(clock, self._of, self._release)
         self.moves = MemoryMoves(clock, lambda subsystem: self._of(subsystem).routes)
 
     # -- messages --------------------------------------------------------------------------
@@ -112,11 +115,11 @@ class MemoryJournal(MemoryOutbox):
             if commit.subsystem in self._delivering:
                 self.deliveries(commit.subsystem).append(event)
         for kind, effect_id, effect in effects:
-            if kind == "schedule":
+            if kind in ("schedule", "call"):
                 self._schedule(store, commit, effect_id, effect)
             elif kind == "cancel":
                 store.timers.pop(records.timer_member(commit.key, effect["id"]), None)
-            elif kind != "emit":
+            if kind in OUTBOX_KINDS:
                 lane = records.lane_of(commit.key, effect_id, effect)
                 record = records.outbox_record(commit, effect_id, effect)
                 self._append(store, records.read_outbox(commit.subsystem, lane, record))
@@ -289,7 +292,8 @@ class MemoryJournal(MemoryOutbox):
     def _schedule(
         self, store: Subsystem, commit: Commit, effect_id: str, effect: dict[str, Any]
     ) -> None:
-        member = records.timer_member(commit.key, effect["id"])
-        body = canonical(records.timer_body(effect_id, effect))
+        setting = records.timer_body(effect_id, effect, commit.now_ms)
+        member = records.timer_member(commit.key, setting["id"])
+        body = canonical(setting)
         timer = records.read_timer(commit.subsystem, member, body)
         store.timers[member] = Pending(timer, timer.due_ms)

@@ -10,6 +10,7 @@ import orjson
 
 from bridge.canonical import canonical
 from bridge.cloud_event import envelope
+from bridge.contracts.contract import call_id, timed_out
 from bridge.errors import BridgeError
 from bridge.journal.patch import Patch, difference, patched
 from bridge.journal.values import (
@@ -129,8 +130,9 @@ def sorted_effects(commit: Commit) -> Iterator[tuple[str, str, dict[str, JSON]]]
 
 
 def lane_of(key: str, effect_id: str, effect: dict[str, JSON]) -> str:
-    """Return the unit of order an effect belongs to."""
-    return effect_id if effect.get("unordered") else key
+    """Return the unit of order an effect belongs to; a call waits for none and holds up none."""
+    alone = effect["effect"] == "call" or effect.get("unordered")
+    return effect_id if alone else key
 
 
 # -- done-records: "<fingerprint> <seq> <reply>" ------------------------------------------------
@@ -200,7 +202,23 @@ def timer_member(key: str, timer_id: str) -> str:
     return f"{key}\n{timer_id}"
 
 
-def timer_body(effect_id: str, effect: dict[str, JSON]) -> dict[str, JSON]:
+def call_timer(entry: OutboxEntry) -> str:
+    """Return the name of the timer that stands as long as a call does."""
+    return timer_member(entry.key, call_id(entry.effect, entry.id))
+
+
+def timer_body(effect_id: str, effect: dict[str, JSON], now_ms: int) -> dict[str, JSON]:
+    """Return what a timer keeps; that of a call stands until it is answered, or tells that it
+    was not in time.
+    """
+    if effect["effect"] == "call":
+        return {
+            "id": call_id(effect, effect_id),
+            "due_ms": now_ms + effect["timeout_ms"],
+            "operation": effect["then"],
+            "request": timed_out(effect, effect_id),
+            "set_by": effect_id,
+        }
     return {
         "id": effect["id"],
         "due_ms": effect["at_ms"],

@@ -28,6 +28,7 @@ from bridge.journal.positions import (
     trim_refused,
 )
 from bridge.journal.reads import Raw, Reads, Wanted
+from bridge.journal.redis_attempts import RedisAttempts
 from bridge.journal.redis_deliveries import RedisDeliveries
 from bridge.journal.redis_moves import RedisMoves
 from bridge.journal.redis_outbox import RedisOutbox, unavailable
@@ -102,6 +103,7 @@ class RedisJournal(RedisOutbox):
         self._events_keep = events_keep
         self._delivering = delivering
         self.targets = RedisTargets(client)
+        self.attempts = RedisAttempts(client)
         self.moves = RedisMoves(client, self.storage)
         self.workers = RedisWorkers(client)
 

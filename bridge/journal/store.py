@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Literal, Protocol
 
 from bridge.journal.values import (
+    AttemptState,
     Commit,
     Committed,
     Dead,
@@ -16,6 +17,7 @@ from bridge.journal.values import (
     Hold,
     Noted,
     OutboxEntry,
+    Place,
     Route,
     Snapshot,
     Standing,
@@ -91,6 +93,50 @@ class Targets(Protocol):
         ...
 
     async def back(self, kind: str) -> None: ...
+
+
+class Attempts(Protocol):
+    """Attempts of claimed calls; a call stands as long as the timer its commit set.
+
+    Every method may raise BridgeError `storage_unavailable`.
+    """
+
+    async def begin(
+        self,
+        entry: OutboxEntry,
+        place: Place,
+        lease_ms: int,
+        max_attempts: int,
+        stream: str = "",
+        event: bytes = b"",
+    ) -> AttemptState:
+        """Count an attempt and hold the claim for `lease_ms`, or say what stands instead.
+
+        With `stream`, a service is to take it from there: `event` is what it is told.
+        """
+        ...
+
+    async def keep(self, entry: OutboxEntry, place: Place, lease_ms: int) -> AttemptState:
+        """Hold the claim for longer, and tell what a service has said meanwhile."""
+        ...
+
+    async def later(
+        self,
+        entry: OutboxEntry,
+        place: Place,
+        after_ms: int,
+        error: str,
+        answer: bytes = b"",
+        *,
+        uncounted: bool = False,
+    ) -> bool:
+        """End the attempt; `answer` is what is still to be told. False if it is another's.
+
+        `uncounted`: nobody was there who could have begun it.
+        """
+        ...
+
+    async def done(self, entry: OutboxEntry, place: Place) -> bool: ...
 
 
 class Moves(Protocol):
@@ -249,6 +295,10 @@ class Journal(Protocol):
 
     @property
     def targets(self) -> Targets: ...
+
+    # -- calls -----------------------------------------------------------------------------
+    @property
+    def attempts(self) -> Attempts: ...
 
     # -- deliveries ------------------------------------------------------------------------
     def deliveries(self, subsystem: str) -> Deliveries:

@@ -202,6 +202,31 @@ class OutboxEntry:
     runtime: str = ""  # which committed it; "" for effects committed before this was kept
 
 
+class Place(NamedTuple):
+    """Among which others a call runs: those of an activity, so many at once; '': among none."""
+
+    activity: str = ""
+    limit: int = 0
+
+
+class AttemptState(NamedTuple):
+    """How an attempt stands.
+
+    `lost`: another worker has it. `gone`: cancelled, replaced, answered or out of time; it was
+    removed. `begun`; `adopted`: a service has it that was asked before; `answered`; `spent`: it
+    had all its attempts; `waits`: for one that runs; `away`: no service would take it. `kept`:
+    the service was heard of `heard_ms` ago, the function `silent_ms` ago (-1: not yet).
+    """
+
+    status: Literal[
+        "lost", "gone", "begun", "adopted", "answered", "spent", "waits", "away", "kept"
+    ]
+    answer: bytes = b""
+    error: str = ""
+    heard_ms: int = -1
+    silent_ms: int = -1
+
+
 class TargetState(NamedTuple):
     """What all workers know of where effects of a kind go. `since_ms` 0: it is not away."""
 

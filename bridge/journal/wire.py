@@ -9,6 +9,7 @@ from bridge.canonical import canonical
 from bridge.journal import records
 from bridge.journal.connection import Part
 from bridge.journal.values import (
+    OUTBOX_KINDS,
     Base,
     Commit,
     Committed,
@@ -66,12 +67,13 @@ def commit_arguments(
         if kind == "emit":
             event = canonical(records.cloud_event(commit, effect_id, effect))
             arguments += (emit, event)
-        elif kind == "schedule":
-            body = canonical(records.timer_body(effect_id, effect))
-            arguments += ("schedule", effect["id"], effect["at_ms"], body, effect_id)
         elif kind == "cancel":
             arguments += ("cancel", effect["id"])
-        else:
+        if kind in ("schedule", "call"):
+            timer = records.timer_body(effect_id, effect, commit.now_ms)
+            body = canonical(timer)
+            arguments += ("schedule", timer["id"], timer["due_ms"], body, effect_id)
+        if kind in OUTBOX_KINDS:
             lane = records.lane_of(commit.key, effect_id, effect)
             arguments += ("queue", lane, records.outbox_record(commit, effect_id, effect))
     return arguments

@@ -33,6 +33,7 @@ class _Node(NamedTuple):
     serves: frozenset[str]
     started_ms: int
     builds: Mapping[str, str]
+    performs: frozenset[str]  # the subsystems whose activities it has
 
 
 class ElixirRuntime:
@@ -55,10 +56,11 @@ class ElixirRuntime:
         name: str = "",
         started_ms: int = 0,
         builds: Mapping[str, str] | None = None,
+        performs: frozenset[str] = frozenset(),
     ) -> None:
         """Take in a node that said hello; of two that started at once, the one attached last."""
         self.detach(link)
-        self._nodes.insert(0, _Node(link, name, serves, started_ms, builds or {}))
+        self._nodes.insert(0, _Node(link, name, serves, started_ms, builds or {}, performs))
         self._nodes.sort(key=lambda node: node.started_ms, reverse=True)
 
     def detach(self, link: Link) -> None:
@@ -81,6 +83,11 @@ class ElixirRuntime:
                 }
             )
         return described
+
+    def performs(self, subsystem: str) -> Link | None:
+        """Return the link to the newest node that has the subsystem's activities."""
+        there = (n for n in self._nodes if subsystem in n.performs and not n.link.stalled)
+        return next((node.link for node in there), None)
 
     def available(self, subsystem: str) -> bool:
         return bool(self._serving(subsystem))

@@ -180,8 +180,14 @@ class NodeLinks:
             self._telemetry.emit("contract_refused", runtime="elixir", subsystem=name, text=text)
         said = more.get("builds")
         builds = {str(k): str(v)[:64] for k, v in said.items()} if isinstance(said, dict) else {}
+        performs = more.get("activities")
         self._runtime.attach(
-            link, frozenset(accepted), name=node, started_ms=started_ms, builds=builds
+            link,
+            frozenset(accepted),
+            name=node,
+            started_ms=started_ms,
+            builds=builds,
+            performs=frozenset(map(str, performs if isinstance(performs, list) else ())),
         )
         self._telemetry.emit("link_up", node=node)
         return {

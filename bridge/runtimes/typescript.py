@@ -100,6 +100,7 @@ class TypeScriptRuntime:
         self._polled_at = float("-inf")
         self._attempts: dict[str, _Attempt] = {}
         self._builds: dict[str, str] = {}
+        self._expected: dict[str, asyncio.Event] = {}
         self._unsent: list[_Attempt] = []
         self._unsent_some = asyncio.Event()
         self._running: asyncio.Task[None] | None = None
@@ -135,6 +136,19 @@ class TypeScriptRuntime:
     def builds(self) -> dict[str, str]:
         """Return the build that answered last, by subsystem."""
         return dict(self._builds)
+
+    @property
+    def replies(self) -> str:
+        """Return the stream that this worker reads."""
+        return self._replies
+
+    async def told(self, id: str) -> None:
+        """Wait until something with this id was told in the stream of replies."""
+        self._expected[id] = asyncio.Event()
+        try:
+            await self._expected[id].wait()
+        finally:
+            del self._expected[id]
 
     async def handle(self, invocation: Invocation, judge: Judge = unjudged) -> Outcome:
         if not self.available(invocation.subsystem):
@@ -256,6 +270,8 @@ class TypeScriptRuntime:
         """Hand an answer to who waits for it; late and repeated ones have nobody."""
         try:
             data = _read(event)["data"]
+            if (expected := self._expected.get(data["invocation"])) is not None:
+                expected.set()
             attempt = self._attempts.get(data["invocation"])
         except (ValueError, LookupError, TypeError, RecursionError):
             return

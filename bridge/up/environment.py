@@ -8,6 +8,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from bridge.contracts import activities
 from bridge.contracts.files import CODE, contract_folders
 from bridge.contracts.implementations import of_settings
 from bridge.settings import PREFIX, Settings, environment
@@ -45,6 +46,8 @@ def of_node(settings: Settings, names: Collection[str]) -> dict[str, str]:
     """
     served = of_settings(settings, names, [])
     files = {name: entries["elixir"] for name, entries in served.items() if "elixir" in entries}
+    file = settings.implementations
+    performed = activities.of_runtime(activities.load(Path(file)), "elixir") if file else {}
     sources = {name: Path(settings.builds, "elixir", f"{name}.ex") for name in files}
     return {
         "BRIDGE_NODE_WORKERS": str(settings.workers),
@@ -56,4 +59,5 @@ def of_node(settings: Settings, names: Collection[str]) -> dict[str, str]:
         "BRIDGE_ELIXIR_SOURCES": "\n".join(
             f"{n}={p}" for n, p in sources.items() if settings.builds
         ),
+        "BRIDGE_ELIXIR_ACTIVITIES": "\n".join(f"{n}={p}" for n, p in performed.items()),
     }

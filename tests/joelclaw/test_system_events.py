@@ -234,6 +234,7 @@ def test_effects_wait_out_an_outage_without_a_storm_and_arrive_once_in_order(
             {"system_event": bench.execute},
             ["counter"],
             bench.telemetry,
+            None,
             lease_ms=10_000,
             attempts=ATTEMPTS,
             timeout_ms=2000,

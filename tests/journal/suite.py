@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tests.journal.attempts import AttemptSuite
 from tests.journal.commits import CommitSuite
 from tests.journal.deliveries import DeliveriesSuite
 from tests.journal.moves import MoveSuite
@@ -12,6 +13,13 @@ from tests.journal.timers import TimerSuite
 
 
 class JournalSuite(
-    CommitSuite, OutboxSuite, TimerSuite, StreamSuite, StatesSuite, DeliveriesSuite, MoveSuite
+    CommitSuite,
+    OutboxSuite,
+    AttemptSuite,
+    TimerSuite,
+    StreamSuite,
+    StatesSuite,
+    DeliveriesSuite,
+    MoveSuite,
 ):
     """All of it. Import this module, not the class, or pytest collects the class itself."""

@@ -214,7 +214,7 @@ def test_a_timer_of_an_older_version_fires_on_the_migrated_state() -> None:
         later = {"n": 3, "at_ms": world.now_ms + 1000}
         await send(world.one, "later", later, "later")
         world.now_ms += 2000
-        effects = Effects(world.journal, world.two, {}, ["ledger"], Telemetry(), **TIMES)
+        effects = Effects(world.journal, world.two, {}, ["ledger"], Telemetry(), None, **TIMES)
         await effects._timers_once("ledger")
         assert await world.stored("k") == (2, {"minor": 1000, "currency": "EUR"})
         assert await world.journal.timers("ledger") == []
@@ -226,7 +226,7 @@ def test_a_timer_of_a_state_that_cannot_be_migrated_is_kept() -> None:
     async def test(world: World) -> None:
         await world.put("k", 13)
         await send(world.one, "later", {"n": 3, "at_ms": world.now_ms}, "later")
-        effects = Effects(world.journal, world.two, {}, ["ledger"], Telemetry(), **TIMES)
+        effects = Effects(world.journal, world.two, {}, ["ledger"], Telemetry(), None, **TIMES)
         await effects._timers_once("ledger")
         [timer] = await world.journal.timers("ledger")
         assert timer.error.startswith("state_refused: ledger:k: its state cannot be used")

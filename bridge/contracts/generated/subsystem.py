@@ -51,6 +51,21 @@ class Compare(BaseModel):
     ] = []
 
 
+class Retry(BaseModel):
+    """
+    How often a failed attempt is made again. The pause before attempt n is initial_ms * factor^(n-2), at most max_ms, less up to a half of it by chance.
+    """
+
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+    )
+    max_attempts: Annotated[int, Field(ge=1, le=1000)] = 3
+    initial_ms: Annotated[int, Field(ge=1, le=86400000)] = 1000
+    max_ms: Annotated[int, Field(ge=1, le=86400000)] = 60000
+    factor: Annotated[int, Field(ge=1, le=100)] = 2
+
+
 class Operation(BaseModel):
     model_config = ConfigDict(
         extra="forbid",
@@ -91,6 +106,49 @@ class Operation(BaseModel):
             pattern="^[a-z0-9.+-]+/[a-z0-9.+-]+$",
         ),
     ] = None
+
+
+class Call(RootModel[str]):
+    model_config = ConfigDict(
+        frozen=True,
+    )
+    root: Annotated[str, Field(pattern="^[a-z][a-z0-9_-]{0,63}$")]
+
+
+class Activity(BaseModel):
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+    )
+    runtime: Annotated[
+        Literal["python", "typescript", "elixir", "http", "inngest"],
+        Field(
+            description="Where it runs: a function of ours in one of the three, or somebody else's service."
+        ),
+    ]
+    summary: Annotated[str, Field(max_length=300, min_length=1)]
+    request: dict[str, Any]
+    reply: dict[str, Any]
+    timeout_ms: Annotated[
+        int, Field(description="The time one attempt has.", ge=1, le=86400000)
+    ] = 60000
+    heartbeat_ms: Annotated[
+        int | None,
+        Field(
+            description="An attempt that was not heard of for so long is given up; left out: it need not say anything.",
+            ge=1000,
+            le=86400000,
+        ),
+    ] = None
+    concurrency: Annotated[
+        int,
+        Field(
+            description="How many of them run at most at once, in all workers and services together.",
+            ge=1,
+            le=10000,
+        ),
+    ] = 100
+    retry: Retry | None = None
 
 
 class SubsystemFile(BaseModel):
@@ -179,6 +237,17 @@ class SubsystemFile(BaseModel):
         ],
         Field(description="The events `emit` may name, each with the schema of its payload."),
     ] = {}
+    activities: Annotated[
+        dict[Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,63}$")], Activity],
+        Field(
+            description="Functions with the outside world in them, which `call` may name.",
+            validate_default=True,
+        ),
+    ] = {}
+    calls: Annotated[
+        list[Call],
+        Field(description="The subsystems that `call` may name.", validate_default=True),
+    ] = []
     field_defs: Annotated[
         dict[
             Annotated[str, StringConstraints(pattern=r"^[A-Z][A-Za-z0-9]{0,63}$")], dict[str, Any]

@@ -109,7 +109,7 @@ function scripts() {
   const folder = join(CONTRACTS, "..", "bridge", "journal", "lua");
   const lua = (name) =>
     readFileSync(join(folder, `${name}.lua`), "utf8").replace(/[\\`$]/g, "\\$&");
-  const constants = ["hold", "settle"].map(
+  const constants = ["activity", "hold", "settle"].map(
     (name) => `export const ${name} = \`\${prelude}\n${lua(name)}\`;\n`,
   );
   return HEADER + [`const prelude = \`${lua("prelude")}\`;\n`, ...constants].join("\n");

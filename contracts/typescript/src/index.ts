@@ -1,5 +1,12 @@
 /** The SDK: serve implementations of the bridge's contracts. */
 
+export {
+  activity,
+  NotRetryable,
+  type Activity,
+  type ActivityCall,
+  type ActivityFunction,
+} from "./activity.ts";
 export { contractOf, type Contract } from "./contract.ts";
 export {
   deliver,

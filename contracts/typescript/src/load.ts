@@ -9,6 +9,7 @@ import { pathToFileURL } from "node:url";
 
 import type { BuildFailure } from "esbuild";
 
+import type { Activity } from "./activity.ts";
 import { contractOf, type Contract } from "./contract.ts";
 import { migrating, requireFunction, type Handler, type Migrate } from "./implementation.ts";
 
@@ -63,6 +64,39 @@ export async function loadHandlers(
 }
 
 /**
+ * Import the activities an implementations file names: the export `activities` of each module.
+ *
+ * One that cannot be loaded is given to `refused`.
+ */
+export async function loadActivities(
+  file: string,
+  refused: (error: LoadError) => void,
+): Promise<Record<string, Activity[]>> {
+  type Entry = { activities?: { typescript?: string } };
+  const found: Record<string, Activity[]> = {};
+  for (const [subsystem, entry] of Object.entries(await readJson<Record<string, Entry>>(file))) {
+    const where = entry.activities?.typescript;
+    if (where === undefined) continue;
+    const path = resolve(dirname(file), where);
+    try {
+      found[subsystem] = activitiesIn(await importModule(path), path);
+    } catch (error) {
+      if (!(error instanceof LoadError)) throw error;
+      refused(error);
+    }
+  }
+  return found;
+}
+
+function activitiesIn({ activities }: { activities?: unknown }, path: string): Activity[] {
+  const named = (each: unknown): boolean =>
+    typeof (each as Activity)?.name === "string" &&
+    typeof (each as Activity).perform === "function";
+  if (Array.isArray(activities) && activities.every(named)) return activities as Activity[];
+  throw new LoadError(`${path}: expected \`export const activities = [activity(name, …), …]\``);
+}
+
+/**
  * Read the contracts of these subsystems; the first folder that has one wins.
  *
  * A folder may also be one subsystem's own. A file that cannot be read is given to `refused`.
@@ -92,16 +126,19 @@ export async function loadContracts(
 
 /** Import a module's `handle`. Bun reads TypeScript by itself; for Node it is bundled first. */
 export async function loadHandler(path: string): Promise<Handler> {
+  return handleIn(await importModule(path), path);
+}
+
+async function importModule(path: string): Promise<{ handle?: unknown; activities?: unknown }> {
   const bun = process.versions["bun"] !== undefined;
   const bundled = /\.m?ts$/.test(path) && !bun;
   try {
     if (bun) await (offered ??= offerToBun());
-    if (bundled) return handleIn(await importTypeScript(path), path);
+    return bundled ? await importTypeScript(path) : await import(pathToFileURL(path).href);
   } catch (error) {
     if (error instanceof LoadError) throw error;
     throw new LoadError(`${path}: ${reason(error)}`, { cause: error });
   }
-  return handleOf(path, path);
 }
 
 async function handleOf(file: string, path: string): Promise<Handler> {
@@ -140,7 +177,7 @@ async function loadKept(path: string, kept: string): Promise<Loaded> {
 }
 
 /** Node 20 cannot read TypeScript, and later ones only part of it: one way for all. */
-async function importTypeScript(path: string): Promise<{ handle?: unknown }> {
+async function importTypeScript(path: string): Promise<object> {
   const folder = await mkdtemp(join(tmpdir(), "bridge-typescript-"));
   const outfile = join(folder, "implementation.mjs");
   try {

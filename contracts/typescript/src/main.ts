@@ -10,7 +10,7 @@ import { join } from "node:path";
 
 import { sayAlive, touch } from "./alive.ts";
 import type { Handler } from "./implementation.ts";
-import { LoadError, loadContracts, loadHandlers } from "./load.ts";
+import { LoadError, loadActivities, loadContracts, loadHandlers } from "./load.ts";
 import { toStderr, whole } from "./logger.ts";
 import { serve } from "./serve.ts";
 import * as heartbeat from "./subsystems/heartbeat.ts";
@@ -35,6 +35,7 @@ async function main(env: NodeJS.ProcessEnv): Promise<void> {
         builds && join(builds, "typescript"),
       )
     : {};
+  const activities = file ? await loadActivities(file, ({ message }) => log(message)) : {};
   const folders = (env["BRIDGE_CONTRACTS"] ?? "").split(":").filter((folder) => folder !== "");
   const builtIn: Record<string, Handler> = {
     heartbeat: heartbeat.handle,
@@ -52,6 +53,7 @@ async function main(env: NodeJS.ProcessEnv): Promise<void> {
   const service = serve(
     all,
     {
+      activities,
       builds: mapped(yours, ({ build }) => build ?? ""),
       contracts,
       logger,

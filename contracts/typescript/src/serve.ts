@@ -7,11 +7,13 @@ import { setTimeout as pause } from "node:timers/promises";
 
 import type { Redis } from "ioredis";
 
+import type { Activity } from "./activity.ts";
 import type { Contract } from "./contract.ts";
 import { requireFunction, type Handler } from "./implementation.ts";
 import { Intake } from "./intake.ts";
 import type { FaultKind } from "./invocation.ts";
 import { toStderr, whole, type Logger } from "./logger.ts";
+import { Performer } from "./performer.ts";
 import { RENEW_MS } from "./presence.ts";
 import { addressOf, connect, Stranger } from "./redis.ts";
 import { listen } from "./unheard.ts";
@@ -19,6 +21,8 @@ import { listen } from "./unheard.ts";
 export interface ServeOptions {
   /** The bridge's own Redis; BRIDGE_REDIS_URL if it is not given. */
   redisUrl?: string | undefined;
+  /** Activities that run here, by subsystem: `{ agents: [activity("plan", plan)] }`. */
+  activities?: Readonly<Record<string, readonly Activity[]>>;
   /** The contract of each subsystem, by name: `contractOf` makes one of its file. */
   contracts: Readonly<Record<string, Contract>>;
   /** Computing time of one handler call. It shares the thread with all others. */
@@ -85,6 +89,7 @@ export class Service extends EventEmitter<ServiceEvents> {
   /** Name of this consumer in every group; also in the leases. */
   readonly consumer = `${hostname()}-${process.pid}-${randomBytes(4).toString("hex")}`;
   readonly #intakes: ReadonlyMap<string, Intake>;
+  readonly #performers: readonly Performer[];
   readonly #commands: Redis;
   readonly #logger: Logger;
   readonly #stranger: Stranger;
@@ -119,6 +124,11 @@ export class Service extends EventEmitter<ServiceEvents> {
       return [contract.name, intake] as const;
     });
     this.#intakes = new Map(intakes);
+    this.#performers = Object.entries(options.activities ?? {}).map(([name, activities]) => {
+      const blocking = connect(redisUrl, `bridge-activities-${name}`);
+      const connections = { commands: this.#commands, blocking };
+      return new Performer(name, activities, connections, shared);
+    });
     this.#commands.on("ready", () => this.#beat());
     this.#timer = setInterval(() => this.#beat(), RENEW_MS);
   }
@@ -139,7 +149,7 @@ export class Service extends EventEmitter<ServiceEvents> {
 
   async #close(): Promise<void> {
     clearInterval(this.#timer);
-    const intakes = [...this.#intakes.values()];
+    const intakes = [...this.#intakes.values(), ...this.#performers];
     if (this.#commands.status === "ready") {
       const left = await Promise.race([
         Promise.allSettled([this.#pulse, ...intakes.map((intake) => intake.leave())]),
@@ -177,8 +187,9 @@ export class Service extends EventEmitter<ServiceEvents> {
       await intake.pulse();
       if (forget) await intake.forgetDead();
     });
-    await Promise.all(work);
-    this.#alone = [...this.#intakes.values()].every((intake) => intake.waiting);
+    await Promise.all([...work, ...this.#performers.map((performer) => performer.pulse())]);
+    const parts = [...this.#intakes.values(), ...this.#performers];
+    this.#alone = parts.every((part) => part.waiting);
     this.#stranger.seen(!this.#alone);
   }
 }

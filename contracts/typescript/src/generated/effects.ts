@@ -67,23 +67,32 @@ export interface Schedule {
   };
 }
 /**
- * Removes a scheduled command of the same key; nothing happens if there is none.
+ * Removes a scheduled command or a call of the same key; nothing happens if there is none.
  */
 export interface Cancel {
   effect: "cancel";
   id: TimerId;
 }
 /**
- * Asks another subsystem or an activity; its reply or error arrives as the command `then` on the same key.
+ * Asks an activity or another subsystem. Within `timeout_ms` the command `then` of the same key gets `{id, reply}` or `{id, error}`, once. The same id on the same key replaces, `cancel` ends it.
  */
 export interface Call {
   effect: "call";
+  /**
+   * Its name on this key, among the timers; left out: the effect's own id.
+   */
+  id?: string;
+  /**
+   * An activity's name, or `<subsystem>:<key>`.
+   */
   to: string;
-  operation: OperationName;
+  /**
+   * Of the subsystem; an activity has none.
+   */
+  operation?: string;
   request: {
     [k: string]: unknown;
   };
   then: OperationName;
   timeout_ms: number;
-  unordered?: Unordered;
 }

@@ -7,7 +7,8 @@ defmodule Bridge.Application do
 
   use Application
 
-  alias Bridge.{Alive, Implementations, Keys, Parent, Settings, Telemetry, Topics, Workers}
+  alias Bridge.{Activities, Alive, Implementations, Keys, Parent, Settings, Telemetry}
+  alias Bridge.{Topics, Workers}
   alias Bridge.Link.{Messages, Scanner, Session, Transports}
 
   @doc """
@@ -53,22 +54,26 @@ defmodule Bridge.Application do
     implementations =
       Implementations.load(settings.implementations, settings.contracts, settings.sources)
 
+    activities = Activities.new(Activities, Activities.load(settings.activities))
+
     # Loaded before a peer can name its atoms: binary_to_term runs with :safe.
     _ = Messages.known()
 
-    with {:ok, pid} <-
-           Supervisor.start_link(children(settings, implementations), strategy: :one_for_one) do
+    children = children(settings, implementations, activities)
+
+    with {:ok, pid} <- Supervisor.start_link(children, strategy: :one_for_one) do
       Telemetry.emit(:started, %{subsystems: Enum.sort(Map.keys(implementations))})
       {:ok, pid}
     end
   end
 
-  defp children(settings, implementations) do
+  defp children(settings, implementations, activities) do
     keys = Keys.new(Keys, implementations)
 
     connection = [
-      identity: identity(implementations),
+      identity: identity(implementations, activities),
       keys: keys,
+      activities: activities,
       max_frame_bytes: settings.link_max_frame_bytes,
       max_in_flight: settings.link_in_flight
     ]
@@ -100,6 +105,11 @@ defmodule Bridge.Application do
     # Stopped from the last to the first: workers need the links and keys to leave in order.
     [
       %{id: Keys, start: {Keys, :start_link, [keys]}, type: :supervisor},
+      %{
+        id: Activities,
+        start: {Activities, :start_link, [activities]},
+        type: :supervisor
+      },
       Topics,
       {DynamicSupervisor, name: Bridge.Links, strategy: :one_for_one},
       {Workers, workers}
@@ -114,7 +124,7 @@ defmodule Bridge.Application do
     System.stop()
   end
 
-  defp identity(implementations) do
+  defp identity(implementations, activities) do
     {pid, ""} = Integer.parse(System.pid())
     started_ms = System.os_time(:millisecond)
 
@@ -124,7 +134,8 @@ defmodule Bridge.Application do
       "pid" => pid,
       "started_ms" => started_ms,
       "digests" => Implementations.digests(implementations),
-      "builds" => Implementations.builds(implementations)
+      "builds" => Implementations.builds(implementations),
+      "activities" => Enum.sort(Map.keys(activities.modules))
     }
   end
 

@@ -12,6 +12,7 @@ defmodule Bridge.Settings do
   | `BRIDGE_CONTRACTS` | folders of contracts, ours and yours, separated by `:` |
   | `BRIDGE_ELIXIR_IMPLEMENTATIONS` | `name=/path/file.ex`, one per line |
   | `BRIDGE_ELIXIR_SOURCES` | `name=/path/file.ex`, what those held at the start |
+  | `BRIDGE_ELIXIR_ACTIVITIES` | `name=/path/file.ex`, the activities of subsystems |
   | `BRIDGE_PARENT_STDIN` | 1: stop when standard input ends, because the parent is gone |
   | `BRIDGE_DRAIN_MS` | time a stopping worker has, default 5000 |
   | `BRIDGE_LINK_MAX_FRAME_BYTES` | largest frame on a link, default 4194304 |
@@ -30,6 +31,7 @@ defmodule Bridge.Settings do
             implementations: %{},
             contracts: [],
             sources: %{},
+            activities: %{},
             parent_stdin: false,
             drain_ms: 5_000,
             link_max_frame_bytes: 4_194_304,
@@ -45,6 +47,7 @@ defmodule Bridge.Settings do
           implementations: %{String.t() => Path.t()},
           contracts: [Path.t()],
           sources: %{String.t() => Path.t()},
+          activities: %{String.t() => Path.t()},
           parent_stdin: boolean,
           drain_ms: non_neg_integer,
           link_max_frame_bytes: pos_integer,
@@ -53,7 +56,7 @@ defmodule Bridge.Settings do
 
   # The node's own; the gateway refuses variables it does not know.
   @own ~w(BRIDGE_NODE_WORKERS BRIDGE_PYTHON BRIDGE_ELIXIR_IMPLEMENTATIONS
-          BRIDGE_ELIXIR_SOURCES BRIDGE_PARENT_STDIN BRIDGE_ALIVE_FILE)
+          BRIDGE_ELIXIR_SOURCES BRIDGE_ELIXIR_ACTIVITIES BRIDGE_PARENT_STDIN BRIDGE_ALIVE_FILE)
 
   @doc "Return the names of the variables that are not passed on to the workers."
   @spec own_variables() :: [String.t()]
@@ -73,6 +76,7 @@ defmodule Bridge.Settings do
       implementations: pairs(environment, "BRIDGE_ELIXIR_IMPLEMENTATIONS"),
       contracts: environment |> text("BRIDGE_CONTRACTS", "") |> String.split(":", trim: true),
       sources: pairs(environment, "BRIDGE_ELIXIR_SOURCES"),
+      activities: pairs(environment, "BRIDGE_ELIXIR_ACTIVITIES"),
       parent_stdin: number(environment, "BRIDGE_PARENT_STDIN", 0, 0) == 1,
       drain_ms: number(environment, "BRIDGE_DRAIN_MS", defaults.drain_ms, 0),
       link_max_frame_bytes:

@@ -10,7 +10,7 @@ defmodule Bridge.Link.Connection do
 
   use GenServer, restart: :temporary
 
-  alias Bridge.{Keys, Telemetry, Topics}
+  alias Bridge.{Activities, Keys, Telemetry, Topics}
   alias Bridge.Link.{Liveness, Session, Writer}
 
   @tick_ms 1_000
@@ -21,6 +21,7 @@ defmodule Bridge.Link.Connection do
           | {:transport, {module, keyword}}
           | {:identity, map}
           | {:keys, Keys.t()}
+          | {:activities, Activities.t()}
           | {:max_frame_bytes, pos_integer}
           | {:max_in_flight, pos_integer}
           | {:max_unsent_bytes, pos_integer}
@@ -259,7 +260,7 @@ defmodule Bridge.Link.Connection do
   defp act({:close, text}, state), do: down(text, state)
 
   defp dispatch(id, call, until_ms, state) do
-    case Keys.dispatch(state.keys, call) do
+    case dispatched(call, state) do
       {:ok, ref} ->
         %{state | handles: Map.put(state.handles, ref, {id, call, until_ms})}
 
@@ -268,6 +269,12 @@ defmodule Bridge.Link.Connection do
         Enum.reduce(actions, %{state | session: session}, &act/2)
     end
   end
+
+  defp dispatched(%{"kind" => kind} = call, %{activities: activities})
+       when kind in ["activity", "cancel"],
+       do: Activities.dispatch(activities, call)
+
+  defp dispatched(call, state), do: Keys.dispatch(state.keys, call)
 
   defp tick(%{session: %{open?: false}} = state) do
     schedule_tick()
