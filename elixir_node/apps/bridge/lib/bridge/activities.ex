@@ -15,7 +15,7 @@ defmodule Bridge.Activities do
           idempotency_key: String.t(),
           attempt: pos_integer,
           key: String.t(),
-          heartbeat: (() -> :ok),
+          heartbeat: function,
           log: (String.t() -> :ok)
         }
   @type reply :: Bridge.Implementation.json()
