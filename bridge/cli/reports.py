@@ -30,7 +30,8 @@ def junit(rows: Sequence[Row]) -> str:
         case = ElementTree.SubElement(suite, "testcase", classname=group, name=_text(row.what))
         if not row.ok:
             failure = ElementTree.SubElement(case, "failure", message=_text(row.problem))
-            failure.text = _text(f"{row.file}: {row.problem}" if row.file else row.problem)
+            named = row.problem.startswith(row.file)  # what is wrong with a contract says where
+            failure.text = _text(row.problem if named else f"{row.file}: {row.problem}")
     whole = ElementTree.Element("testsuites")
     whole.append(suite)
     ElementTree.indent(whole)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -38,11 +38,8 @@ def stands(where: str, at: Path = Path()) -> dict[str, Stand]:
         document = _sound(path, read_json(path))
         return {document["name"]: Stand(document, _beside(path))}
     if path.is_dir():
-        found = {}
-        for file in files_of(path):
-            document = _sound(file, read_json(file))
-            found[document["name"]] = Stand(document, _beside(file))
-        return found
+        found = ((file, _sound(file, read_json(file)), _beside(file)) for file in files_of(path))
+        return _by_name(found)
     if ":" not in where:
         raise NoSource(f"{where}: expected a file, a folder, or REVISION:path")
     return _of_git(where, at)
@@ -78,10 +75,24 @@ def _of_git(where: str, at: Path) -> dict[str, Stand]:
         elif path.parent.name == FOLDER and path.suffix == ".json" and path.stem.isdecimal():
             versions = released.setdefault(str(path.parent.parent), {})
             versions[int(path.stem)] = _parsed(at, base + line)
-    return {
-        contract["name"]: Stand(contract, released.get(folder, {}))
+    return _by_name(
+        (Path(base + folder), contract, released.get(folder, {}))
         for folder, contract in contracts.items()
-    }
+    )
+
+
+def _by_name(
+    found: Iterable[tuple[Path, Mapping[str, Any], Mapping[int, Mapping[str, Any]]]],
+) -> dict[str, Stand]:
+    """Return contracts by their names. Two of one name would hide a change of the other."""
+    stands: dict[str, Stand] = {}
+    for where, contract, released in found:
+        name = contract["name"]
+        if name in stands:
+            what = f"another contract there is called {name!r}, too"
+            raise ContractBroken(str(where), "/name", "unique", what)
+        stands[name] = Stand(contract, released)
+    return stands
 
 
 def _sound(label: Path, document: Any) -> Mapping[str, Any]:

@@ -47,6 +47,23 @@ def test_files_are_compared(alone: Cli, tmp_path: Path) -> None:
     assert alone("contracts", "diff", str(new), str(old)).code == 0
 
 
+def test_two_contracts_of_one_name_are_not_taken_for_one(
+    alone: Cli, repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (repository / "mine/sound").rename(repository / "mine/kept")
+    written(repository / "mine", NARROWER)
+    kept(repository, "a copy, and a change")
+    monkeypatch.chdir(repository)
+    for asked in (
+        ("mine", "mine"),
+        ("HEAD:mine", "mine"),
+        ("--against", "HEAD", "--contracts", "mine"),
+    ):
+        done = alone("contracts", "diff", *asked)
+        assert done.code == 2
+        assert "another contract there is called 'sound', too" in done.err
+
+
 def test_the_rows_as_json_say_what_breaks_for_whom(alone: Cli, tmp_path: Path) -> None:
     written(tmp_path / "a", SOUND)
     written(tmp_path / "b", NARROWER)
