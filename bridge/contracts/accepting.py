@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from bridge.canonical import canonical
-from bridge.contracts.check import Runs, answer
+from bridge.contracts.check import Runs, answer, migrated
 from bridge.contracts.contract import Contract
 from bridge.contracts.places import replaced
-from bridge.contracts.scenarios import Scenario, Step, merged, told
+from bridge.contracts.scenarios import Migration, Scenario, Step, merged, told
 from bridge.errors import BridgeError, Refusal
 from bridge.message import JSON, Outcome
 
@@ -26,6 +26,11 @@ async def accepted(
     """
     for scenario in scenarios:
         state = scenario.steps[0].state
+        if scenario.migration is not None:
+            made = await _migrated(contract, scenario.migration, runtimes)
+            if made is not None and canonical(made) != canonical(state):
+                text = replaced(text, f"{scenario.migration.pointer}/migrated", made)
+                state = made
         for step in scenario.steps:
             came = await _agreed(contract, scenario.key, step._replace(state=state), runtimes)
             if came is None:
@@ -51,6 +56,15 @@ def _with(text: str, step: Step, wanted: dict[str, JSON]) -> str:
         if canonical(value) != canonical(written[name]):
             text = replaced(text, f"{step.pointer}/expect/{name}", value)
     return text
+
+
+async def _migrated(contract: Contract, given: Migration, runtimes: Sequence[Runs]) -> JSON:
+    """Return the one state that all runtimes make of an older one, None if there is none."""
+    try:
+        made = [await migrated(contract, given, "migrate", runtime) for runtime in runtimes]
+    except BridgeError:
+        return None
+    return made[0] if len(set(map(canonical, made))) == 1 else None
 
 
 async def _agreed(

@@ -22,7 +22,7 @@ from bridge.contracts.scenarios import (
     told,
 )
 from bridge.errors import BridgeError, ContractBroken, Refusal
-from bridge.message import Invocation, Judge, Outcome
+from bridge.message import JSON, Invocation, Judge, Outcome
 
 
 class Runs(Protocol):
@@ -150,7 +150,8 @@ async def run_scenario(contract: Contract, scenario: Scenario, name: str, runtim
     """Run every step; return the first difference, by its JSON pointers, or ""."""
     if scenario.migration is not None:
         try:
-            problem = await _migrate(contract, scenario.migration, name, runtime)
+            came = await migrated(contract, scenario.migration, name, runtime)
+            problem = difference(scenario.migration.migrated, came, "/state")
         except BridgeError as error:
             problem = f"{error.code}: {error.message}"
         if problem:
@@ -165,13 +166,13 @@ async def run_scenario(contract: Contract, scenario: Scenario, name: str, runtim
     return ""
 
 
-async def _migrate(contract: Contract, given: Migration, name: str, runtime: Runs) -> str:
+async def migrated(contract: Contract, given: Migration, name: str, runtime: Runs) -> JSON:
+    """Have a runtime migrate a state of an older version, judged. Raises BridgeError."""
     invocation = migration_of(
         contract, given.given, given.version, given.context, contract.timeout_ms
     )
     judge = partial(contract.check_migrated, runtime=name)
-    answer = await runtime.handle(invocation, judge)
-    return difference(given.migrated, answer.state, "/state")
+    return (await runtime.handle(invocation, judge)).state
 
 
 async def _step(contract: Contract, key: str, step: Step, name: str, runtime: Runs) -> str:

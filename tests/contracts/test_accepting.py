@@ -4,20 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from bridge.canonical import canonical
 from bridge.contracts.accepting import accepted, change
 from bridge.contracts.check import check_scenarios
+from bridge.contracts.implementations import WithMigration
+from bridge.contracts.places import replaced
 from bridge.contracts.registry import Registry
 from bridge.contracts.scenarios import load_scenarios, merged
 from bridge.errors import Refusal
 from tests.contracts.broken import SOUND, written
 from tests.contracts.test_scenarios import Inline, scenario, step
+from tests.migration.two.ledger import ledger
+
+TWO = Path(ledger.__file__).parent
 
 VALUES = st.recursive(
     st.none() | st.integers(0, 3) | st.sampled_from(["", "a"]),
@@ -93,6 +100,27 @@ def test_what_runtimes_answer_differently_is_not_accepted(tmp_path: Path) -> Non
         kept,
         {"reply": {"n": 1}, "effects": [], "state": {"n": 1}},
     ]
+
+
+@pytest.mark.parametrize("kept", [{"minor": 7, "currency": "EUR"}, {"total": 7}])
+def test_what_migrate_makes_is_written_too(tmp_path: Path, kept: Any) -> None:
+    shutil.copytree(TWO, tmp_path / "ledger")
+    file = tmp_path / "ledger/scenarios.json"
+    right = file.read_text()
+    file.write_text(replaced(right, "/scenarios/1/migrated", kept))
+    contract = Registry.load(tmp_path).get("ledger")
+    loaded = load_scenarios(file, contract, judged=False)
+
+    def odd(state: Any, *call: Any) -> Any:
+        return {"minor": 1, "currency": "EUR"}
+
+    one, other = (
+        Inline({"ledger": WithMigration(ledger.handle, each)}) for each in (ledger.migrate, odd)
+    )
+    text = asyncio.run(accepted(file.read_text(), contract, loaded, [one]))
+    assert json.loads(text) == json.loads(right)
+    disputed = asyncio.run(accepted(file.read_text(), contract, loaded, [one, other]))
+    assert json.loads(disputed)["scenarios"][1]["migrated"] == kept
 
 
 @given(VALUES, VALUES)

@@ -15,13 +15,14 @@ from bridge.contracts.registry import Registry
 from bridge.contracts.scenarios import load_scenarios, slug
 from bridge.errors import ContractBroken
 from bridge.message import Context, Invocation, Judge, Outcome
+from bridge.runtimes.python import outcome_of
 from tests.contracts.broken import SOUND, written
 
 COUNTER = ROOT / "tests" / "subsystems"
 
 
 class Inline:
-    """Calls handlers where they are: a runtime without budget, copies or process."""
+    """Calls handlers where they are: a runtime without budget or process."""
 
     def __init__(self, handlers: Mapping[str, Handler]) -> None:
         self._handlers = handlers
@@ -32,11 +33,7 @@ class Inline:
 
     async def handle(self, invocation: Invocation, judge: Judge) -> Outcome:
         self.seen.append(invocation)
-        handler = self._handlers[invocation.subsystem]
-        answer = handler(
-            invocation.state, invocation.operation, invocation.request, invocation.context
-        )
-        return judge(Outcome(*answer))
+        return judge(outcome_of(self._handlers[invocation.subsystem], invocation))
 
 
 def sound(folder: Path, scenarios: Any) -> Registry:
