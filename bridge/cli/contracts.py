@@ -1,4 +1,4 @@
-"""`bridge contracts`: list, show and check them, and import schemas for them."""
+"""`bridge contracts`: list and show them, write their types, import schemas for them."""
 
 from __future__ import annotations
 
