@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import random
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -11,12 +10,12 @@ from typing import Any, NamedTuple, TypeVar, overload
 
 from pydantic import BaseModel
 
+from bridge.backoff import Backoff
 from bridge.client import Client, ErrorReply, NotReached, connected
 from bridge.errors import Unable
 from bridge.message import JSON
 
-FIRST_PAUSE_S = 0.05
-LONGEST_PAUSE_S = 2.0
+PAUSES_S = 0.05, 2.0
 MOST_WAITING = 1000  # events nobody has taken; then no more are read
 
 Reply = TypeVar("Reply", bound=BaseModel)
@@ -106,7 +105,7 @@ class Calls:
         )
         payload = {**asked, "message_id": message_id}
         last: ErrorReply | None = None
-        pause_s = FIRST_PAUSE_S
+        pauses = Backoff(*PAUSES_S)
         try:
             async with asyncio.timeout(timeout_s):
                 while True:
@@ -122,8 +121,7 @@ class Calls:
                             break
                     except NotReached:
                         pass
-                    await asyncio.sleep(random.uniform(0, pause_s))
-                    pause_s = min(LONGEST_PAUSE_S, 2 * pause_s)
+                    await asyncio.sleep(pauses.failed())
         except TimeoutError:
             if last is None:
                 text = f"no answer within {timeout_s:g} s"
@@ -138,7 +136,7 @@ class Calls:
         """
         topic = f"{self._subsystem}:{key}"
         last = (0, -1)
-        pause_s = FIRST_PAUSE_S
+        pauses = Backoff(*PAUSES_S)
         while True:
             try:
                 async with connected(self._url, self._token, MOST_WAITING) as client:
@@ -147,7 +145,7 @@ class Calls:
                         text = f"events of {topic} were missed: they are no longer kept"
                         raise CallError("gap", text, False, {"position": joined["position"]})
                     since = since or joined["position"]
-                    pause_s = FIRST_PAUSE_S
+                    pauses.over()
                     while (told := await client.events.get()) is not None:
                         _, type_, body = told
                         if type_ == "phx_error":
@@ -161,8 +159,7 @@ class Calls:
             except ErrorReply as error:
                 if not error.response["retryable"]:
                     raise _call_error(error) from None
-            await asyncio.sleep(random.uniform(0, pause_s))
-            pause_s = min(LONGEST_PAUSE_S, 2 * pause_s)
+            await asyncio.sleep(pauses.failed())
 
     async def _connected(self) -> _Socket:
         async with self._connecting:

@@ -49,7 +49,10 @@ class Settings:
     )
     token: str = _setting("", "required of sockets and admin calls when set")
     origins: str = _setting("", "allowed Origin headers, comma-separated; empty: same host only")
-    redis_url: str = _setting("", "Redis to use; empty: `bridge up` starts one")
+    redis_url: str = _setting(
+        "",
+        "Redis to use: `redis://`, `rediss://` (TLS) or `unix://`; empty: `bridge up` starts one",
+    )
     redis_unsafe: bool = _setting(
         False, "accept a Redis without append-only file or with eviction"
     )

@@ -13,6 +13,7 @@ import tempfile
 import time
 from pathlib import Path
 from types import TracebackType
+from typing import Self
 
 from bridge.up.redis_server import bundled
 from tests.deadline import DEADLINE_S
@@ -83,7 +84,7 @@ class RedisServer:
         self.kill9()
         self._folder.cleanup()
 
-    def __enter__(self) -> RedisServer:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(

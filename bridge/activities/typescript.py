@@ -12,6 +12,7 @@ import orjson
 from bridge.activities.activity import Attempt, Queued
 from bridge.cloud_event import envelope
 from bridge.message import JSON
+from bridge.redis.keys import activities_of
 from bridge.runtimes.typescript import TypeScriptRuntime
 
 
@@ -35,7 +36,7 @@ class TypeScriptActivities:
             data=attempt.as_json(),
             replyto=self._runtime.replies,
         )
-        stream = f"joelclaw:bridge:{{{attempt.subsystem}}}:activities:{attempt.activity}"
+        stream = activities_of(attempt.subsystem, attempt.activity)
         return Queued(stream, orjson.dumps(event))
 
     async def perform(self, attempt: Attempt) -> JSON:

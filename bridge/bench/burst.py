@@ -19,8 +19,8 @@ import orjson
 from redis.asyncio import Redis
 
 from bridge.joelclaw.intake.in_flight import DOORBELLS, LIST
-from bridge.joelclaw.redis_client import Failures, connect
 from bridge.joelclaw.sessions import SESSION, SESSIONS, doorbell_of, list_of
+from bridge.redis.commands import Failures, connect
 
 RETRY_S = 0.05
 

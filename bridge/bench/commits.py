@@ -12,9 +12,10 @@ from bridge.bench.processes import SUBSYSTEMS, redis
 from bridge.canonical import canonical
 from bridge.contracts.registry import Registry
 from bridge.dispatch import Dispatcher
-from bridge.journal.connection import Address, connect
 from bridge.journal.redis import RedisJournal
 from bridge.message import Message
+from bridge.redis.address import Address
+from bridge.redis.connection import connect
 from bridge.runtimes.python import PythonRuntime
 from bridge.telemetry import Telemetry
 

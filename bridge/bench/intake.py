@@ -15,9 +15,9 @@ from bridge.joelclaw.envelopes import Envelopes
 from bridge.joelclaw.intake.intake import Intake
 from bridge.joelclaw.intake.takeover import intake_status, take
 from bridge.joelclaw.quarantine import Quarantine
-from bridge.joelclaw.redis_client import connect
 from bridge.journal.redis import RedisJournal
 from bridge.message import Invocation, Judge, Outcome
+from bridge.redis.commands import connect
 from bridge.runtimes.python import PythonRuntime
 from bridge.runtimes.runtime import unjudged
 from bridge.subsystems.triage import handle

@@ -9,9 +9,9 @@ from bridge.contracts.files import BUILT_IN
 from bridge.contracts.registry import Registry
 from bridge.dispatch import Dispatcher
 from bridge.joelclaw import SUBSYSTEM
-from bridge.joelclaw.redis_client import connect
 from bridge.journal.redis import RedisJournal
 from bridge.message import Message
+from bridge.redis.commands import connect
 from bridge.runtimes.python import PythonRuntime
 from bridge.subsystems import triage
 from bridge.telemetry import Telemetry

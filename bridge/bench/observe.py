@@ -27,9 +27,9 @@ from bridge.joelclaw.observe.fates import Fates
 from bridge.joelclaw.observe.keys import MESSAGES
 from bridge.joelclaw.observe.monitor import concerns, parse
 from bridge.joelclaw.observe.observer import Limits, fault_by
-from bridge.joelclaw.redis_client import connect
 from bridge.joelclaw.sessions import SESSION, SESSIONS
-from bridge.journal.connection import Address
+from bridge.redis.address import Address
+from bridge.redis.commands import connect
 
 WRITERS = 10
 PER_SECOND = 1_000

@@ -12,9 +12,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
-import redis
-from redis.exceptions import RedisError
-
 from bridge.access import check_exposure
 from bridge.cli import storage
 from bridge.cli.command import Call, Commands, add_command, when
@@ -26,11 +23,11 @@ from bridge.contracts.implementations import LeftOut, of_settings
 from bridge.contracts.registry import Registry
 from bridge.errors import BridgeError, ContractBroken
 from bridge.joelclaw.intake.takeover import IntakeStatus, intake_status
-from bridge.joelclaw.redis_client import Failures, connect
 from bridge.joelclaw.wanted import check_joelclaw
 from bridge.journal.redis import RedisJournal
-from bridge.journal.server import UnsafeServer, check_server
 from bridge.message import RUNTIMES
+from bridge.redis.commands import Failures, connect
+from bridge.redis.server import UnsafeServer, check_server
 from bridge.settings import BadSetting, Settings
 from bridge.up.admin import fetch, served_by
 from bridge.up.live import look_at
@@ -312,16 +309,16 @@ def _said(findings: list[Finding]) -> Iterator[Check]:
 
 
 def _clock(url: str) -> Check:
-    client = redis.Redis.from_url(url, socket_timeout=2)
+    async def apart() -> float:
+        async with connect(url, "bridge-cli") as client:
+            before = time.time()
+            seconds, microseconds = await client.time()
+            return (before + time.time()) / 2 - seconds - microseconds / 1e6
+
     try:
-        before = time.time()
-        seconds, microseconds = client.time()
-        after = time.time()
-    except RedisError as error:
+        apart_ms = asyncio.run(apart()) * 1000
+    except Failures as error:
         return Check("clock", "fail", str(error))
-    finally:
-        client.close()
-    apart_ms = ((before + after) / 2 - seconds - microseconds / 1e6) * 1000
     if abs(apart_ms) > CLOCK_MS:
         text = f"{apart_ms:.0f} ms apart from Redis's: set both by NTP, timers follow Redis's"
         return Check("clock", "warn", text)

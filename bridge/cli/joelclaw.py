@@ -35,9 +35,9 @@ from bridge.joelclaw.intake.takeover import (
     until_held,
 )
 from bridge.joelclaw.outlet_adapter import OutletStatus
-from bridge.joelclaw.redis_client import Failures, connect
 from bridge.joelclaw.sessions import SESSION
-from bridge.journal.connection import Address
+from bridge.redis.address import Address
+from bridge.redis.commands import Failures, connect
 from bridge.up.admin import fetch
 from bridge.up.place import NotRunning
 

@@ -24,7 +24,7 @@ from bridge.cli.command import (
 )
 from bridge.joelclaw.observe.observer import CannotObserve, Limits, Observer
 from bridge.joelclaw.observe.recording import Recording
-from bridge.journal.connection import Address
+from bridge.redis.address import Address
 from bridge.telemetry import Telemetry
 
 DEFAULT = Limits()

@@ -13,8 +13,8 @@ from bridge.errors import BridgeError
 from bridge.joelclaw import SUBSYSTEM
 from bridge.joelclaw.envelopes import Envelopes
 from bridge.joelclaw.quarantine import DELIVERIES_SOURCE, Quarantine, Quarantined
-from bridge.joelclaw.redis_client import Failures, connect
 from bridge.message import JSON
+from bridge.redis.commands import Failures, connect
 
 LIMIT = 100
 COLUMNS = {

@@ -23,10 +23,10 @@ from bridge.cli.joelclaw import joelclaw_redis
 from bridge.errors import BridgeError
 from bridge.joelclaw.intake.takeover import intake_status
 from bridge.joelclaw.quarantine import Quarantine
-from bridge.joelclaw.redis_client import Failures, connect
 from bridge.journal.redis import RedisJournal
-from bridge.journal.server import UnsafeServer, check_server
 from bridge.message import JSON, RUNTIMES
+from bridge.redis.commands import Failures, connect
+from bridge.redis.server import UnsafeServer, check_server
 from bridge.up.admin import fetch, served_by
 from bridge.up.place import RunFile
 from bridge.up.redis_server import disk_full, loss_of

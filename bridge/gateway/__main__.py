@@ -15,8 +15,8 @@ from bridge.access import check_exposure
 from bridge.edge.listener import NoListener
 from bridge.errors import ContractBroken
 from bridge.gateway.worker import Worker
-from bridge.journal.server import UnsafeServer
 from bridge.link.arguments import BadArgument, parse_arguments
+from bridge.redis.server import UnsafeServer
 from bridge.settings import BadSetting, parse
 
 

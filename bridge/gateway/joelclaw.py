@@ -25,11 +25,11 @@ from bridge.joelclaw.outlets.session import SessionOutlet
 from bridge.joelclaw.outlets.topic import TopicOutlet
 from bridge.joelclaw.push import Pusher
 from bridge.joelclaw.quarantine import Put, Quarantine
-from bridge.joelclaw.redis_client import ANSWER_S, connect
 from bridge.joelclaw.system_events import SystemEvents
 from bridge.joelclaw.terminal.terminal import Terminal
 from bridge.joelclaw.wanted import check_joelclaw
 from bridge.journal.store import Journal
+from bridge.redis.commands import ANSWER_S, connect
 from bridge.settings import Settings
 from bridge.targets import Executor
 from bridge.telemetry import Telemetry

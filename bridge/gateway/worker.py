@@ -41,7 +41,6 @@ from bridge.gateway.joelclaw import Joelclaw
 from bridge.gateway.status import Last, Status
 from bridge.joelclaw.adapter import Adapter
 from bridge.journal.redis import RedisJournal
-from bridge.journal.server import check_server
 from bridge.journal.store import Journal
 from bridge.journal.values import Damaged, Storage
 from bridge.link.arguments import PortArguments
@@ -51,6 +50,7 @@ from bridge.link.transports.port import open_port
 from bridge.message import RuntimeName
 from bridge.mover import Mover
 from bridge.pause import pause
+from bridge.redis.server import check_server
 from bridge.runtimes.elixir import ElixirRuntime
 from bridge.runtimes.node_links import NodeLinks
 from bridge.runtimes.python import Handler, PythonRuntime

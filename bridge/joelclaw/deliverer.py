@@ -21,9 +21,9 @@ from bridge.joelclaw.outlet import (
 )
 from bridge.joelclaw.prompt import prompt_of
 from bridge.joelclaw.quarantine import DELIVERIES_SOURCE, Put, Quarantined, text_of
-from bridge.joelclaw.redis_client import Failures
 from bridge.journal.store import Deliveries
 from bridge.journal.values import Delivery
+from bridge.redis.commands import Failures
 from bridge.telemetry import Telemetry
 
 FIRST_RETRY_MS = 1000

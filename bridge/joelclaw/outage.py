@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import random
 import time
 from collections.abc import Callable
 
-from bridge.joelclaw.redis_client import cancellations
+from bridge.backoff import Backoff
+from bridge.redis.commands import cancellations
 from bridge.telemetry import Telemetry
 
-FIRST_PAUSE_S = 0.1
-LONGEST_PAUSE_S = 5.0
+PAUSES_S = 0.1, 5.0
 
 
 class Outage:
@@ -27,23 +26,24 @@ class Outage:
         self._name = name
         self._clock = clock
         self._since = 0.0
-        self.failures = 0
+        self._pauses = Backoff(*PAUSES_S)
+
+    @property
+    def failures(self) -> int:
+        return self._pauses.failures
 
     def failed(self, error: BaseException) -> float:
         """Count a failure; return how many seconds to wait before the next attempt.
 
-        The wait doubles with each failure, with jitter, so that not all come at once. Raises
-        CancelledError if the task was cancelled: redis-py may make an error of the connection
-        of it, and the task would go on.
+        Raises CancelledError if the task was cancelled: redis-py may make an error of the
+        connection of it, and the task would go on.
         """
         if cancellations():
             raise asyncio.CancelledError from error
         if self.failures == 0:
             self._since = self._clock()
             self._telemetry.emit(f"{self._name}_away", text=str(error) or type(error).__name__)
-        self.failures += 1
-        longest: float = min(FIRST_PAUSE_S * 2 ** min(self.failures, 10), LONGEST_PAUSE_S)
-        return longest * random.uniform(0.5, 1)
+        return self._pauses.failed()
 
     def over(self) -> None:
         """Say that it is back, if it was away."""
@@ -51,4 +51,4 @@ class Outage:
             seconds = self._clock() - self._since
             text = f"after {self.failures} failed attempts in {seconds:.1f} s"
             self._telemetry.emit(f"{self._name}_back", text=text)
-            self.failures = 0
+            self._pauses.over()

@@ -16,11 +16,11 @@ from redis.exceptions import (
 )
 
 from bridge.joelclaw.outage import Outage
-from bridge.joelclaw.redis_client import Failures
 from bridge.joelclaw.sessions import INTAKE, OWNED, SESSIONS, doorbell_of, list_of
-from bridge.journal.connection import Rejected
-from bridge.journal.refusals import UNAVAILABLE
 from bridge.message import JSON, derived_id
+from bridge.redis.commands import Failures
+from bridge.redis.connection import Rejected
+from bridge.redis.refusals import UNAVAILABLE
 from bridge.telemetry import Telemetry
 
 MARKERS = "joelclaw:bridge:pushed:"

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from bridge.joelclaw.inngest.routes import Target, check_url, parse_routes
 from bridge.joelclaw.outlet import Outlet, outlet_of
-from bridge.joelclaw.redis_client import connect
 from bridge.joelclaw.terminal.topic import Topic, check_terminal
+from bridge.redis.commands import connect
 from bridge.settings import BadSetting
 
 if TYPE_CHECKING:

@@ -6,12 +6,12 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from bridge.canonical import canonical
-from bridge.journal.client import Client
-from bridge.journal.connection import Part
-from bridge.journal.keys import prefix_of
 from bridge.journal.values import Commit, Same
 from bridge.journal.wire import read_journal
 from bridge.message import JSON, Version
+from bridge.redis.client import Client
+from bridge.redis.connection import Part
+from bridge.redis.keys import prefix_of
 
 PAGE = 100
 ArgumentsOf = Callable[[Commit, str], list[Part]]

@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any, Generic, NamedTuple, TypeVar
 
-from bridge.journal.connection import WrongType
 from bridge.journal.values import Route
+from bridge.redis.connection import WrongType
 
 MAX_TOGETHER = 256  # reads in one script call: it holds Redis for about half a millisecond
 

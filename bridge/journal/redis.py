@@ -11,12 +11,10 @@ from typing import Any, Literal
 
 import orjson
 
+from bridge.backoff import Backoff
 from bridge.canonical import canonical
 from bridge.errors import BridgeError
 from bridge.journal import records
-from bridge.journal.client import Client
-from bridge.journal.connection import NotSent, Part, Rejected, Unanswered
-from bridge.journal.keys import SUBSYSTEMS, prefix_of
 from bridge.journal.mending import mend
 from bridge.journal.positions import (
     in_stream,
@@ -35,7 +33,6 @@ from bridge.journal.redis_outbox import RedisOutbox, unavailable
 from bridge.journal.redis_storage import RedisStorage
 from bridge.journal.redis_targets import RedisTargets
 from bridge.journal.redis_workers import RedisWorkers
-from bridge.journal.refusals import UNAVAILABLE
 from bridge.journal.store import Deliveries
 from bridge.journal.values import (
     Commit,
@@ -59,11 +56,14 @@ from bridge.journal.wire import (
     whole_of,
 )
 from bridge.message import JSON, RuntimeName, Version
+from bridge.redis.client import Client
+from bridge.redis.connection import NotSent, Part, Rejected, Unanswered
+from bridge.redis.keys import SUBSYSTEMS, prefix_of
+from bridge.redis.refusals import UNAVAILABLE
 
 Verdict = Literal["retried", "dead", "lost"]
 
-FIRST_PAUSE_S = 0.01  # before a commit without answer is repeated; doubles up to ...
-LONGEST_PAUSE_S = 0.5
+PAUSES_S = 0.01, 0.5  # before a commit without answer is repeated
 SCAN_COUNT = 1000
 PAGE = 500  # entries read at once
 CHAIN_COUNT = 100  # entries of a key read in one script call
@@ -126,7 +126,7 @@ class RedisJournal(RedisOutbox):
         arguments = self.arguments_of(commit)
         loop = asyncio.get_running_loop()
         deadline = loop.time() + timeout_ms / 1000
-        pause_s = FIRST_PAUSE_S
+        pauses = Backoff(*PAUSES_S)
         sent = False
         while True:
             try:
@@ -158,8 +158,7 @@ class RedisJournal(RedisOutbox):
                     f"{timeout_ms} ms; repeat it with the same message id",
                     message_id=commit.message_id,
                 )
-            await asyncio.sleep(min(pause_s, left_s))
-            pause_s = min(LONGEST_PAUSE_S, pause_s * 2)
+            await asyncio.sleep(min(pauses.failed(), left_s))
 
     # -- routes ----------------------------------------------------------------------------
     async def ensure_route(

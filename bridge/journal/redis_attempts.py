@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from bridge.journal.client import Client
-from bridge.journal.connection import NotSent, Part, Rejected, Unanswered
-from bridge.journal.keys import prefix_of
 from bridge.journal.records import call_timer
 from bridge.journal.redis_outbox import unavailable
 from bridge.journal.values import AttemptState, OutboxEntry, Place
+from bridge.redis.client import Client
+from bridge.redis.connection import NotSent, Part, Rejected, Unanswered
+from bridge.redis.keys import prefix_of
 
 
 class RedisAttempts:

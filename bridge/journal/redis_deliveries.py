@@ -7,10 +7,10 @@ from typing import Any
 
 from bridge.errors import BridgeError
 from bridge.journal import records
-from bridge.journal.client import Client
-from bridge.journal.connection import NotSent, Part, Rejected, Unanswered
 from bridge.journal.values import Delivery, Hold, Waiting
 from bridge.journal.wire import groups
+from bridge.redis.client import Client
+from bridge.redis.connection import NotSent, Part, Rejected, Unanswered
 
 
 class RedisDeliveries:

@@ -9,14 +9,14 @@ import orjson
 from bridge.canonical import canonical
 from bridge.errors import BridgeError
 from bridge.journal import records
-from bridge.journal.client import Client
-from bridge.journal.connection import NotSent, Part, Rejected, Unanswered
-from bridge.journal.keys import prefix_of
 from bridge.journal.redis_outbox import unavailable
 from bridge.journal.redis_storage import RedisStorage
 from bridge.journal.values import Noted, Route, Standing
 from bridge.journal.wire import read_route
 from bridge.message import JSON
+from bridge.redis.client import Client
+from bridge.redis.connection import NotSent, Part, Rejected, Unanswered
+from bridge.redis.keys import prefix_of
 
 PAGE = 1000
 

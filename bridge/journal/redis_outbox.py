@@ -7,12 +7,12 @@ from typing import Any, Literal, cast
 
 from bridge.errors import BridgeError
 from bridge.journal import records
-from bridge.journal.client import Client
-from bridge.journal.connection import NotSent, Part, Rejected, Unanswered, WrongType
-from bridge.journal.keys import prefix_of
-from bridge.journal.refusals import is_refusal
 from bridge.journal.values import OUTBOX_KINDS, Damaged, Dead, OutboxEntry, Tally, Timer
 from bridge.journal.wire import groups, read_dead, read_timers
+from bridge.redis.client import Client
+from bridge.redis.connection import NotSent, Part, Rejected, Unanswered, WrongType
+from bridge.redis.keys import prefix_of
+from bridge.redis.refusals import is_refusal
 
 Verdict = Literal["retried", "dead", "lost"]
 

@@ -8,8 +8,11 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from bridge.errors import BridgeError
-from bridge.journal.client import Client
-from bridge.journal.connection import (
+from bridge.journal.positions import order
+from bridge.journal.values import Damaged, Storage
+from bridge.journal.wire import read_storage
+from bridge.redis.client import Client
+from bridge.redis.connection import (
     Connection,
     NotSent,
     Part,
@@ -17,10 +20,7 @@ from bridge.journal.connection import (
     Unanswered,
     WrongType,
 )
-from bridge.journal.keys import STORAGE, prefix_of
-from bridge.journal.positions import order
-from bridge.journal.values import Damaged, Storage
-from bridge.journal.wire import read_storage
+from bridge.redis.keys import STORAGE, prefix_of
 
 OTHER = "it was flushed, or is another server"
 FORMAT = 2  # of the journal

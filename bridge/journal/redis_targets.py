@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from bridge.journal.client import Client
-from bridge.journal.connection import NotSent, Part, Rejected, Unanswered
-from bridge.journal.keys import target_of
 from bridge.journal.redis_outbox import unavailable
 from bridge.journal.values import TargetState
 from bridge.journal.wire import read_target
+from bridge.redis.client import Client
+from bridge.redis.connection import NotSent, Part, Rejected, Unanswered
+from bridge.redis.keys import target_of
 
 
 class RedisTargets:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from bridge.journal.client import Client
-from bridge.journal.connection import NotSent, Part, Rejected, Unanswered
-from bridge.journal.keys import WORKERS
 from bridge.journal.redis_outbox import unavailable
+from bridge.redis.client import Client
+from bridge.redis.connection import NotSent, Part, Rejected, Unanswered
+from bridge.redis.keys import WORKERS
 
 
 class RedisWorkers:

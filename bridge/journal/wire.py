@@ -7,7 +7,6 @@ from typing import Any
 
 from bridge.canonical import canonical
 from bridge.journal import records
-from bridge.journal.connection import Part
 from bridge.journal.values import (
     OUTBOX_KINDS,
     Base,
@@ -20,6 +19,7 @@ from bridge.journal.values import (
     Timer,
 )
 from bridge.message import JSON, Version
+from bridge.redis.connection import Part
 
 
 def commit_arguments(

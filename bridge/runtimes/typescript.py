@@ -12,27 +12,25 @@ from dataclasses import dataclass
 from typing import Any
 
 import orjson
-from redis.asyncio import Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import RedisError
 
+from bridge.backoff import Backoff
 from bridge.cloud_event import envelope
 from bridge.errors import BridgeError, RuntimeUnavailable
 from bridge.message import Invocation, Judge, Outcome, RuntimeName
 from bridge.patience import Timeout
+from bridge.redis.commands import Failures, connect
+from bridge.redis.keys import contract_of, prefix_of, presence_of, replies_to, requests_of
 from bridge.runtimes.remote import outcome_of, request_of
 from bridge.runtimes.runtime import unjudged
 
-PREFIX = "joelclaw:bridge:"
 MAX_ENTRIES = 10_000
 POLL_S = 1.0
 # Longest wait for Redis before it counts as gone; a blocked read may take POLL_S more.
 ANSWER_S = 1.0
 # A poll older than this says nothing about who is there now.
 STALE_S = 3.0
-LAST_BACKOFF_S = 1.0
+PAUSES_S = 0.05, 1.0
 
 # Who holds a lease. Puts the contract's digest back after a flush; never over another
 # worker's, which may be a newer contract.
@@ -92,9 +90,9 @@ class TypeScriptRuntime:
         self._worker_id = worker_id
         self._digests = dict(digests)
         self._max_in_flight = max_in_flight
-        self._replies = f"{PREFIX}replies:{worker_id}"
-        self._redis = _connect(redis_url, ANSWER_S)
-        self._blocking = _connect(redis_url, POLL_S + ANSWER_S)
+        self._replies = replies_to(worker_id)
+        self._redis = connect(redis_url, f"bridge-{worker_id}", answer_s=ANSWER_S)
+        self._blocking = connect(redis_url, f"bridge-{worker_id}", answer_s=POLL_S + ANSWER_S)
         self._read_to = "0-0"
         self._live: dict[str, frozenset[str]] = {}
         self._polled_at = float("-inf")
@@ -113,9 +111,9 @@ class TypeScriptRuntime:
             return
         pipeline = self._redis.pipeline(transaction=False)
         for name, digest in self._digests.items():
-            pipeline.set(_contract(name), digest)
+            pipeline.set(contract_of(name), digest)
         # Without Redis the polls write what is missing, once it is back.
-        with contextlib.suppress(RedisError, OSError):
+        with contextlib.suppress(*Failures):
             await pipeline.execute()
             await self._poll_once()
         self._running = asyncio.create_task(self._run(), name="typescript runtime")
@@ -203,12 +201,12 @@ class TypeScriptRuntime:
             batch = [attempt for attempt in asked if attempt.id in self._attempts]
             try:
                 results = await self._write_batch(batch)
-            except (RedisError, OSError) as error:
+            except Failures as error:
                 self._lose(batch, _gone(error), redis=True)
                 continue
             for attempt, result in zip(batch, results, strict=True):
                 if isinstance(result, Exception):
-                    key = _requests(attempt.invocation.subsystem)
+                    key = requests_of(attempt.invocation.subsystem)
                     why = f"Redis refused the request in {key}: {result}"
                     self._lose([attempt], why, redis=True)
                     await self._note(attempt.invocation.subsystem, f"stream {key}", result)
@@ -225,7 +223,7 @@ class TypeScriptRuntime:
         pipeline = self._redis.pipeline(transaction=False)
         for attempt in batch:
             pipeline.xadd(
-                _requests(attempt.invocation.subsystem),
+                requests_of(attempt.invocation.subsystem),
                 {"event": attempt.event},
                 maxlen=MAX_ENTRIES,
                 approximate=True,
@@ -248,19 +246,18 @@ class TypeScriptRuntime:
         return orjson.dumps(event)
 
     async def _read(self) -> None:
-        backoff_s = 0.05
+        pauses = Backoff(*PAUSES_S)
         while not self._closing:
             try:
                 found: Any = await self._blocking.xread(
                     {self._replies: self._read_to}, count=500, block=int(POLL_S * 1000)
                 )
-            except (RedisError, OSError) as error:
+            except Failures as error:
                 self._lose(list(self._attempts.values()), _gone(error), redis=True)
                 self._polled_at = float("-inf")
-                await asyncio.sleep(backoff_s)
-                backoff_s = min(backoff_s * 2, LAST_BACKOFF_S)
+                await asyncio.sleep(pauses.failed())
                 continue
-            backoff_s = 0.05
+            pauses.over()
             for _, entries in found:
                 for entry_id, fields in entries:
                     self._read_to = entry_id.decode()
@@ -288,11 +285,11 @@ class TypeScriptRuntime:
         read_to = self._read_to
         pipeline = self._redis.pipeline(transaction=False)
         for name, digest in self._digests.items():
-            pipeline.eval(LIVE, 2, _presence(name), _contract(name), digest)
+            pipeline.eval(LIVE, 2, presence_of(name), contract_of(name), digest)
         pipeline.eval(KEEP, 1, self._replies, read_to)
         try:
             *live, read_on = await pipeline.execute(raise_on_error=False)
-        except (RedisError, OSError):
+        except Failures:
             return
         self._polled_at = asyncio.get_running_loop().time()
         if read_to == self._read_to and isinstance(read_on, bytes):
@@ -301,7 +298,7 @@ class TypeScriptRuntime:
             # An error: its key is of a wrong type. That is no reason to leave the others.
             if isinstance(members, Exception):
                 self._live[name] = frozenset()
-                await self._note(name, f"zset {_presence(name)}", members)
+                await self._note(name, f"zset {presence_of(name)}", members)
             else:
                 self._live[name] = _consumers(members, digest)
         for attempt in list(self._attempts.values()):
@@ -314,36 +311,14 @@ class TypeScriptRuntime:
     async def _note(self, subsystem: str, what: str, error: Exception) -> None:
         """Note a key of another type where `journal/lua/prelude.lua` does."""
         if "WRONGTYPE" in str(error):
-            with contextlib.suppress(RedisError, OSError):
-                await self._redis.sadd(f"{PREFIX}{{{subsystem}}}:damaged", what)
+            with contextlib.suppress(*Failures):
+                await self._redis.sadd(f"{prefix_of(subsystem)}damaged", what)
 
     def _lose(self, attempts: list[_Attempt], why: str, *, redis: bool = False) -> None:
         for attempt in attempts:
             if not attempt.answer.done():
                 lost = RuntimeUnavailable("typescript", why, shared=redis)
                 attempt.answer.set_exception(lost)
-
-
-def _connect(url: str, answer_s: float) -> Redis:
-    return Redis.from_url(
-        url,
-        socket_timeout=answer_s,
-        socket_connect_timeout=ANSWER_S,
-        retry=Retry(NoBackoff(), 0),
-        protocol=2,
-    )
-
-
-def _presence(subsystem: str) -> str:
-    return f"{PREFIX}{{{subsystem}}}:runtime:typescript"
-
-
-def _requests(subsystem: str) -> str:
-    return f"{PREFIX}{{{subsystem}}}:requests:typescript"
-
-
-def _contract(subsystem: str) -> str:
-    return f"{PREFIX}{{{subsystem}}}:contract"
 
 
 def _consumers(members: list[bytes], digest: str) -> frozenset[str]:

@@ -20,12 +20,10 @@ from pathlib import Path
 from typing import cast
 
 import redis.asyncio
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
 
 from bridge.errors import BridgeError
-from bridge.journal.server import UnsafeServer, check_server
+from bridge.redis.commands import Failures, connect
+from bridge.redis.server import UnsafeServer, check_server
 from bridge.settings import Settings
 from bridge.up.place import StartFailed
 from bridge.up.supervisor import Child, Program
@@ -260,7 +258,7 @@ class RedisServer:
         """
         deadline = time.monotonic() + START_TIMEOUT_S
         loading = Loading(self._say)
-        client = client_of(f"redis://127.0.0.1:{self.port}/0")
+        client = connect(self.url, "bridge-up")
         try:
             while time.monotonic() < deadline:
                 try:
@@ -270,7 +268,7 @@ class RedisServer:
                     if not await loading.goes_on(client):
                         return True
                     deadline = time.monotonic() + START_TIMEOUT_S
-                except (RedisError, OSError):
+                except Failures:
                     if child is not None and child.failures:
                         return False
                 await asyncio.sleep(0.05)
@@ -363,17 +361,13 @@ async def check_configured(
         except (UnsafeServer, ValueError) as error:
             raise StartFailed(f"BRIDGE_REDIS_URL: {error}") from None
         except BridgeError as error:
-            with contextlib.suppress(RedisError, OSError):
-                async with client_of(settings.redis_url) as client:
+            with contextlib.suppress(*Failures):
+                async with connect(settings.redis_url, "bridge-up") as client:
                     if await loading.goes_on(client):
                         deadline = time.monotonic() + CONFIGURED_TIMEOUT_S
             if time.monotonic() > deadline:
                 raise StartFailed(f"BRIDGE_REDIS_URL: no answer ({error})") from None
             await asyncio.sleep(0.2)
-
-
-def client_of(url: str) -> redis.asyncio.Redis:
-    return redis.asyncio.Redis.from_url(url, socket_timeout=2, retry=Retry(NoBackoff(), 0))
 
 
 def disk_full(directory: Path) -> str | None:

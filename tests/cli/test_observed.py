@@ -6,7 +6,7 @@ import pytest
 
 from bridge.cli.observed import summary
 from bridge.joelclaw.observe.observer import Observer
-from bridge.journal.connection import Address
+from bridge.redis.address import Address
 from bridge.telemetry import Telemetry
 
 

@@ -10,7 +10,7 @@ import pytest
 from redis import Redis
 
 from bridge.joelclaw.quarantine import Quarantine, Quarantined
-from bridge.joelclaw.redis_client import connect
+from bridge.redis.commands import connect
 from tests.cli.conftest import Cli
 from tests.redis_server import RedisServer
 from tests.running import Up

@@ -20,11 +20,11 @@ from bridge.joelclaw.outlet import Receiver
 from bridge.joelclaw.outlets.session import PATIENCE_S, SessionOutlet
 from bridge.joelclaw.push import Pusher
 from bridge.joelclaw.quarantine import Quarantine
-from bridge.joelclaw.redis_client import connect
 from bridge.journal.redis import RedisJournal
 from bridge.journal.store import Deliveries
 from bridge.journal.values import Delivery
 from bridge.message import JSON
+from bridge.redis.commands import connect
 from bridge.telemetry import Telemetry
 from tests.deadline import DEADLINE_S, until
 from tests.journal.case import prepare

@@ -10,8 +10,8 @@ from bridge.joelclaw import SUBSYSTEM
 from bridge.joelclaw.outlet import Outlet
 from bridge.joelclaw.outlet_adapter import outlet_status
 from bridge.joelclaw.push import Pusher
-from bridge.joelclaw.redis_client import connect
 from bridge.journal.redis import RedisJournal
+from bridge.redis.commands import connect
 from bridge.telemetry import Telemetry
 from tests.redis_server import RedisServer
 

@@ -18,10 +18,10 @@ from bridge.effects import Effects
 from bridge.joelclaw.envelopes import Envelopes
 from bridge.joelclaw.intake.takeover import take
 from bridge.joelclaw.push import MARKER_MS, MARKERS, Pusher
-from bridge.joelclaw.redis_client import connect
 from bridge.joelclaw.system_events import SystemEvents
 from bridge.journal.memory import MemoryJournal
 from bridge.journal.values import OutboxEntry
+from bridge.redis.commands import connect
 from bridge.targets import EffectFailed, TargetAway
 from bridge.telemetry import Telemetry
 from tests.deadline import DEADLINE_S, until

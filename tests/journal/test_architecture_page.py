@@ -9,6 +9,15 @@ ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
 
 
+def test_the_keys_of_the_services_are_those_of_the_page() -> None:
+    sources = (ROOT / "contracts/typescript/src").glob("*.ts")
+    text = "\n".join(path.read_text(encoding="utf-8") for path in sources)
+    for name in re.findall(r"joelclaw:bridge:([a-z:]+)", text):
+        assert f"`joelclaw:bridge:{name.rstrip(':')}" in PAGE, name
+    for name in re.findall(r"\$\{prefix\}:([a-z:]+)", text):
+        assert f"`{name}" in PAGE, name
+
+
 def test_the_keys_of_the_scripts_are_those_of_the_page() -> None:
     used = {
         name

@@ -11,10 +11,10 @@ import pytest
 
 from bridge.canonical import digest
 from bridge.errors import BridgeError
-from bridge.journal.client import Script
 from bridge.journal.redis import RedisJournal
 from bridge.journal.values import Commit, Same
 from bridge.message import Version
+from bridge.redis.client import Script
 from tests.journal.case import SUBSYSTEM, emit, ids, inngest, prepare, schedule
 from tests.redis_server import RedisServer
 

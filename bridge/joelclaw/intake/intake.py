@@ -32,10 +32,10 @@ from bridge.joelclaw.intake.in_flight import (
 )
 from bridge.joelclaw.outage import Outage
 from bridge.joelclaw.quarantine import Put, Quarantined, text_of
-from bridge.joelclaw.redis_client import Failures, cancellations
 from bridge.joelclaw.sessions import SESSION
 from bridge.message import JSON, Message
 from bridge.pause import pause
+from bridge.redis.commands import Failures, cancellations
 
 if TYPE_CHECKING:
     from bridge.dispatch import Dispatcher

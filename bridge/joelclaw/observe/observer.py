@@ -24,8 +24,8 @@ from bridge.joelclaw.observe.stream import Lost, MonitorStream
 from bridge.joelclaw.observe.tally import Tally
 from bridge.joelclaw.outage import Outage
 from bridge.joelclaw.shapes import invented
-from bridge.journal.connection import Address
 from bridge.pause import pause
+from bridge.redis.address import Address
 from bridge.telemetry import Telemetry
 
 LOOK_S = 1.0

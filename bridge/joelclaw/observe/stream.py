@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import ssl
 import time
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -12,7 +11,7 @@ import hiredis
 
 from bridge.joelclaw.observe.fates import MAX_FOLLOWED
 from bridge.joelclaw.observe.keys import EVENTS, MODE, SESSIONS
-from bridge.journal.connection import Address
+from bridge.redis.address import Address
 
 NAME = "bridge-observe"  # what CLIENT LIST shows
 ANSWER_S = 5.0
@@ -59,7 +58,7 @@ class MonitorStream:
                 if address.path:
                     pair = await asyncio.open_unix_connection(address.path, limit=CHUNK_BYTES)
                 else:
-                    tls = ssl.create_default_context() if address.tls else None
+                    tls = address.tls.context() if address.tls else None
                     pair = await asyncio.open_connection(
                         address.host, address.port, ssl=tls, limit=CHUNK_BYTES
                     )

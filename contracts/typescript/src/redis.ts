@@ -1,5 +1,8 @@
 /** Connections that survive their Redis, and say so once. */
 
+import { readFileSync } from "node:fs";
+import type { ConnectionOptions } from "node:tls";
+
 import { Redis } from "ioredis";
 
 import type { Logger } from "./logger.ts";
@@ -58,7 +61,9 @@ export function addressOf(redisUrl: string | undefined): string {
  * them. `logger` gets one line when Redis goes, one when it is back.
  */
 export function connect(url: string, name: string, logger?: Logger): Redis {
-  const redis = new Redis(url, {
+  const { address, tls } = tlsOf(url);
+  const redis = new Redis(address, {
+    ...(tls && { tls }),
     connectionName: name,
     protocol: 2, // RESP3 gives streams another shape
     enableOfflineQueue: false,
@@ -87,6 +92,20 @@ export function connect(url: string, name: string, logger?: Logger): Redis {
     say("gone", `Redis at ${host}:${port} closed the connection, trying again`);
   });
   return redis;
+}
+
+/** What a `rediss://` address says of certificates: redis-py's parameters, which name PEM files. */
+function tlsOf(url: string): { address: string; tls?: ConnectionOptions } {
+  if (!url.startsWith("rediss://")) return { address: url };
+  const parsed = new URL(url);
+  const file = (name: string): Buffer | undefined => {
+    const path = parsed.searchParams.get(name);
+    parsed.searchParams.delete(name);
+    return path === null ? undefined : readFileSync(path);
+  };
+  const [ca, cert, key] = [file("ssl_ca_certs"), file("ssl_certfile"), file("ssl_keyfile")];
+  const tls = { ...(ca && { ca }), ...(cert && { cert, key: key ?? cert }) };
+  return { address: parsed.href, tls };
 }
 
 /** Say whether a command failed for want of a connection, not by Redis's word. */

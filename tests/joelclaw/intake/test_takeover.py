@@ -17,8 +17,8 @@ import pytest
 from bridge.bench.burst import Burst, ClassicReader, push
 from bridge.joelclaw.intake.in_flight import LIST
 from bridge.joelclaw.intake.takeover import until_held
-from bridge.joelclaw.redis_client import connect
 from bridge.journal.redis import RedisJournal
+from bridge.redis.commands import connect
 from tests.deadline import DEADLINE_S, until
 from tests.redis_server import RedisServer
 from tests.running import ALONE, Up, bridge

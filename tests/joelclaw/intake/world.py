@@ -21,9 +21,9 @@ from bridge.joelclaw.intake.in_flight import IN_FLIGHT, LIST
 from bridge.joelclaw.intake.intake import Intake
 from bridge.joelclaw.intake.takeover import take
 from bridge.joelclaw.quarantine import Quarantine, Quarantined
-from bridge.joelclaw.redis_client import connect
 from bridge.journal.redis import RedisJournal
 from bridge.message import Invocation, Judge, Message, Outcome, RuntimeName
+from bridge.redis.commands import connect
 from bridge.runtimes.python import PythonRuntime
 from bridge.runtimes.runtime import Runtime, unjudged
 from bridge.subsystems.triage import handle

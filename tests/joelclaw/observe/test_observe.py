@@ -24,8 +24,8 @@ from bridge.joelclaw.observe.fate import Pushed, Record
 from bridge.joelclaw.observe.observer import CannotObserve, Limits, Observer
 from bridge.joelclaw.observe.recording import Recording, item_of, lines
 from bridge.joelclaw.observe.tally import Tally
-from bridge.joelclaw.redis_client import connect
-from bridge.journal.connection import Address
+from bridge.redis.address import Address
+from bridge.redis.commands import connect
 from bridge.telemetry import Telemetry
 from tests.deadline import DEADLINE_S, until
 from tests.redis_server import RedisServer

@@ -10,8 +10,8 @@ from bridge.joelclaw.deliverer import Deliverer
 from bridge.joelclaw.outlets.session import SessionOutlet
 from bridge.joelclaw.push import Pusher
 from bridge.joelclaw.quarantine import Quarantine
-from bridge.joelclaw.redis_client import connect
 from bridge.journal.redis import RedisJournal
+from bridge.redis.commands import connect
 from bridge.telemetry import Telemetry
 
 

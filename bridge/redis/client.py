@@ -10,24 +10,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bridge.journal.connection import (
-    Address,
-    Connection,
-    NotSent,
-    Part,
-    Rejected,
-    Unanswered,
-    connect,
-)
-from bridge.journal.refusals import Refused, is_refusal, refused_of
+from bridge.backoff import Backoff
 from bridge.patience import Timeout
+from bridge.redis.address import Address
+from bridge.redis.connection import Connection, NotSent, Part, Rejected, Unanswered, connect
+from bridge.redis.keys import SCRATCH
+from bridge.redis.refusals import Refused, is_refusal, refused_of
 
 MAX_PENDING = 10_000
 MAX_IDLE = 4  # blocking connections kept for the next call
-FIRST_PAUSE_S = 0.02  # between attempts to connect; doubles up to ...
-LONGEST_PAUSE_S = 1.0
+PAUSES_S = 0.02, 1.0  # between attempts to connect
 TRY_AGAIN_S = 0.25  # before what was refused is tried again
-SCRATCH = "joelclaw:bridge:{probe}:"
+SCRIPTS = Path(__file__).parents[1] / "journal" / "lua"
 # Scripts that leave everything as it is, and those that have nothing to leave half done. All
 # others wait until every command was tried on the connection.
 UNTRIED = frozenset(
@@ -46,9 +40,8 @@ class Script:
     sha: str
 
 
-def load_scripts() -> dict[str, Script]:
-    """Read `lua/*.lua`; the names are the files' without ending."""
-    folder = Path(__file__).parent / "lua"
+def load_scripts(folder: Path = SCRIPTS) -> dict[str, Script]:
+    """Read `*.lua`; the names are the files' without ending."""
     prelude = (folder / "prelude.lua").read_bytes()
     scripts = {}
     for path in sorted(folder.glob("*.lua")):
@@ -85,7 +78,7 @@ class Client:
         self._refused: Refused | None = None
         self._idle: list[Connection] = []
         self._lent: set[Connection] = set()
-        self._pause_s = 0.0
+        self._pauses = Backoff(*PAUSES_S)
         self._not_before = 0.0
         self._closed = False
 
@@ -244,13 +237,12 @@ class Client:
             if greet is not None:
                 await _greeted(connection, greet, self._address)
         except NotSent:
-            self._pause_s = min(LONGEST_PAUSE_S, max(FIRST_PAUSE_S, self._pause_s * 2))
-            self._not_before = loop.time() + self._pause_s
+            self._not_before = loop.time() + self._pauses.failed()
             raise
         if self._closed:
             connection.close()
             raise NotSent("the journal is closed")
-        self._pause_s = 0.0
+        self._pauses.over()
         return connection
 
 

@@ -5,16 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from bridge.errors import BridgeError
-from bridge.journal.client import SCRATCH, load_scripts
-from bridge.journal.connection import (
-    Address,
-    Connection,
-    NotSent,
-    Rejected,
-    Unanswered,
-    connect,
-)
-from bridge.journal.refusals import Refused, is_not_allowed, refused_of
+from bridge.redis.address import Address
+from bridge.redis.client import load_scripts
+from bridge.redis.connection import Connection, NotSent, Rejected, Unanswered, connect
+from bridge.redis.keys import SCRATCH
+from bridge.redis.refusals import Refused, is_not_allowed, refused_of
 
 LEAST_VERSION = (6, 2)
 

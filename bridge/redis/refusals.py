@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from bridge.journal.connection import Address, Rejected
+from bridge.redis.address import Address
+from bridge.redis.connection import Rejected
 
 # Errors after which Redis did nothing and may do it later (redis/src/server.c, processCommand).
 UNAVAILABLE = frozenset(

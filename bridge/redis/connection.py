@@ -9,17 +9,16 @@ from __future__ import annotations
 
 import asyncio
 import re
-import ssl
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, cast
-from urllib.parse import parse_qs, unquote, urlsplit
 
 import hiredis
 
 from bridge.errors import BridgeError
 from bridge.patience import Due, timeout
+from bridge.redis.address import Address
 
 # What the prelude of our scripts says of a key of another type.
 _WRONG_TYPE = re.compile(r"WRONGTYPE (.+) is a ([\w ]+), expected a (\w+)")
@@ -63,47 +62,6 @@ def rejected(text: str) -> Rejected:
     """Return the error that Redis's text stands for."""
     wrong = _WRONG_TYPE.search(text)
     return WrongType(*wrong.groups()) if wrong else Rejected(text)
-
-
-@dataclass(frozen=True, slots=True)
-class Address:
-    """Where a Redis is: `redis://`, `rediss://` (TLS) or `unix://`, as redis-py reads URLs."""
-
-    host: str
-    port: int
-    path: str
-    username: str
-    password: str
-    database: int
-    tls: bool
-
-    @classmethod
-    def parse(cls, url: str) -> Address:
-        """Read a URL; raises ValueError naming what was expected."""
-        parts = urlsplit(url)
-        if parts.scheme not in ("redis", "rediss", "unix"):
-            raise ValueError(
-                "Redis URL: expected redis://HOST:PORT, rediss:// or unix://, "
-                f"got {parts.scheme!r}"
-            )
-        options = parse_qs(parts.query)
-        local = parts.scheme == "unix"
-        number = options.get("db", ["0" if local else parts.path.strip("/") or "0"])[0]
-        if not (number.isascii() and number.isdecimal()):
-            raise ValueError(f"Redis URL: expected a database number, got {number!r}")
-        return cls(
-            host=parts.hostname or "localhost",
-            port=parts.port or 6379,
-            path=unquote(parts.path) if local else "",
-            username=unquote(parts.username or ""),
-            password=unquote(parts.password or ""),
-            database=int(number),
-            tls=parts.scheme == "rediss",
-        )
-
-    def __str__(self) -> str:
-        """Name the server without its password."""
-        return f"unix:{self.path}" if self.path else f"{self.host}:{self.port}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,7 +201,7 @@ async def connect(
             connection.close()
         if isinstance(error, TimeoutError):
             raise NotSent(f"{address} does not answer") from None
-        if isinstance(error, OSError | Unanswered | Rejected):
+        if isinstance(error, OSError | Unanswered | Rejected):  # of TLS, too
             raise NotSent(f"{address}: {error}") from None
         raise
 
@@ -253,7 +211,7 @@ async def _open(
 ) -> Connection:
     if address.path:
         return (await loop.create_unix_connection(make, address.path))[1]
-    context = ssl.create_default_context() if address.tls else None
+    context = address.tls.context() if address.tls else None
     return (await loop.create_connection(make, address.host, address.port, ssl=context))[1]
 
 

@@ -10,9 +10,9 @@ import pytest
 import redis
 
 from bridge.errors import BridgeError
-from bridge.journal.connection import Address
 from bridge.journal.redis import RedisJournal
-from bridge.journal.server import UnsafeServer, check_server
+from bridge.redis.address import Address, Tls
+from bridge.redis.server import UnsafeServer, check_server
 from tests.redis_server import RedisServer, free_port
 
 
@@ -100,12 +100,16 @@ def test_a_unix_socket_is_an_address_too() -> None:
 @pytest.mark.parametrize(
     ("url", "address"),
     [
-        ("redis://h:7/3", Address("h", 7, "", "", "", 3, False)),
-        ("redis://h", Address("h", 6379, "", "", "", 0, False)),
-        ("rediss://u:p%40@h:7/", Address("h", 7, "", "u", "p@", 0, True)),
-        ("redis://h:7?db=2", Address("h", 7, "", "", "", 2, False)),
-        ("redis://[::1]:7/0", Address("::1", 7, "", "", "", 0, False)),
-        ("unix:///run/r.sock?db=1", Address("localhost", 6379, "/run/r.sock", "", "", 1, False)),
+        ("redis://h:7/3", Address("h", 7, "", "", "", 3, None)),
+        ("redis://h", Address("h", 6379, "", "", "", 0, None)),
+        ("rediss://u:p%40@h:7/", Address("h", 7, "", "u", "p@", 0, Tls())),
+        (
+            "rediss://h/?ssl_ca_certs=/a.pem&ssl_certfile=/b.pem&ssl_keyfile=/c.pem",
+            Address("h", 6379, "", "", "", 0, Tls("/a.pem", "/b.pem", "/c.pem")),
+        ),
+        ("redis://h:7?db=2", Address("h", 7, "", "", "", 2, None)),
+        ("redis://[::1]:7/0", Address("::1", 7, "", "", "", 0, None)),
+        ("unix:///run/r.sock?db=1", Address("localhost", 6379, "/run/r.sock", "", "", 1, None)),
     ],
 )
 def test_urls_are_read(url: str, address: Address) -> None:

@@ -10,7 +10,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
-from bridge.journal.connection import Address
+from bridge.redis.address import Address
 
 ANSWER_S = 2.0
 
@@ -45,14 +45,15 @@ def connect(url: str, name: str, *, answer_s: float | None = ANSWER_S) -> Redis:
     `name` is what `CLIENT LIST` shows. `answer_s` None waits for ever, as for pub/sub. Raises
     ValueError for a URL that is none, or of another form than the journal's.
     """
-    Address.parse(url)
+    address = Address.parse(url)
     client = _Client.from_url(
         url,
         client_name=name,
         socket_timeout=answer_s,
-        socket_connect_timeout=ANSWER_S,
+        socket_connect_timeout=min(ANSWER_S, answer_s or ANSWER_S),
         retry=Retry(NoBackoff(), 0),
         protocol=2,
+        **({"ssl_check_hostname": True} if address.tls else {}),
     )
     try:
         client.connection_pool.make_connection()  # type: ignore[no-untyped-call] # redis-py has no types

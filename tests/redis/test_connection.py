@@ -7,7 +7,8 @@ import asyncio
 import pytest
 import uvloop
 
-from bridge.journal.connection import Address, Unanswered, connect
+from bridge.redis.address import Address
+from bridge.redis.connection import Unanswered, connect
 from tests.deadline import DEADLINE_S, held_up
 from tests.redis_server import RedisServer
 

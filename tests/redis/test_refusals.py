@@ -12,10 +12,11 @@ import pytest
 import redis
 
 from bridge.errors import BridgeError
-from bridge.journal.client import SCRATCH, UNTRIED, load_scripts
 from bridge.journal.redis import RedisJournal
-from bridge.journal.server import UnsafeServer, check_server
 from bridge.message import Version
+from bridge.redis.client import UNTRIED, load_scripts
+from bridge.redis.keys import SCRATCH
+from bridge.redis.server import UnsafeServer, check_server
 from tests.deadline import DEADLINE_S
 from tests.journal.case import SUBSYSTEM, cancel, emit, inngest, prepare, schedule
 from tests.redis_server import RedisServer, executables
