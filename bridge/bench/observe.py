@@ -23,11 +23,11 @@ from bridge.bench.figures import Figure, compare
 from bridge.bench.processes import START_S, CannotMeasure, redis, rss_bytes
 from bridge.joelclaw.envelopes import Envelopes
 from bridge.joelclaw.intake.in_flight import DOORBELLS, LIST
-from bridge.joelclaw.observe.fates import Fates
-from bridge.joelclaw.observe.keys import MESSAGES
-from bridge.joelclaw.observe.monitor import concerns, parse
-from bridge.joelclaw.observe.observer import Limits, fault_by
 from bridge.joelclaw.sessions import SESSION, SESSIONS
+from bridge.observe.fates import Fates
+from bridge.observe.keys import MESSAGES
+from bridge.observe.monitor import concerns, parse
+from bridge.observe.observer import Limits, fault_by
 from bridge.redis.address import Address
 from bridge.redis.commands import connect
 

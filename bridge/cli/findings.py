@@ -9,7 +9,7 @@ from pathlib import Path
 from bridge.cli.command import when
 from bridge.joelclaw.intake.intake import ECHO
 from bridge.joelclaw.intake.takeover import IntakeStatus
-from bridge.joelclaw.outlet_adapter import OutletStatus
+from bridge.joelclaw.outlet.adapter import OutletStatus
 from bridge.message import JSON, RUNTIMES
 from bridge.up import builds
 

@@ -34,7 +34,7 @@ from bridge.joelclaw.intake.takeover import (
     take,
     until_held,
 )
-from bridge.joelclaw.outlet_adapter import OutletStatus
+from bridge.joelclaw.outlet.adapter import OutletStatus
 from bridge.joelclaw.sessions import SESSION
 from bridge.redis.address import Address
 from bridge.redis.commands import Failures, connect

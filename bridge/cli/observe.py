@@ -22,8 +22,8 @@ from bridge.cli.command import (
     say_error,
     say_json,
 )
-from bridge.joelclaw.observe.observer import CannotObserve, Limits, Observer
-from bridge.joelclaw.observe.recording import Recording
+from bridge.observe.observer import CannotObserve, Limits, Observer
+from bridge.observe.recording import Recording
 from bridge.redis.address import Address
 from bridge.telemetry import Telemetry
 

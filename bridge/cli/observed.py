@@ -6,9 +6,9 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from bridge.joelclaw.observe.fate import CAUSES, FATES
-from bridge.joelclaw.observe.observer import Observer
-from bridge.joelclaw.observe.tally import Kind, Tally
+from bridge.observe.fate import CAUSES, FATES
+from bridge.observe.observer import Observer
+from bridge.observe.tally import Kind, Tally
 from bridge.table import table
 
 ALWAYS = ("prompt", "batched", "suppressed", "lost")  # columns that are there even if empty

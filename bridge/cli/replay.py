@@ -12,8 +12,11 @@ from bridge.contracts.files import contract_folders
 from bridge.contracts.registry import Registry
 from bridge.errors import BridgeError
 from bridge.joelclaw import SUBSYSTEM
-from bridge.joelclaw.observe.recording import BadRecording, lines
-from bridge.joelclaw.observe.replay import (
+from bridge.message import JSON, RUNTIMES
+from bridge.moves.evidence import Accepted
+from bridge.moves.evidence import Group as Difference
+from bridge.observe.recording import BadRecording, lines
+from bridge.observe.replay import (
     RECEIVE,
     Comparison,
     Group,
@@ -22,9 +25,6 @@ from bridge.joelclaw.observe.replay import (
     receiver,
     replay,
 )
-from bridge.message import JSON, RUNTIMES
-from bridge.moves.evidence import Accepted
-from bridge.moves.evidence import Group as Difference
 from bridge.progress import Progress
 from bridge.table import table
 from bridge.up.place import NotRunning

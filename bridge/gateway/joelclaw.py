@@ -14,15 +14,15 @@ from bridge.edge.edge import uuid4_of
 from bridge.edge.feed import Feed
 from bridge.joelclaw import SUBSYSTEM
 from bridge.joelclaw.adapter import Adapter
-from bridge.joelclaw.deliverer import Deliverer
 from bridge.joelclaw.envelopes import Envelopes
 from bridge.joelclaw.inngest.api import EventApi, Inngest
 from bridge.joelclaw.inngest.ingress import Ingress
 from bridge.joelclaw.intake.intake import Intake
-from bridge.joelclaw.outlet import TOPIC, Outlet, Receiver
-from bridge.joelclaw.outlet_adapter import OutletAdapter
-from bridge.joelclaw.outlets.session import SessionOutlet
-from bridge.joelclaw.outlets.topic import TopicOutlet
+from bridge.joelclaw.outlet.adapter import OutletAdapter
+from bridge.joelclaw.outlet.deliverer import Deliverer
+from bridge.joelclaw.outlet.outlet import TOPIC, Outlet, Receiver
+from bridge.joelclaw.outlet.session import SessionReceiver
+from bridge.joelclaw.outlet.topic import TopicReceiver
 from bridge.joelclaw.push import Pusher
 from bridge.joelclaw.quarantine import Put, Quarantine
 from bridge.joelclaw.system_events import SystemEvents
@@ -134,9 +134,9 @@ class Joelclaw:
         receiver: Receiver | None = None
         feeds = dict[str, Feed]()
         if outlet.kind == "topic":
-            receiver = feeds[TOPIC] = TopicOutlet(deliveries, token)
+            receiver = feeds[TOPIC] = TopicReceiver(deliveries, token)
         elif outlet.kind == "session" and self._pusher is not None:
-            receiver = SessionOutlet(self._pusher, outlet.session)
+            receiver = SessionReceiver(self._pusher, outlet.session)
         deliverer = (
             Deliverer(
                 token, deliveries, receiver, quarantine, telemetry, zone=self._settings.zone

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bridge.joelclaw.inngest.routes import Target, check_url, parse_routes
-from bridge.joelclaw.outlet import Outlet, outlet_of
+from bridge.joelclaw.outlet.outlet import Outlet, outlet_of
 from bridge.joelclaw.terminal.topic import Topic, check_terminal
 from bridge.redis.commands import connect
 from bridge.settings import BadSetting

@@ -8,7 +8,7 @@ import pytest
 
 from bridge.cli.findings import of_intake, of_outlet, outlet_in
 from bridge.joelclaw.intake.takeover import IntakeStatus
-from bridge.joelclaw.outlet_adapter import OutletStatus
+from bridge.joelclaw.outlet.adapter import OutletStatus
 
 OTHERS = ["127.0.0.1:5 daemon, connected for 7 s"]
 OUTLET: dict[str, Any] = {

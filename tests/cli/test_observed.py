@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from bridge.cli.observed import summary
-from bridge.joelclaw.observe.observer import Observer
+from bridge.observe.observer import Observer
 from bridge.redis.address import Address
 from bridge.telemetry import Telemetry
 

@@ -7,7 +7,7 @@ import pytest
 from bridge.contracts.files import BUILT_IN
 from bridge.contracts.registry import Registry
 from bridge.joelclaw.inngest.routes import Target
-from bridge.joelclaw.outlet import Outlet
+from bridge.joelclaw.outlet.outlet import Outlet
 from bridge.joelclaw.terminal.topic import Topic
 from bridge.joelclaw.wanted import Wanted, check_joelclaw
 from bridge.settings import BadSetting, Settings

@@ -1,0 +1,1 @@
+"""Delivering what `triage` decides: the setting, who delivers, and a receiver for each kind."""

@@ -1,1 +1,0 @@
-"""Where a decision may be delivered: one module for each kind of outlet."""
