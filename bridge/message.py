@@ -24,6 +24,8 @@ RUNTIMES: tuple[RuntimeName, ...] = ("python", "typescript", "elixir")
 RESERVED_MEMBERS = ("message_id", "runtime")
 # Topics that begin with these are the bridge's and Channels' own; no subsystem is called that.
 RESERVED_NAMES = ("outlet", "phoenix")
+# The internal command that is told who is there, of a contract with presence.
+PRESENCE = "presence"
 # Why a runtime got a message: it owns the subsystem; or the message's bucket, in a move's canary;
 # or it stood in for who could not be reached.
 Reason = Literal["owner", "canary", "fallback"]

@@ -127,6 +127,9 @@ class Settings:
         "bytes that may wait on one socket, unsent frames before it is closed, unanswered pushes",
         least=65536,
     )
+    presence_lease_ms: int = _setting(
+        15_000, "how long somebody stays present whose worker or node is gone", least=100
+    )
     idle_timeout_ms: int = _setting(
         60_000, "close a socket that sends nothing, not even heartbeats, for so long", least=1000
     )

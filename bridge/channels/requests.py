@@ -10,12 +10,14 @@ import re
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from bridge.canonical import json_type
+from bridge.canonical import canonical, json_type
 from bridge.errors import BridgeError
 from bridge.message import JSON, RUNTIMES, RuntimeName
 
 MESSAGE_ID = re.compile(r"[A-Za-z0-9._:/-]{1,100}", re.ASCII)
 MAX_SINCE_CHARACTERS = 100
+MAX_ID_CHARACTERS = 200
+MAX_META_BYTES = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +88,38 @@ def since_of(payload: JSON | bytes) -> str | None:
         pointer="/since",
         expected=f"a string of up to {MAX_SINCE_CHARACTERS}",
         actual=json_type(since),
+    )
+
+
+class Presence(NamedTuple):
+    """How a client is to be seen by others on a topic."""
+
+    id: str
+    meta: dict[str, JSON]
+
+
+def presence_of(payload: JSON | bytes) -> Presence | None:
+    """Return who joins, None if it does not say so. Raises BridgeError `invalid_request`."""
+    given = payload.get("presence") if type(payload) is dict else None
+    if given is None:
+        return None
+    if type(given) is not dict or given.keys() - {"id", "meta"}:
+        raise _no_presence("", "an object of `id` and `meta`", given)
+    id, meta = given.get("id"), given.get("meta", {})
+    if type(id) is not str or not 1 <= len(id) <= MAX_ID_CHARACTERS:
+        raise _no_presence("/id", f"a string of 1 to {MAX_ID_CHARACTERS}", id)
+    if type(meta) is not dict or len(canonical(meta)) > MAX_META_BYTES or "phx_ref" in meta:
+        raise _no_presence("/meta", f"an object of up to {MAX_META_BYTES} bytes", meta)
+    return Presence(id, meta)
+
+
+def _no_presence(at: str, expected: str, actual: JSON) -> BridgeError:
+    return BridgeError(
+        "invalid_request",
+        f"/presence{at}: expected {expected}",
+        pointer=f"/presence{at}",
+        expected=expected,
+        actual=json_type(actual),
     )
 
 

@@ -10,8 +10,18 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
+import orjson
+
 from bridge.channels.frames import V1, V2, Frame, Ref, UnreadableFrame
-from bridge.channels.requests import Limits, Request, request_of, since_of, split_topic
+from bridge.channels.requests import (
+    Limits,
+    Presence,
+    Request,
+    presence_of,
+    request_of,
+    since_of,
+    split_topic,
+)
 from bridge.errors import BridgeError
 from bridge.message import JSON, RuntimeName
 
@@ -78,12 +88,14 @@ class Join(NamedTuple):
 
     channel: Channel
     since: str | None
+    presence: Presence | None
 
 
 class Part(NamedTuple):
-    """Stop sending events to this channel."""
+    """Stop sending events to this channel; `left`: by the client's own will."""
 
     channel: Channel
+    left: bool = True
 
 
 class Dispatch(NamedTuple):
@@ -98,12 +110,14 @@ class Close(NamedTuple):
 
 
 Action = Send | Join | Part | Dispatch | Close
-Admit = Callable[[str, str], None]
+Admit = Callable[[str, str, Presence | None], None]
 
 
 @dataclass(slots=True, eq=False)
 class Session:
-    """One socket. `admit(subsystem, key)` raises BridgeError for a topic that does not exist."""
+    """One socket. `admit(subsystem, key, presence)` raises BridgeError for a topic that does not
+    exist, or where nobody is seen.
+    """
 
     codec: V1 | V2
     limits: Limits
@@ -161,8 +175,16 @@ class Session:
         """End a channel from this side with `phx_error`: the client joins again."""
         if self.channels.get(channel.topic) is not channel:
             return []
-        actions = [*self._drop(channel), self._event(channel, "phx_error")]
+        actions = [*self._drop(channel, left=False), self._event(channel, "phx_error")]
         return actions + self._release(channel)
+
+    def who_is_there(self, channel: Channel, state: bytes) -> list[Action]:
+        """Tell a channel, unless it is gone; `state` is JSON text."""
+        if channel.state != "joined":
+            return []
+        payload = orjson.Fragment(state)
+        frame = Frame(channel.name, None, channel.topic, "presence_state", payload)
+        return [Send(self.codec.encode(frame))]
 
     def drain(self) -> list[Action]:
         """Tell each joined topic `phx_error`, and refuse joins from now on.
@@ -190,14 +212,14 @@ class Session:
             if self.phase != "open":
                 raise BridgeError("draining", "this worker is stopping: connect again")
             subsystem, key = split_topic(frame.topic)
-            self.admit(subsystem, key)
-            since = since_of(frame.payload)
+            since, presence = since_of(frame.payload), presence_of(frame.payload)
+            self.admit(subsystem, key, presence)
             self.limits.check_topics(len(self.channels))
         except BridgeError as error:
             return [self._error(frame.join_ref, frame.ref, frame.topic, error)]
         channel = Channel(frame.topic, subsystem, key, frame.join_ref, frame.ref)
         self.channels[frame.topic] = channel
-        return [Join(channel, since)]
+        return [Join(channel, since, presence)]
 
     def _rejoin(self, channel: Channel | None, frame: Frame, size: int) -> list[Action]:
         """Join again: the older join is closed at once, and told so behind the new one's answer.
@@ -272,10 +294,10 @@ class Session:
         self.in_flight -= 1
         self.in_flight_bytes -= push.size
 
-    def _drop(self, channel: Channel) -> list[Action]:
+    def _drop(self, channel: Channel, *, left: bool = True) -> list[Action]:
         channel.state = "absent"
         del self.channels[channel.topic]
-        return [Part(channel)]
+        return [Part(channel, left)]
 
     def _release(self, channel: Channel) -> list[Action]:
         """Handle the frames held back, in order, as if they came now."""

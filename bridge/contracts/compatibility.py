@@ -117,6 +117,12 @@ class Compatibility:
             excess = self._to_old.excess(new[name], as_read(old[name]))
             yield from self._each(f"event {name}", LISTENERS, excess)
 
+    def presence(self) -> Iterator[Change]:
+        if self.old.get("presence") and not self.new.get("presence"):
+            yield self._change(
+                "contract", CLIENTS, "presence", "nobody sees who is there any more"
+            )
+
     def states(self) -> Iterator[Change]:
         excess = self._to_new.excess(self.old["state"], self.new["state"])
         size = [each.get("max_state_bytes", 65536) for each in (self.old, self.new)]
@@ -200,6 +206,7 @@ _TABLE: tuple[Callable[[Compatibility], Iterator[Change]], ...] = (
     Compatibility.requests,
     Compatibility.replies,
     Compatibility.events,
+    Compatibility.presence,
     Compatibility.states,
     Compatibility.going_back,
 )

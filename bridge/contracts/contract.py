@@ -14,6 +14,7 @@ from bridge.errors import BridgeError, InvalidRequest, Refusal, RuntimeFault, Vi
 from bridge.message import (
     JSON,
     MIGRATION,
+    PRESENCE,
     Context,
     Invocation,
     Judge,
@@ -144,6 +145,12 @@ class Contract:
     compare: Rules  # two runtimes' outcomes, in a move
     activities: Mapping[str, Activity]
     calls: frozenset[str]  # subsystems that `call` may name
+    presence: bool = False  # clients may say who they are, and see who is there
+
+    @property
+    def told_who_is_there(self) -> str:
+        """Return the operation that is told who is there; empty if none is."""
+        return PRESENCE if self.presence and PRESENCE in self.operations else ""
 
     def check_key(self, key: str) -> None:
         """Refuse what cannot be a key: empty, over 200 characters, control characters."""

@@ -19,7 +19,7 @@ from bridge.contracts.generated.subsystem import Operation, SubsystemFile
 from bridge.contracts.subset import Fault, Subset
 from bridge.contracts.validation import BadSchema, CompiledSchema, place_of, pointer_of, resolve
 from bridge.errors import ContractBroken
-from bridge.message import JSON, RESERVED_MEMBERS, RESERVED_NAMES
+from bridge.message import JSON, PRESENCE, RESERVED_MEMBERS, RESERVED_NAMES
 from bridge.moves.comparison import Rules
 
 FILE_NAME = "subsystem.json"
@@ -128,6 +128,7 @@ class _Loading:
                 for name, activity in parsed.activities.items()
             },
             calls=frozenset(called.root for called in parsed.calls),
+            presence=self.presence(),
         )
 
     def names(self) -> frozenset[str]:
@@ -162,6 +163,14 @@ class _Loading:
             what = f"expected a version before {version}, got {oldest}"
             raise self.broken("/migrates_from", "migrates_from", what)
         return oldest
+
+    def presence(self) -> bool:
+        """Say whether clients see who is there; the operation that is told may be no other."""
+        told = self.parsed.operations.get(PRESENCE)
+        if self.parsed.presence and told and (told.kind != "command" or not told.internal):
+            what = "expected an internal command: the bridge tells it who is there"
+            raise self.broken(f"/operations/{PRESENCE}", "presence", what)
+        return self.parsed.presence
 
     def check_names(self) -> None:
         if self.parsed.name in RESERVED_NAMES:

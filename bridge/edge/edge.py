@@ -12,6 +12,7 @@ import orjson
 from bridge import patience
 from bridge.access import SUBPROTOCOL, AccessRefused, Caller, Gate
 from bridge.channels.frames import V1, V2, codec_for
+from bridge.channels.requests import Presence
 from bridge.channels.session import CLOSE_DRAINED, CLOSE_IDLE, Push
 from bridge.edge.admin import Admin
 from bridge.edge.body import Body
@@ -22,6 +23,7 @@ from bridge.edge.feed import Feed, FeedFollower
 from bridge.edge.handshake import incomplete, missing_headers
 from bridge.edge.moves import MoveCalls
 from bridge.edge.node import NodeEdge
+from bridge.edge.presence import Presences
 from bridge.edge.queries import Queries
 from bridge.edge.respond import JSON_TYPE, Headers, respond, respond_to_handshake
 from bridge.edge.socket import Socket
@@ -119,6 +121,7 @@ class Edge:
         self._tasks: set[asyncio.Task[None]] = set()
         self._calls: set[asyncio.Task[Any]] = set()  # uvicorn's, under way in the ingress
         self.queries = Queries(lambda push: self.dispatch(push, settings.timeout_ms), self.start)
+        self.presence = Presences(journal.presence, telemetry, settings.presence_lease_ms, new_id)
         self._nodes: dict[Link, NodeEdge] = {}
 
     async def app(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -176,9 +179,19 @@ class Edge:
         self._gate.check_page(caller)
         self._gate.check_token(caller)
 
-    def admit(self, subsystem: str, key: str) -> None:
-        """Raise BridgeError for a topic that does not exist."""
-        self._contract(subsystem).check_key(key)
+    def admit(self, subsystem: str, key: str, presence: Presence | None) -> None:
+        """Raise BridgeError for a topic that does not exist, or where nobody is seen."""
+        contract = self._contract(subsystem)
+        contract.check_key(key)
+        if presence is not None and not contract.presence:
+            raise BridgeError(
+                "invalid_request",
+                f"/presence: the contract of {subsystem} has none",
+                pointer="/presence",
+                expected="a contract with presence",
+                actual=subsystem,
+            )
+        self.presence.add(subsystem, contract)
 
     def operation(self, push: Push) -> Operation:
         """Return what a push asks for; raises BridgeError if it may not."""
@@ -275,6 +288,7 @@ class Edge:
             return
         self.draining = True
         self.stop_accepting()
+        self.presence.stop_renewing()
         for socket in list(self.sockets):
             socket.drain()
         await asyncio.sleep(ANSWER_ON_MS / 1000)

@@ -18,6 +18,7 @@ from bridge.channels.session import Channel
 from bridge.edge.backlog import Backlog, Batch
 from bridge.edge.connection import text_frame
 from bridge.errors import BridgeError
+from bridge.journal.records import PRESENCE_DIFF
 from bridge.journal.store import Journal
 from bridge.journal.values import Event, PositionGone
 from bridge.message import JSON
@@ -369,6 +370,8 @@ def _encoded(event: Event, one: Subscription) -> bytes:
 
 def body_of(event: Event) -> JSON:
     """Return an event's payload, as clients get it."""
+    if event.type == PRESENCE_DIFF:
+        return event.payload
     return {
         "position": event.position,
         "key": event.key,

@@ -6,8 +6,12 @@ is told. Everything is judged here, as for this worker's own sockets. What the n
 - `edge.connect {headers, query, subprotocols}`, of a handshake: `ok`, or `refused` with a status;
 - `edge.join {topic, channel, topics, frame}`, with how many the socket has, or `{topic, channel,
   since}` to go on: `ok` with the reply; `attached` if it gets what is everyone's from here on;
+  `present`, where clients see who is there: by what they see this one, or none;
+- `edge.stay {topic, channels}`, of those that go on here: number, `present`, and whether it was
+  told who is there;
 - `edge.push {topic, socket, frame, id, size, in_flight, in_flight_bytes}`: `ok` with JSON text;
-- `edge.leave {topic, channel}`, where channel 0 is the topic itself, and `edge.close {socket}`;
+- `edge.leave {topic, channel, left}`, where channel 0 is the topic itself, and `left` is false of
+  a client that is sent on; and `edge.close {socket}`;
 - `edge.status {headers, query}`, of a page's request: what `/admin/status` answers, or `refused`;
 - `edge.refuse {frame}`, of one that the node cannot read: the head and `error` of its answer.
 
@@ -19,6 +23,7 @@ Each topic's events go to the node once, as messages `["edge", topic, channel, w
 - `event`, its type, position and payload (JSON text), for one channel or, as 0, for everyone's;
 - `attached`, a position: the channel has what was before, and gets what is everyone's from here
   on. To a join without `since` the answer is that point: all before its position have left;
+- `presence`, who is there (JSON text), for one channel;
 - `expel`: it is to join again.
 """
 
@@ -33,16 +38,23 @@ import orjson
 
 from bridge.access import AccessRefused, Caller
 from bridge.channels.frames import CODECS, V1, V2, Frame, UnreadableFrame
-from bridge.channels.requests import request_of, since_of, split_topic
+from bridge.channels.requests import (
+    Presence,
+    presence_of,
+    request_of,
+    since_of,
+    split_topic,
+)
 from bridge.channels.session import Channel, Push
 from bridge.edge.admin import Admin
 from bridge.edge.contract import Operation
 from bridge.edge.fanout import Fanout, Follower, body_of
 from bridge.edge.outgoing import Outgoing
+from bridge.edge.presence import Presences
 from bridge.edge.queries import Queries
 from bridge.edge.socket import limits_of
 from bridge.errors import BridgeError
-from bridge.journal.values import Event
+from bridge.journal.values import Event, Present
 from bridge.link.link import Function, Link
 from bridge.message import JSON
 from bridge.settings import Settings
@@ -57,6 +69,7 @@ class Services(Protocol):
     settings: Settings
     telemetry: Telemetry
     fanout: Fanout
+    presence: Presences
     queries: Queries
     admin: Admin
     draining: bool
@@ -65,7 +78,7 @@ class Services(Protocol):
 
     def check_admin(self, caller: Caller) -> None: ...
 
-    def admit(self, subsystem: str, key: str) -> None: ...
+    def admit(self, subsystem: str, key: str, presence: Presence | None) -> None: ...
 
     def operation(self, push: Push) -> Operation: ...
 
@@ -91,6 +104,7 @@ class NodeEdge:
         return {
             "edge.connect": self._connect,
             "edge.join": self._join,
+            "edge.stay": self._stay,
             "edge.push": self._push,
             "edge.leave": self._leave,
             "edge.close": self._close,
@@ -108,6 +122,7 @@ class NodeEdge:
             topic.leave()
         for member in self._members.values():
             member.leave()
+            member.part(left=False)
         self._outgoing.close()
 
     # -- sockets ---------------------------------------------------------------------------
@@ -152,22 +167,59 @@ class NodeEdge:
             if self._services.draining:
                 raise _draining()
             subsystem, key = split_topic(topic)
-            self._services.admit(subsystem, key)
+            presence = None
             if "frame" in asked:
-                since = since_of(_decode(asked["frame"]).payload)
+                payload = _decode(asked["frame"]).payload
+                since, presence = since_of(payload), presence_of(payload)
                 self._limits.check_topics(asked["topics"])
             else:
                 since = asked["since"]
-            member = Member(self, Channel(topic, subsystem, key, None, None, "joined"), channel)
-            self._members[topic, channel] = member
-            return await self._start(member, since)
+            self._services.admit(subsystem, key, presence)
+            member = self._member(topic, channel)
+            answer = await self._start(member, since)
+            if "frame" in asked and self.presence.covers(subsystem):
+                answer["present"] = self._enter(member, presence)
+            return answer
         except UnreadableFrame as bad:
             return {"error": bad.error.response()}
         except BridgeError as error:
             self._members.pop((topic, channel), None)
             return {"error": error.response()}
 
-    async def _start(self, member: Member, since: str | None) -> JSON:
+    def _member(self, topic: str, number: int) -> Member:
+        member = Member(self, Channel(topic, *split_topic(topic), None, None, "joined"), number)
+        if (older := self._members.get((topic, number))) is not None:
+            member.present = older.present
+        self._members[topic, number] = member
+        return member
+
+    def _enter(self, member: Member, presence: Presence | None) -> JSON:
+        """Have a channel told who is there, and others of it; unless it left meanwhile."""
+        subsystem, key = member.channel.subsystem, member.channel.key
+        if member.channel.state != "joined":
+            return None
+        member.present = one = self.presence.one(key, presence)
+        self.presence.joined(subsystem, key, one, member.show)
+        return one and [one.ref, one.id, one.meta]
+
+    def _stay(self, args: list[Any]) -> JSON:
+        """Keep the leases of channels that another worker kept before."""
+        [asked] = args
+        subsystem, key = split_topic(asked["topic"])
+        try:
+            self._services.admit(subsystem, key, None)
+        except BridgeError as error:
+            return {"error": error.response()}
+        for number, present, shown in asked["channels"]:
+            member = self._member(asked["topic"], number)
+            if present is not None:
+                member.present = Present(key, *present)
+                self.presence.stays(subsystem, member.present)
+            if not shown:
+                self.presence.joined(subsystem, key, None, member.show)
+        return {"ok": {}}
+
+    async def _start(self, member: Member, since: str | None) -> dict[str, JSON]:
         """Find the position to start from, and begin to follow."""
         follower = await self._services.fanout.follower(member.channel.subsystem)
         gap = since is not None and await follower.has_gap(since)
@@ -195,6 +247,7 @@ class NodeEdge:
             followed.leave()
         if (member := self._members.pop((topic, channel), None)) is not None:
             member.leave()
+            member.part(left=asked.get("left", True))
         return {"ok": {}}
 
     # -- pushes ----------------------------------------------------------------------------
@@ -265,6 +318,10 @@ class NodeEdge:
     def outgoing(self) -> Outgoing:
         return self._outgoing
 
+    @property
+    def presence(self) -> Presences:
+        return self._services.presence
+
 
 class Answer:
     """Who asked: gets one answer."""
@@ -285,6 +342,7 @@ class Member:
     def __init__(self, edge: NodeEdge, channel: Channel, number: int) -> None:
         self.channel = channel
         self.number = number
+        self.present: Present | None = None
         self._edge = edge
         self._feed: Follower | None = None
 
@@ -313,6 +371,14 @@ class Member:
         self.channel.state = "absent"
         if self._feed is not None:
             self._feed.detach(self)  # type: ignore[arg-type] # as above
+
+    def show(self, state: bytes) -> None:
+        if self.channel.state == "joined":
+            self._put("presence", state.decode())
+
+    def part(self, *, left: bool) -> None:
+        if self.present is not None:
+            self._edge.presence.parted(self.channel.subsystem, self.present, left=left)
 
     def _put(self, kind: str, *more: str) -> None:
         self._edge.outgoing.put(["edge", self.channel.topic, self.number, kind, *more])

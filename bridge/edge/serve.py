@@ -80,6 +80,7 @@ async def serve(
 
     edge.stop_accepting = stop_accepting
     watch = asyncio.create_task(edge.watch())
+    presence = asyncio.create_task(edge.presence.run())
     serving = asyncio.create_task(server.serve(sockets=[sock]))
     drained = asyncio.create_task(edge.drained.wait())
     try:
@@ -88,9 +89,9 @@ async def serve(
         server.should_exit = True
         await serving
     finally:
-        for task in (watch, drained, serving):
+        for task in (watch, presence, drained, serving):
             task.cancel()
-        await asyncio.gather(watch, drained, serving, return_exceptions=True)
+        await asyncio.gather(watch, presence, drained, serving, return_exceptions=True)
         await edge.fanout.close()
 
 

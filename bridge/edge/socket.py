@@ -6,10 +6,11 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
 from bridge.channels.frames import V1, V2
-from bridge.channels.requests import Limits
+from bridge.channels.requests import Limits, Presence
 from bridge.channels.session import (
     CLOSE_SLOW,
     Action,
@@ -26,7 +27,9 @@ from bridge.edge.backlog import Backlog
 from bridge.edge.connection import Connection, text_frame
 from bridge.edge.contract import Operation
 from bridge.edge.fanout import Fanout, Follower, Subscription
+from bridge.edge.presence import Presences
 from bridge.errors import BridgeError
+from bridge.journal.values import Present
 from bridge.message import JSON
 from bridge.settings import Settings
 from bridge.telemetry import Telemetry
@@ -38,6 +41,7 @@ class Services(Protocol):
     settings: Settings
     telemetry: Telemetry
     fanout: Fanout
+    presence: Presences
 
     def operation(self, push: Push) -> Operation:
         """Return what a push asks for; raises BridgeError if it may not."""
@@ -62,6 +66,7 @@ class _Joined:
 
     follower: Follower | None = None
     subscription: Subscription | None = None
+    present: Present | None = None
     task: asyncio.Task[None] | None = None
 
 
@@ -83,7 +88,7 @@ class Socket:
         services: Services,
         connection: Connection,
         codec: V1 | V2,
-        admit: Callable[[str, str], None],
+        admit: Callable[[str, str, Presence | None], None],
     ) -> None:
         settings = services.settings
         self._services = services
@@ -118,17 +123,20 @@ class Socket:
         if not self.closed:
             self._services.telemetry.emit("socket_closed", code=str(code), text=reason)
             self._connection.hang_up(code, reason)
-            self.close()
+            self.close(left=False)
 
-    def close(self) -> None:
-        """Forget the client. Queued commands are dropped; a running one goes on to its commit."""
+    def close(self, *, left: bool = True) -> None:
+        """Forget the client, who `left` by itself or is sent on.
+
+        Queued commands are dropped; a running one goes on to its commit.
+        """
         self.closed = True
         self._lanes = None
         self.backlog.close()
         self._connection.resumed = self._connection.received = None
         for channel in list(self._joins):
             channel.state = "absent"
-            self._part(channel)
+            self._part(channel, left=left)
 
     # -- actions ---------------------------------------------------------------------------
     def _carry_out(self, actions: Iterable[Action], now: float) -> None:
@@ -140,10 +148,10 @@ class Socket:
                     self._dispatch(push, now)
                 case Send(frame):
                     self.backlog.send(text_frame(frame))
-                case Join(channel, since):
-                    self._join(channel, since)
-                case Part(channel):
-                    self._part(channel)
+                case Join(channel, since, presence):
+                    self._join(channel, since, presence)
+                case Part(channel, left):
+                    self._part(channel, left=left)
                 case Close(code, reason):
                     self.hang_up(code, reason)
 
@@ -196,8 +204,9 @@ class Socket:
             self.backlog.send(text_frame(send.frame))
 
     # -- joins -----------------------------------------------------------------------------
-    def _join(self, channel: Channel, since: str | None) -> None:
-        joined = self._joins[channel] = _Joined()
+    def _join(self, channel: Channel, since: str | None, presence: Presence | None) -> None:
+        present = self._services.presence.one(channel.key, presence)
+        joined = self._joins[channel] = _Joined(present=present)
         follower = self._services.fanout.running(channel.subsystem)
         if follower is not None and since is None:
             self._joined(channel, follower, {"position": follower.position}, attach=True)
@@ -235,10 +244,18 @@ class Socket:
         self._carry_out(actions[:1], self.heard_at)
         if attach and channel in self._joins:
             follower.attach(subscription)
+        if channel in self._joins:
+            self._services.presence.joined(
+                channel.subsystem, channel.key, joined.present, partial(self._show, channel)
+            )
         self._carry_out(actions[1:], self.heard_at)
         return subscription
 
-    def _part(self, channel: Channel) -> None:
+    def _show(self, channel: Channel, state: bytes) -> None:
+        if not self.closed:
+            self._carry_out(self.session.who_is_there(channel, state), self.heard_at)
+
+    def _part(self, channel: Channel, *, left: bool) -> None:
         joined = self._joins.pop(channel, None)
         if joined is None:
             return
@@ -246,6 +263,8 @@ class Socket:
             joined.task.cancel()
         if joined.follower is not None and joined.subscription is not None:
             joined.follower.detach(joined.subscription)
+        if joined.present is not None and joined.subscription is not None:
+            self._services.presence.parted(channel.subsystem, joined.present, left=left)
 
     def _expel(self, channel: Channel) -> None:
         self._carry_out(self.session.expel(channel), self.heard_at)

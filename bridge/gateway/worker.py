@@ -208,6 +208,8 @@ class Worker:
                 feeds=feeds,
                 moves=MoveCalls(mover, Cutover(registry, journal, asked, mover)),
             )
+            for name in registry.names():
+                edge.presence.add(name, registry.get(name))
             nodes.admit(edge.functions)
             beside = [
                 asyncio.create_task(self._watch_storage(journal, registry)),

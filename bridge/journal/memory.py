@@ -18,6 +18,7 @@ from bridge.journal.memory_attempts import MemoryAttempts
 from bridge.journal.memory_deliveries import MemoryDeliveries
 from bridge.journal.memory_moves import MemoryMoves
 from bridge.journal.memory_outbox import MemoryOutbox
+from bridge.journal.memory_presence import MemoryPresence
 from bridge.journal.memory_state import Entry, Pending, State, Subsystem
 from bridge.journal.memory_targets import MemoryTargets
 from bridge.journal.positions import is_position, order, states_gone, trim_refused
@@ -53,6 +54,7 @@ class MemoryJournal(MemoryOutbox):
         self._numbers = itertools.count(1)
         self.targets = MemoryTargets(clock)
         self.attempts = MemoryAttempts(clock, self._of, self._release)
+        self.presence = MemoryPresence(clock, self._of, self._emit)
         self.moves = MemoryMoves(clock, lambda subsystem: self._of(subsystem).routes)
 
     # -- messages --------------------------------------------------------------------------
@@ -196,8 +198,13 @@ class MemoryJournal(MemoryOutbox):
                     await store.arrived.wait()
         except TimeoutError:
             return []
-        found = [(at, text) for at, text in store.events if order(at) > after][:count]
-        return [records.read_event(at, subsystem, text) for at, text in found]
+        found = [each for each in store.events if order(each[0]) > after][:count]
+        return [
+            records.presence_event(at, order(at)[0], subsystem, key, text)
+            if key
+            else records.read_event(at, subsystem, text)
+            for at, text, key in found
+        ]
 
     async def has_gap(self, subsystem: str, position: str) -> bool:
         store = self._of(subsystem)
@@ -205,7 +212,7 @@ class MemoryJournal(MemoryOutbox):
             return True
         if position == records.START:
             return store.events_count > len(store.events)
-        return all(at != position for at, _ in store.events)
+        return all(at != position for at, *_ in store.events)
 
     # -- deliveries ------------------------------------------------------------------------
     def deliveries(self, subsystem: str) -> MemoryDeliveries:
@@ -282,12 +289,15 @@ class MemoryJournal(MemoryOutbox):
                 return records.read_done(wanted.encode(), record)
         return None
 
-    def _emit(self, store: Subsystem, text: bytes) -> None:
-        store.events.append((self._position(), text))
+    def _emit(self, store: Subsystem, text: bytes, present: str = "") -> str:
+        """Add an event, or with `present` who came to and went from that key."""
+        position = self._position()
+        store.events.append((position, text, present))
         store.events_count += 1
         del store.events[: -self._events_keep]
         store.arrived.set()
         store.arrived = asyncio.Event()
+        return position
 
     def _schedule(
         self, store: Subsystem, commit: Commit, effect_id: str, effect: dict[str, Any]

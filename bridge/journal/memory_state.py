@@ -11,6 +11,7 @@ from bridge.journal.memory_deliveries import MemoryDeliveries
 from bridge.journal.values import (
     Dead,
     OutboxEntry,
+    Present,
     Route,
     Timer,
 )
@@ -69,10 +70,11 @@ class Subsystem:
     entries: dict[str, Entry] = field(default_factory=dict)  # by position, oldest first
     trimmed: str = records.START
     exported: str = records.START
-    events: list[tuple[str, bytes]] = field(default_factory=list)
+    events: list[tuple[str, bytes, str]] = field(default_factory=list)  # see `_emit`
     events_count: int = 0
     arrived: asyncio.Event = field(default_factory=asyncio.Event)
     lanes: dict[str, Lane] = field(default_factory=dict)
     timers: dict[str, Pending] = field(default_factory=dict)
     dead: dict[str, Buried] = field(default_factory=dict)
+    present: dict[tuple[str, str], tuple[int, Present]] = field(default_factory=dict)
     deliveries: MemoryDeliveries | None = None

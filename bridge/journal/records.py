@@ -20,6 +20,7 @@ from bridge.journal.values import (
     Done,
     Event,
     OutboxEntry,
+    Present,
     Route,
     Timer,
 )
@@ -174,6 +175,24 @@ def read_event(position: str, subsystem: str, text: bytes) -> Event:
         payload=body["data"],
         at_ms=_milliseconds(body["time"]),
     )
+
+
+# -- presence -----------------------------------------------------------------------------------
+PRESENCE_DIFF = "presence_diff"
+
+
+def presence_meta(one: Present) -> dict[str, JSON]:
+    return {**one.meta, "phx_ref": one.ref}
+
+
+def presence_member(one: Present) -> bytes:
+    """Return what is kept of somebody who is there: id and meta, each as JSON, in two lines."""
+    return canonical(one.id) + b"\n" + canonical(presence_meta(one))
+
+
+def presence_event(position: str, at_ms: int, subsystem: str, key: str, diff: bytes) -> Event:
+    """Return the event that tells who came and went; no commit made it."""
+    return Event(position, subsystem, key, 0, 0, "", PRESENCE_DIFF, orjson.loads(diff), at_ms)
 
 
 # -- outbox: "<kind> <JSON>" --------------------------------------------------------------------

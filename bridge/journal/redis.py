@@ -30,6 +30,7 @@ from bridge.journal.redis_attempts import RedisAttempts
 from bridge.journal.redis_deliveries import RedisDeliveries
 from bridge.journal.redis_moves import RedisMoves
 from bridge.journal.redis_outbox import RedisOutbox, unavailable
+from bridge.journal.redis_presence import RedisPresence
 from bridge.journal.redis_storage import RedisStorage
 from bridge.journal.redis_targets import RedisTargets
 from bridge.journal.redis_workers import RedisWorkers
@@ -106,6 +107,7 @@ class RedisJournal(RedisOutbox):
         self.attempts = RedisAttempts(client)
         self.moves = RedisMoves(client, self.storage)
         self.workers = RedisWorkers(client)
+        self.presence = RedisPresence(client, events_keep, unavailable)
 
     # -- messages --------------------------------------------------------------------------
     async def read(
@@ -226,10 +228,14 @@ class RedisJournal(RedisOutbox):
         # Looked at afterwards: what was read is of this storage if it still is the same.
         if await self._gap(subsystem, storage, after) == GONE:
             raise PositionGone(f"{subsystem}: {position}")
-        return [
-            records.read_event(named(self.storage.id, at.decode()), subsystem, fields[1])
-            for at, fields in found
-        ]
+        return [self._event(subsystem, at.decode(), *fields) for at, fields in found]
+
+    def _event(self, subsystem: str, at: str, kind: bytes, *texts: bytes) -> Event:
+        position = named(self.storage.id, at)
+        if kind == b"presence":
+            key, _, diff = texts
+            return records.presence_event(position, order(at)[0], subsystem, key.decode(), diff)
+        return records.read_event(position, subsystem, texts[0])
 
     async def has_gap(self, subsystem: str, position: str) -> bool:
         return (

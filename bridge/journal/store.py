@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Literal, Protocol
 
 from bridge.journal.values import (
@@ -18,6 +18,7 @@ from bridge.journal.values import (
     Noted,
     OutboxEntry,
     Place,
+    Present,
     Route,
     Snapshot,
     Standing,
@@ -70,6 +71,31 @@ class Deliveries(Protocol):
         ...
 
     async def waiting(self, limit: int = 100) -> Waiting: ...
+
+
+class Presences(Protocol):
+    """Who is there, by key, each under a lease that is renewed while it is.
+
+    What changes is an event `presence_diff` of the key, behind which whoever follows it has the
+    same picture. May raise BridgeError `storage_unavailable`.
+    """
+
+    async def turn(
+        self,
+        subsystem: str,
+        here: Sequence[Present] = (),
+        gone: Sequence[Present] = (),
+        asked: Collection[str] = (),
+        *,
+        lease_ms: int,
+        told: str = "",
+    ) -> dict[str, bytes]:
+        """Let enter or stay who is `here`, and go who is `gone` or whose lease has ended.
+
+        Returns who is there of the keys `asked`, JSON text in Phoenix's form. `told` is the
+        operation that is sent the ids of who is there, soon after a change.
+        """
+        ...
 
 
 class Targets(Protocol):
@@ -295,6 +321,9 @@ class Journal(Protocol):
 
     @property
     def targets(self) -> Targets: ...
+
+    @property
+    def presence(self) -> Presences: ...
 
     # -- calls -----------------------------------------------------------------------------
     @property

@@ -140,6 +140,15 @@ class Event:
     at_ms: int
 
 
+class Present(NamedTuple):
+    """One device of somebody who is there. `meta` is what others see of it, its `ref` too."""
+
+    key: str
+    ref: str
+    id: str
+    meta: dict[str, JSON]
+
+
 @dataclass(frozen=True, slots=True)
 class Commit:
     """All one command changes, checked and written in one step.

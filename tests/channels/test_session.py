@@ -10,7 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from bridge.channels.frames import CODECS
-from bridge.channels.requests import Limits
+from bridge.channels.requests import Limits, Presence
 from bridge.channels.session import (
     Action,
     Close,
@@ -24,7 +24,7 @@ from bridge.channels.session import (
 from bridge.errors import BridgeError
 
 
-def admit(subsystem: str, key: str) -> None:
+def admit(subsystem: str, key: str, presence: Presence | None) -> None:
     if subsystem != "counter" or not key:
         raise BridgeError("unknown_topic", f"no {subsystem}:{key}")
 

@@ -111,6 +111,12 @@ def test_an_older_version_breaks_live_states() -> None:
     assert breaking(raised(SOUND), SOUND) == [("contract", "live states")]
 
 
+def test_a_topic_where_nobody_is_seen_any_more_breaks_clients() -> None:
+    seen = {**SOUND, "presence": True}
+    assert breaking(seen, SOUND) == [("contract", "clients that send")]
+    assert breaking(SOUND, seen) == []
+
+
 def test_another_default_is_told() -> None:
     found = changes(SOUND, with_change(f"{SET}/n/default", 8))
     assert {(c.where, c.rule, c.message, c.pointer) for c in found} == {

@@ -8,7 +8,13 @@ import pytest
 
 from bridge.canonical import MAX_DEPTH
 from bridge.contracts.registry import Contract, Registry
-from bridge.errors import BridgeError, InvalidRequest, Refusal, RuntimeFault
+from bridge.errors import (
+    BridgeError,
+    ContractBroken,
+    InvalidRequest,
+    Refusal,
+    RuntimeFault,
+)
 from bridge.message import Outcome
 from tests.contracts.broken import NOTHING, SOUND, with_change, written
 
@@ -363,3 +369,28 @@ def test_a_schema_that_holds_itself_is_judged_as_deep_as_values_may_be(tmp_path:
         assert refused.value.code == "limit_exceeded"
         outcome = Outcome(nested(levels, {"v": 0}), [], {"n": 1})
         assert "levels of nesting" in str(fault(contract, "set", outcome))
+
+
+# -- presence ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("operation", "told"), [("other", ""), ("presence", "presence")], ids=["none", "one"]
+)
+def test_an_internal_command_named_presence_is_told_who_is_there(
+    tmp_path: Path, operation: str, told: str
+) -> None:
+    document = with_change(f"/operations/{operation}", SOUND["operations"]["timed"])
+    assert loaded(tmp_path, document).told_who_is_there == ""
+    assert loaded(tmp_path, {**document, "presence": True}).told_who_is_there == told
+
+
+def test_clients_may_not_tell_who_is_there(tmp_path: Path) -> None:
+    document = with_change("/operations/presence", SOUND["operations"]["set"])
+    with pytest.raises(ContractBroken, match="/operations/presence"):
+        loaded(tmp_path, {**document, "presence": True})
+
+
+def loaded(folder: Path, document: dict[str, Any]) -> Contract:
+    written(folder, document)
+    return Registry.load(folder).get("sound")

@@ -31,7 +31,11 @@ OPERATIONS = {
 }
 
 
+@dataclass(frozen=True)
 class Contract:
+    presence: bool = False
+    told_who_is_there: str = ""
+
     def operation(self, name: str) -> Operation:
         if name not in OPERATIONS:
             raise BridgeError(
@@ -49,6 +53,8 @@ class Contract:
 
 class Registry:
     def get(self, name: str) -> Contract:
+        if name == "room":
+            return Contract(presence=True)
         if name not in ("counter", "other"):
             raise BridgeError(
                 "unknown_topic", f"no subsystem {name[:64]!r}", expected=["counter"]

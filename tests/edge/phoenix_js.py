@@ -54,6 +54,6 @@ class Pushing:
             result = json.loads(await self._process.stdout.readline())
         assert result["failed"] == []
         assert result["joins"] == joins
-        assert result["in_order"]
+        assert result["out_of_order"] == []
         assert result["events"] == result["pushes"]
         await passes(self._process)

@@ -7,6 +7,7 @@ from tests.journal.commits import CommitSuite
 from tests.journal.deliveries import DeliveriesSuite
 from tests.journal.moves import MoveSuite
 from tests.journal.outbox import OutboxSuite
+from tests.journal.presence import PresenceSuite
 from tests.journal.states import StatesSuite
 from tests.journal.streams import StreamSuite
 from tests.journal.timers import TimerSuite
@@ -21,5 +22,6 @@ class JournalSuite(
     StatesSuite,
     DeliveriesSuite,
     MoveSuite,
+    PresenceSuite,
 ):
     """All of it. Import this module, not the class, or pytest collects the class itself."""

@@ -221,6 +221,12 @@ class SubsystemFile(BaseModel):
             description="How two runtimes' outcomes are compared in a move: docs/moves.md has the rules. JSON pointers into /reply, /effects, /state or /refused, in which * is any item or member."
         ),
     ] = None
+    presence: Annotated[
+        bool,
+        Field(
+            description='true: clients of a topic may say who they are, and see who is there. An internal command `presence`, where there is one, is told the ids of who is there: `{"present": [string]}`.'
+        ),
+    ] = False
     state: dict[str, Any]
     initial_state: Annotated[
         Any,

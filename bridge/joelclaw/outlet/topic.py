@@ -37,6 +37,9 @@ class AckOperation(NamedTuple):
 class OutletContract:
     """The contract of the topic `outlet:gateway`: contracts/joelclaw/outlet.schema.json."""
 
+    presence = False
+    told_who_is_there = ""
+
     def __init__(self) -> None:
         definitions = read_json(CONTRACTS / "joelclaw" / "outlet.schema.json")["$defs"]
         schema = {"$ref": "#/$defs/Ack"}

@@ -25,13 +25,14 @@ while (!stop) {
   await new Promise((resolve) => setTimeout(resolve, Number(process.argv[4] ?? 2)))
 }
 const done = await Promise.all(outcomes)
+const wrong = () => totals.findIndex((total, n) => total !== n + 1)
 const gaveUp = Date.now() + 5000 // what is missing then is told by the counts
 await until(() => totals.length >= done.length || Date.now() > gaveUp)
 line({
   pushes: done.length,
   failed: done.filter((one) => one.status !== "ok"),
   joins,
-  in_order: totals.every((total, n) => total === n + 1),
+  out_of_order: wrong() < 0 ? [] : totals.slice(Math.max(wrong() - 3, 0), wrong() + 9),
   events: totals.length,
 })
 socket.disconnect(() => process.exit(0))

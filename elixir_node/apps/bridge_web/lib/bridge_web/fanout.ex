@@ -8,7 +8,7 @@ defmodule BridgeWeb.Fanout do
   once per protocol, from the point on where its join was answered.
   """
 
-  alias Phoenix.Socket.Broadcast
+  alias Phoenix.Socket.{Broadcast, Message}
 
   @doc "Subscribe a channel; nothing comes before the topic's process has attached it."
   @spec subscribe(String.t(), Phoenix.Socket.t()) :: :ok
@@ -29,6 +29,14 @@ defmodule BridgeWeb.Fanout do
   def frame(serializer, topic, event, json) do
     payload = BridgeWeb.Serializer.json(json)
     serializer.fastlane!(%Broadcast{topic: topic, event: event, payload: payload})
+  end
+
+  @doc "Return the frame of a message to one channel, known by its topic and join_ref."
+  @spec message(module, {String.t(), term}, String.t(), String.t()) :: term
+  def message(serializer, {topic, join_ref}, event, json) do
+    payload = BridgeWeb.Serializer.json(json)
+    message = %Message{topic: topic, join_ref: join_ref, event: event, payload: payload}
+    serializer.encode!(message)
   end
 
   @doc false

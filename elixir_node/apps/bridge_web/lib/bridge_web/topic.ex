@@ -18,6 +18,8 @@ defmodule BridgeWeb.Topic do
   @patience_ms 3_000
   @retry_ms 100
   @answer_ms 10_000
+  # Channels in one call, when they go on at another worker.
+  @together 500
 
   @doc false
   def start_link(topic) do
@@ -56,6 +58,10 @@ defmodule BridgeWeb.Topic do
         from: from,
         monitor: Process.monitor(pid),
         position: nil,
+        # As others see it, nil if they do not; whether it was told who is there. See `stay/1`.
+        present: nil,
+        shown?: true,
+        left?: true,
         until_ms: now_ms() + @patience_ms
       })
 
@@ -75,6 +81,13 @@ defmodule BridgeWeb.Topic do
   end
 
   def handle_cast({:leave, _pid}, state), do: {:noreply, state}
+
+  def handle_cast({:sent_on, socket}, state) do
+    case state.sockets do
+      %{^socket => pid} -> {:noreply, put_in(state.members[pid].left?, false)}
+      %{} -> {:noreply, state}
+    end
+  end
 
   @impl true
   def handle_info({:answer, {link, number}, answer}, %{link: link} = state) do
@@ -135,8 +148,8 @@ defmodule BridgeWeb.Topic do
     {:noreply, state}
   end
 
-  defp answered({:ok, %{"ok" => response, "attached" => attached?}}, pid, state) do
-    state = reply(state, pid, {:ok, response})
+  defp answered({:ok, %{"ok" => response, "attached" => attached?} = answer}, pid, state) do
+    state = state |> reply(pid, {:ok, response}) |> seen(pid, answer)
     position = response["position"]
     state = put_in(state.members[pid].position, position)
     {:noreply, if(attached?, do: attach(state, pid, position), else: state)}
@@ -146,6 +159,12 @@ defmodule BridgeWeb.Topic do
   defp answered({:error, :deadline}, pid, state), do: refuse(state, pid, Workers.none())
 
   defp answered({:error, reason}, pid, state), do: refuse(state, pid, Workers.failed(reason))
+
+  defp seen(state, pid, %{"present" => present}) do
+    update_in(state.members[pid], &%{&1 | present: present, shown?: false})
+  end
+
+  defp seen(state, _pid, _nobody_is_seen), do: state
 
   # A channel that was joined already, and went on at another worker, is to join again.
   defp refuse(state, pid, error) do
@@ -170,6 +189,19 @@ defmodule BridgeWeb.Topic do
         member = state.members[pid]
         send(member.socket, Fanout.frame(member.serializer, state.topic, event, json))
         put_in(state.members[pid].position, position)
+
+      %{} ->
+        state
+    end
+  end
+
+  defp told("presence", number, [json], state) do
+    case state.numbers do
+      %{^number => pid} ->
+        member = state.members[pid]
+        names = {state.topic, member.join_ref}
+        send(member.socket, Fanout.message(member.serializer, names, "presence_state", json))
+        put_in(state.members[pid].shown?, true)
 
       %{} ->
         state
@@ -218,7 +250,7 @@ defmodule BridgeWeb.Topic do
     case Bridge.Topics.worker_of(state.topic, but) do
       nil -> later(state)
       link when but == [link] -> later(state)
-      link -> follow(%{state | link: link, monitor: Process.monitor(link)})
+      link -> %{state | link: link, monitor: Process.monitor(link)} |> stay() |> follow()
     end
   end
 
@@ -233,6 +265,21 @@ defmodule BridgeWeb.Topic do
       {:noreply, state} = refuse(state, pid, Workers.none())
       state
     end)
+  end
+
+  # Who is there stays there: the next worker keeps their leases.
+  defp stay(state) do
+    channels =
+      for {_, m} <- state.members, m.from == nil, m.present != nil or not m.shown? do
+        [m.number, m.present, m.shown?]
+      end
+
+    for some <- Enum.chunk_every(channels, @together) do
+      asked = %{"topic" => state.topic, "channels" => some}
+      Connection.ask(state.link, :"edge.stay", [asked], @answer_ms, {state.link, nil})
+    end
+
+    state
   end
 
   defp follow(%{position: nil} = state), do: ask_all(state)
@@ -287,7 +334,7 @@ defmodule BridgeWeb.Topic do
     {member, members} = Map.pop!(state.members, pid)
     Process.demonitor(member.monitor, [:flush])
     if member.socket, do: :counters.sub(member.topics, 1, 1)
-    if state.link, do: tell(state, :"edge.leave", member.number)
+    if state.link, do: tell(state, :"edge.leave", member.number, %{"left" => member.left?})
 
     %{
       state

@@ -21,6 +21,7 @@ defmodule BridgeWeb.Topics do
     member = %{
       socket: socket.transport_pid,
       serializer: socket.serializer,
+      join_ref: socket.join_ref,
       topics: socket.assigns.topics,
       asked: %{"frame" => frame}
     }
@@ -32,6 +33,13 @@ defmodule BridgeWeb.Topics do
   @spec follow(String.t()) :: {:ok, map} | {:error, map}
   def follow(topic) do
     call(topic, {:join, self(), %{socket: nil, asked: %{"since" => nil}}}, @attempts)
+  end
+
+  @doc "Say that the server sends a client on: others see it there until it is back."
+  @spec sent_on(String.t(), pid) :: :ok
+  def sent_on(topic, socket) do
+    if pid = Bridge.Topics.whereis(topic), do: GenServer.cast(pid, {:sent_on, socket})
+    :ok
   end
 
   @doc "Follow it no more."

@@ -10,7 +10,7 @@ defmodule BridgeWeb.SocketTransport do
 
   @behaviour Phoenix.Socket.Transport
 
-  alias BridgeWeb.{Drainer, Pushes, Settings, UserSocket, Workers}
+  alias BridgeWeb.{Drainer, Pushes, Settings, Topics, UserSocket, Workers}
   alias Phoenix.Socket.{Message, Reply}
 
   @unreadable_in_a_row 10
@@ -76,6 +76,7 @@ defmodule BridgeWeb.SocketTransport do
 
     frames =
       for {topic, join_ref} <- state.joins do
+        :ok = Topics.sent_on(topic, self())
         error = %Message{join_ref: join_ref, ref: join_ref, topic: topic, event: "phx_error"}
         encode(serializer, %{error | payload: %{}})
       end
