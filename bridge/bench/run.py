@@ -6,6 +6,7 @@ import sys
 from collections.abc import Awaitable, Callable
 from functools import partial
 
+from bridge.bench.agents import agents
 from bridge.bench.commits import commit
 from bridge.bench.figures import HEADINGS, Figure
 from bridge.bench.hostile import SECONDS, fanout, hostile
@@ -29,6 +30,7 @@ BENCHES: dict[str, Bench] = {
     "intake": intake,
     "observe": observe,
     "moves": moves,
+    "agents": agents,
     "fanout": fanout,
     "outage": partial(outage, OUTAGE_S),
 }

@@ -33,8 +33,8 @@ def test_a_figure_that_does_not_exist_is_a_usage_error(
 ) -> None:
     assert asyncio.run(main(["query", "speed"])) == 2
     there = (
-        "query, commit, journal, connections, link, intake, observe, moves, fanout, outage, all, "
-        "hostile"
+        "query, commit, journal, connections, link, intake, observe, moves, agents, fanout, "
+        "outage, all, hostile"
     )
     assert f"no such figure: speed; there are {there}" in capsys.readouterr().err
 
