@@ -11,10 +11,9 @@ from typing import Any, NoReturn
 import orjson
 import rfc8785
 
+from bridge.bounds import MAX_DEPTH, MAX_SAFE_INTEGER
 from bridge.errors import BridgeError
 
-MAX_SAFE_INTEGER = 2**53 - 1
-MAX_DEPTH = 64
 # Values and characters of text within one value, counted wherever they stand: what is shared
 # counts each time.
 MAX_VALUES = 131_072

@@ -11,8 +11,8 @@ import rfc8785
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bridge.bounds import MAX_SAFE_INTEGER
 from bridge.canonical import (
-    MAX_SAFE_INTEGER,
     _decode_strictly,
     canonical,
     decode,

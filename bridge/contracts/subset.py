@@ -11,7 +11,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from bridge.canonical import MAX_SAFE_INTEGER, escape
+from bridge.bounds import MAX_SAFE_INTEGER
+from bridge.canonical import escape
 from bridge.errors import nearest
 
 _REFERENCE = re.compile(r"#/\$defs/([A-Za-z][A-Za-z0-9]*)", re.ASCII)

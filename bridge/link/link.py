@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from inspect import isawaitable
+from inspect import isawaitable, iscoroutinefunction
 from typing import Any
 
 from bridge.errors import text_of
 from bridge.link.errors import LinkClosed, LinkError, LinkTimeout
-from bridge.link.messages import Call
+from bridge.link.messages import JSON_ONLY, MODULE, Call, Terms
 from bridge.link.session import Counters, Session, SessionLimits, Settled
+from bridge.link.terms import Atom, Opaque
 from bridge.link.transport import Transport
 from bridge.patience import Due
 from bridge.turns import Turns
@@ -22,6 +23,7 @@ PING_MS = 1000
 TURN_FRAMES = 16
 # Pings without an answer before the peer counts as stalled: 3 s, as it is asked every second.
 STALLED_PINGS = 3
+BRIDGE = Atom(MODULE)  # whom a message is for that names nobody
 
 
 class Link:
@@ -37,6 +39,7 @@ class Link:
         limits: SessionLimits | None = None,
         *,
         packet: int = 4,
+        terms: Terms = JSON_ONLY,
         on_cast: Callable[[Any], None] | None = None,
     ) -> None:
         self.closed = asyncio.Event()
@@ -44,8 +47,9 @@ class Link:
         self.hello: Any = None
         self._loop = asyncio.get_running_loop()
         self._transport = transport
-        self._session = Session(limits or SessionLimits(), packet)
+        self._session = Session(limits or SessionLimits(), packet, terms=terms)
         self._functions: dict[str, Function] = {}
+        self._in_threads: set[str] = set()
         self._on_cast = on_cast
         self._tasks: set[asyncio.Task[Any] | None] = set()
         self._flush_due = False
@@ -58,12 +62,17 @@ class Link:
         self._missed_pings = 0
         self._pinger = self._loop.call_later(PING_MS / 1000, self._ping)
 
-    def register(self, functions: Mapping[str, Function]) -> None:
+    def register(self, functions: Mapping[str, Function], *, threads: bool = False) -> None:
         """Let the peer call these, and nothing else but `ping`, which is answered here.
 
-        With a `hello` among them nothing passes in either direction before it returned.
+        A name is that of a function of the module `bridge`, or `module:function`. With `threads`
+        plain functions run in threads, where they hold up nothing. With a `hello` among them
+        nothing passes in either direction before it returned.
         """
         self._functions.update(functions)
+        if threads:
+            plain = (name for name, f in functions.items() if not iscoroutinefunction(f))
+            self._in_threads.update(plain)
         self._session.register(functions)
 
     def start(self) -> None:
@@ -93,7 +102,9 @@ class Link:
     def queued_bytes(self) -> int:
         return self._session.queued_bytes
 
-    async def call(self, function: str, args: list[Any], timeout_ms: int) -> Any:
+    async def call(
+        self, function: str, args: list[Any], timeout_ms: int, *, module: str = MODULE
+    ) -> Any:
         """Return what the peer's function returns.
 
         Raises LinkClosed, LinkTimeout, LinkBusy (nothing was sent), LinkFault (it failed there),
@@ -103,7 +114,8 @@ class Link:
             raise LinkClosed(self.close_reason)
         deadline_ms = self._now_ms() + timeout_ms
         future: asyncio.Future[Any] = self._loop.create_future()
-        id = self._session.call(function, args, deadline_ms, (future, function, timeout_ms))
+        waiter = future, function, timeout_ms
+        id = self._session.call(function, args, deadline_ms, waiter, module)
         if self._timer is None or deadline_ms < self._timer_ms:
             self._arm(deadline_ms)
         self._flush_soon()
@@ -112,11 +124,15 @@ class Link:
         finally:  # also when the caller was cancelled, or closed
             self._session.forget(id)
 
-    def cast(self, message: Any) -> None:
-        """Send a message that has no answer. Raises LinkClosed, LinkBusy or BadValue."""
+    def cast(self, message: Any, to: Atom | Opaque | None = BRIDGE) -> None:
+        """Send a message that has no answer. Raises LinkClosed, LinkBusy or BadValue.
+
+        `to` is a pid that came over this link, or a registered name; None where the peer is no
+        BEAM.
+        """
         if not self.alive:
             raise LinkClosed(self.close_reason)
-        self._session.cast(message)
+        self._session.cast(message, to)
         self._flush_soon()
 
     async def drain(self) -> None:
@@ -200,7 +216,10 @@ class Link:
 
     def _start(self, call: Call) -> None:
         try:
-            value = self._functions[call.function](call.args)
+            function = self._functions[call.name]
+            threaded = call.name in self._in_threads
+            run = self._loop.run_in_executor
+            value: Any = run(None, function, call.args) if threaded else function(call.args)
         except BaseException as error:  # whatever it is, also SystemExit: the peer gets an answer
             self._answer(call, None, text_of(error))
             return
@@ -232,7 +251,7 @@ class Link:
                 self._session.fail(call, failure)
             else:
                 self._session.answer(call, value)
-                if call.function == "hello":
+                if call.name == "hello":
                     self.hello = call.args[0] if call.args else None
         except LinkError as error:
             self.close(f"the peer does not read: {error.message}")

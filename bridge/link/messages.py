@@ -1,26 +1,32 @@
 """The messages of a link, as ErlPort 0.11 writes them, to terms and back. No I/O here.
 
-A call's arguments and a result are JSON; a result may also be an atom (`pong`, `ok`). The
-dataclasses are not frozen, as that would make each five times as dear, but nobody changes one.
+A call's arguments and a result are JSON, and a result may be an atom (`pong`, `ok`); with `ANY`
+both are any terms. The dataclasses are not frozen, as that would make each five times as dear,
+but nobody changes one.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Final
 
+from bridge.link.any_terms import AnyTermReader
 from bridge.link.errors import BadMessage, BadTerm
+from bridge.link.framing import Oversized
 from bridge.link.term_reader import TermReader
 from bridge.link.terms import (
     DEFAULT_LIMITS,
     Atom,
     Limits,
+    Opaque,
     atom_bytes,
     put_integer,
     put_json,
     put_term,
 )
+
+MODULE: Final = "bridge"  # of what is called without naming another
 
 
 @dataclass(slots=True)
@@ -36,12 +42,18 @@ class Call:
     args: list[Any]
     context: str = ""
 
+    @property
+    def name(self) -> str:
+        """Return what it is registered as: of the module `bridge` by its function alone."""
+        return self.function if self.module == MODULE else f"{self.module}:{self.function}"
+
 
 @dataclass(slots=True)
 class Cast:
-    """`{'M', Message}`."""
+    """`{'M', Message}`; towards the BEAM `{'M', To, Message}`, to a pid or a registered name."""
 
     message: Any
+    to: Atom | Opaque | None = None
 
 
 @dataclass(slots=True)
@@ -69,13 +81,34 @@ class Malformed:
     error: BadTerm
 
 
+@dataclass(slots=True)
+class Printed:
+    """`{'P', Data}`: what ErlPort's Python half wrote to its standard output."""
+
+    text: Any
+
+
 Message = Call | Cast | Result | Failure
 
 
-def decode_message(frame: bytes, limits: Limits = DEFAULT_LIMITS) -> Message | Malformed:
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """How arguments and results are read and written."""
+
+    reader: Callable[[bytes, Limits], TermReader]
+    put: Callable[[Any, list[bytes]], None]
+
+
+JSON_ONLY = Terms(TermReader, put_json)
+ANY = Terms(AnyTermReader, put_term)
+
+
+def decode_message(
+    frame: bytes, limits: Limits = DEFAULT_LIMITS, terms: Terms = JSON_ONLY
+) -> Message | Malformed | Printed:
     """Read one frame's message. Raises BadMessage when nobody can be told what is wrong."""
     try:
-        reader = TermReader(frame, limits)
+        reader = terms.reader(frame, limits)
         size = reader.tuple_size()
         kind = reader.atom()
         read = _WITH_ID.get((kind, size))
@@ -85,6 +118,8 @@ def decode_message(frame: bytes, limits: Limits = DEFAULT_LIMITS) -> Message | M
     except BadTerm as error:
         raise BadMessage(error.detail["expected"], error.detail["actual"]) from None
     try:
+        if type(frame) is Oversized:
+            raise BadTerm(f"a frame of at most {limits.max_bytes} bytes", f"{frame.announced}")
         message = read(id, reader)
         reader.finish()
     except BadTerm as error:
@@ -92,12 +127,20 @@ def decode_message(frame: bytes, limits: Limits = DEFAULT_LIMITS) -> Message | M
     return message
 
 
-def _without_id(kind: str, size: int, reader: TermReader) -> Message:
-    if (kind, size) not in (("M", 2), ("e", 2)):
+def _without_id(kind: str, size: int, reader: TermReader) -> Message | Printed:
+    if (kind, size) not in (("M", 2), ("M", 3), ("e", 2), ("P", 2)):
         raise BadMessage("a message of a link", f"a tuple of {size} that begins {kind[:32]!r}")
+    to = reader.term() if size == 3 else None
+    if type(to) not in (Atom, Opaque, type(None)):
+        raise BadMessage("a pid or a name to send to", type(to).__name__)
     term = reader.term()
     reader.finish()
-    return Cast(term) if kind == "M" else Failure(None, term)
+    match kind:
+        case "M":
+            return Cast(term, to)
+        case "P":
+            return Printed(term)
+    return Failure(None, term)
 
 
 def _result(id: int, reader: TermReader) -> Result:
@@ -132,15 +175,16 @@ _WITH_ID: dict[tuple[str, int], Callable[[int, TermReader], Message]] = {
 _CALL, _CALL_IN_CONTEXT = b"\x83h\5w\1C", b"\x83h\6w\1C"
 _RESULT, _FAILURE = b"\x83h\3w\1r", b"\x83h\3w\1e"
 _CAST, _LOST_FAILURE = b"\x83h\2w\1M", b"\x83h\2w\1e"
+_CAST_TO = b"\x83h\3w\1M"
 
 
-def encode_message(message: Message) -> bytes:
+def encode_message(message: Message, terms: Terms = JSON_ONLY) -> bytes:
     """Return the frame's bytes. Raises BadValue for what a link does not carry."""
     if isinstance(message, Call):
         parts = [_CALL_IN_CONTEXT if message.context else _CALL]
         put_integer(message.id, parts)
         parts += (atom_bytes(message.module), atom_bytes(message.function))
-        put_json(message.args, parts)
+        terms.put(message.args, parts)
         if message.context:
             parts.append(atom_bytes(message.context))
     elif isinstance(message, Result):
@@ -149,9 +193,11 @@ def encode_message(message: Message) -> bytes:
         if type(message.value) is Atom:
             parts.append(atom_bytes(message.value))
         else:
-            put_json(message.value, parts)
+            terms.put(message.value, parts)
     elif isinstance(message, Cast):
-        parts = [_CAST]
+        parts = [_CAST] if message.to is None else [_CAST_TO]
+        if message.to is not None:
+            put_term(message.to, parts)
         put_term(message.message, parts)
     elif message.id is None:
         parts = [_LOST_FAILURE]

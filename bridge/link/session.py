@@ -15,18 +15,21 @@ from bridge.errors import MAX_TEXT
 from bridge.link.errors import BadMessage, BadValue, LinkBusy, LinkClosed, LinkError, LinkFault
 from bridge.link.framing import FrameReader, FrameWriter
 from bridge.link.messages import (
+    JSON_ONLY,
+    MODULE,
     Call,
     Cast,
     Failure,
     Malformed,
     Message,
+    Printed,
     Result,
+    Terms,
     decode_message,
     encode_message,
 )
-from bridge.link.terms import VERSION, Atom, Limits
+from bridge.link.terms import VERSION, Atom, Limits, Opaque
 
-MODULE: Final = "bridge"
 LANGUAGE: Final = Atom("python")
 PONG: Final = Atom("pong")
 # The classes of `{'e', Id, {python, Class, Text, []}}`: a closed list, so that no peer's atom
@@ -64,6 +67,7 @@ class Counters:
     refused_calls: int = 0
     malformed: int = 0
     lost_failures: int = 0
+    printed: int = 0
     failed_casts: int = 0
 
 
@@ -85,14 +89,21 @@ class Session:
     Once `hello` is among the functions, nothing else passes before a call of it was answered.
     """
 
-    def __init__(self, limits: SessionLimits, packet: int = 4, context: str = "N") -> None:
+    def __init__(
+        self,
+        limits: SessionLimits,
+        packet: int = 4,
+        context: str = "N",
+        terms: Terms = JSON_ONLY,
+    ) -> None:
         self.counters = Counters()
         self.running = 0
         self.queued_bytes = 0
         self.greeted = True
         self._functions: frozenset[str] = frozenset()
         self._limits = limits
-        self._terms = Limits(max_bytes=limits.max_frame_bytes)
+        self._terms = terms
+        self._term_limits = Limits(max_bytes=limits.max_frame_bytes)
         self._context = context
         self._reader = FrameReader(limits.max_frame_bytes, packet)
         self._writer = FrameWriter(limits.max_frame_bytes, packet)
@@ -114,7 +125,14 @@ class Session:
 
     # -- our calls ---------------------------------------------------------------------------
 
-    def call(self, function: str, args: list[Any], deadline_ms: int, waiter: Any) -> int:
+    def call(
+        self,
+        function: str,
+        args: list[Any],
+        deadline_ms: int,
+        waiter: Any,
+        module: str = MODULE,
+    ) -> int:
         """Queue a call and return its id. Raises LinkBusy, LinkClosed or BadValue; then nothing
         was queued."""
         if not self.greeted:
@@ -123,7 +141,7 @@ class Session:
             raise LinkBusy("unanswered calls", len(self._waiting), self._limits.max_in_flight)
         if self.queued_bytes > self._limits.max_queued_bytes:
             raise LinkBusy("unsent bytes", self.queued_bytes, self._limits.max_queued_bytes)
-        id = self._start(function, args, waiter)
+        id = self._start(module, function, args, waiter)
         heapq.heappush(self._deadlines, (deadline_ms, id))
         if len(self._deadlines) > 2 * len(self._waiting) + 1024:
             self._deadlines = [entry for entry in self._deadlines if entry[1] in self._waiting]
@@ -133,20 +151,20 @@ class Session:
 
     def ping(self, waiter: Any) -> None:
         """Queue a call of `ping` that no limit holds back and no deadline ends."""
-        self._start("ping", [], waiter)
+        self._start(MODULE, "ping", [], waiter)
 
-    def _start(self, function: str, args: list[Any], waiter: Any) -> int:
+    def _start(self, module: str, function: str, args: list[Any], waiter: Any) -> int:
         id = self._last_id + 1
-        self._put(Call(id, MODULE, function, args, self._context))
+        self._put(Call(id, module, function, args, self._context))
         self._last_id = id
         self._waiting[id] = waiter
         return id
 
-    def cast(self, message: Any) -> None:
+    def cast(self, message: Any, to: Atom | Opaque | None = None) -> None:
         """Queue a message that has no answer. Raises LinkBusy or BadValue."""
         if self.queued_bytes > self._limits.max_queued_bytes:
             raise LinkBusy("unsent bytes", self.queued_bytes, self._limits.max_queued_bytes)
-        self._put(Cast(message))
+        self._put(Cast(message, to))
 
     def forget(self, id: int) -> None:
         """Drop a call whose caller has gone; its answer will count as late."""
@@ -194,7 +212,7 @@ class Session:
             left -= len(frames)
             for frame in frames:
                 try:
-                    message = decode_message(frame, self._terms)
+                    message = decode_message(frame, self._term_limits, self._terms)
                 except BadMessage:
                     # A term of another kind is its own fault; no term at all, and the stream
                     # has slipped: a length was read out of a text.
@@ -213,6 +231,8 @@ class Session:
                         yield message
                 elif isinstance(message, Cast):
                     yield message
+                elif isinstance(message, Printed):
+                    self.counters.printed += 1
                 else:
                     yield from self._failed(message)
             if left == 0:
@@ -224,9 +244,10 @@ class Session:
         return self._reader.ready
 
     def _admit(self, call: Call) -> bool:
-        name = call.function
-        if call.module != MODULE or (name not in self._functions and name != "ping"):
-            self._refuse(call.id, "unknown_function", f"{call.module}:{name} is not registered")
+        name = call.name
+        if name not in self._functions and name != "ping":
+            text = f"{call.module}:{call.function} is not registered"
+            self._refuse(call.id, "unknown_function", text)
         elif name == "ping":
             self._put_answer(Result(call.id, PONG))
         elif not self.greeted and name != "hello":
@@ -274,7 +295,7 @@ class Session:
         except BadValue as error:
             self._put_failure(call.id, "bad_value", error.message)
         else:
-            if call.function == "hello":
+            if call.name == "hello":
                 self.greeted = True
 
     def fail(self, call: Call, text: str) -> None:
@@ -288,7 +309,15 @@ class Session:
 
     def _put_failure(self, id: int, kind: FailureClass, text: str) -> None:
         text = text[:MAX_TEXT].encode(errors="replace").decode()
-        self._put_answer(Failure(id, (LANGUAGE, Atom(kind), text, [])))
+        failure = Failure(id, (LANGUAGE, Atom(kind), text, []))
+        try:
+            self._put_answer(failure)
+        except BadValue:  # a small packet: its text is cut to fit
+            failure.error = (LANGUAGE, Atom(kind), "", [])
+            room = self._writer.max_bytes - len(encode_message(failure))
+            cut = text.encode()[: max(room, 0)].decode(errors="ignore")
+            failure.error = (LANGUAGE, Atom(kind), cut, [])
+            self._put_answer(failure)
 
     def _put_answer(self, answer: Result | Failure) -> None:
         limit = self._limits.max_queued_bytes
@@ -302,7 +331,7 @@ class Session:
     # -- the queue ---------------------------------------------------------------------------
 
     def _put(self, message: Message) -> None:
-        frame = self._writer.frame(encode_message(message))
+        frame = self._writer.frame(encode_message(message, self._terms))
         self.queued_bytes += len(frame)
         self._queue.append(frame)
 

@@ -7,7 +7,7 @@ from struct import Struct
 from struct import error as StructError
 from typing import Any
 
-from bridge.canonical import MAX_SAFE_INTEGER
+from bridge.bounds import MAX_SAFE_INTEGER
 from bridge.link.compression import inflate
 from bridge.link.errors import BadTerm
 from bridge.link.terms import (
@@ -16,6 +16,7 @@ from bridge.link.terms import (
     ATOM_UTF8,
     BINARY,
     DEFAULT_LIMITS,
+    FLOAT,
     INTEGER,
     LARGE_BIG,
     LARGE_TUPLE,
@@ -90,23 +91,23 @@ class TermReader:
             if name.isascii() and end <= self._end:
                 self.at = end
                 return name.decode()
-        return str(self._read(_ATOMS))
+        return str(self.read(_ATOMS))
 
     def integer(self) -> int:
         """Read an integer of any size."""
-        return int(self._read(_INTEGERS))
+        return int(self.read(_INTEGERS))
 
     def json(self) -> Any:
         """Read a JSON value."""
-        return self._read(_JSON)
+        return self.read(_JSON)
 
     def term(self) -> Any:
         """Read a JSON value, an atom, an opaque term, or lists and tuples of these."""
-        return self._read(_TERM)
+        return self.read(TERM)
 
     def result(self) -> Any:
         """Read a JSON value or an atom."""
-        return self._read(_RESULT)
+        return self.read(_RESULT)
 
     def finish(self) -> None:
         """Refuse a term that is shorter or longer than its frame."""
@@ -123,7 +124,8 @@ class TermReader:
         if depth >= self.depth:
             raise BadTerm(f"at most {self.depth} levels", "one more")
 
-    def _read(self, table: _Table) -> Any:
+    def read(self, table: Table) -> Any:
+        """Read a term by its tag."""
         try:
             value, self.at = table[self.data[self.at]](self.data, self.at + 1, 0, self)
         except UnicodeDecodeError as error:
@@ -144,7 +146,7 @@ def decode(frame: bytes, limits: Limits = DEFAULT_LIMITS) -> Any:
     return value
 
 
-class _Table(dict[int, Any]):
+class Table(dict[int, Any]):
     """Readers by tag. Each takes the bytes, the place after the tag, depth and reader."""
 
     def __init__(self, expected: str, readers: dict[int, Any]) -> None:
@@ -203,6 +205,18 @@ def _float(data: bytes, at: int, depth: int, reader: TermReader) -> tuple[float,
     return value, at + 8
 
 
+def _float_text(data: bytes, at: int, depth: int, reader: TermReader) -> tuple[float, int]:
+    """Read FLOAT_EXT, what minor version 0 writes: 31 characters, as by `%.20e`."""
+    text = data[at : at + 31].rstrip(b"\0")
+    try:
+        value = float(text)
+    except ValueError:
+        raise BadTerm("a float as text", repr(text[:31])) from None
+    if not math.isfinite(value):
+        raise BadTerm("a finite number", str(value))
+    return value, at + 31
+
+
 def _binary(data: bytes, at: int, depth: int, reader: TermReader) -> tuple[str, int]:
     end = at + 4 + _u32(data, at)[0]
     return data[at + 4 : end].decode(), end
@@ -219,7 +233,7 @@ def _empty_list(data: bytes, at: int, depth: int, reader: TermReader) -> tuple[l
     return [], at
 
 
-def _list_of(table: _Table, data: bytes, at: int, depth: int, reader: TermReader) -> Any:
+def _list_of(table: Table, data: bytes, at: int, depth: int, reader: TermReader) -> Any:
     (size,) = _u32(data, at)
     reader.spend(size, depth)
     items, at = _items(table, size, data, at + 4, depth + 1, reader)
@@ -229,7 +243,7 @@ def _list_of(table: _Table, data: bytes, at: int, depth: int, reader: TermReader
 
 
 def _items(
-    table: _Table, size: int, data: bytes, at: int, depth: int, reader: TermReader
+    table: Table, size: int, data: bytes, at: int, depth: int, reader: TermReader
 ) -> tuple[list[Any], int]:
     items: list[Any] = []
     add = items.append
@@ -250,7 +264,7 @@ def _list_json(data: bytes, at: int, depth: int, reader: TermReader) -> Any:
 
 
 def _list_term(data: bytes, at: int, depth: int, reader: TermReader) -> Any:
-    return _list_of(_TERM, data, at, depth, reader)
+    return _list_of(TERM, data, at, depth, reader)
 
 
 def _map(data: bytes, at: int, depth: int, reader: TermReader) -> tuple[dict[str, Any], int]:
@@ -292,13 +306,13 @@ def _large_tuple(data: bytes, at: int, depth: int, reader: TermReader) -> Any:
 
 def _tuple(data: bytes, at: int, size: int, depth: int, reader: TermReader) -> Any:
     reader.spend(size, depth)
-    if size == 3 and data.startswith(_OPAQUE_HEADS, at):
-        return _opaque(data, at)
-    items, at = _items(_TERM, size, data, at, depth + 1, reader)
+    if size == 3 and data.startswith(OPAQUE_HEADS, at):
+        return opaque(data, at)
+    items, at = _items(TERM, size, data, at, depth + 1, reader)
     return tuple(items), at
 
 
-def _opaque(data: bytes, at: int) -> tuple[Opaque, int]:
+def opaque(data: bytes, at: int) -> tuple[Opaque, int]:
     """Read the rest of `{'$erlport.opaque', Language, Bin}`; Bin is any bytes, never loaded."""
     _, at = _atom_name(data, at + 1, data[at])
     if data[at] not in ATOM_TAGS:
@@ -368,11 +382,11 @@ def _truncated() -> BadTerm:
 
 
 # Whatever the tag of the atom, its text follows one or two bytes of length.
-_OPAQUE_HEADS = tuple(
+OPAQUE_HEADS = tuple(
     head + OPAQUE.encode() for head in (b"w\x0f", b"s\x0f", b"d\0\x0f", b"v\0\x0f")
 )
-_ATOMS = _Table("an atom", {tag: _atom_text(tag) for tag in ATOM_TAGS})
-_INTEGERS = _Table(
+_ATOMS = Table("an atom", {tag: _atom_text(tag) for tag in ATOM_TAGS})
+_INTEGERS = Table(
     "an integer",
     {
         SMALL_INTEGER: _small_integer,
@@ -381,7 +395,7 @@ _INTEGERS = _Table(
         LARGE_BIG: _large_big,
     },
 )
-_JSON = _Table(
+_JSON = Table(
     "a JSON value",
     {
         SMALL_INTEGER: _small_integer,
@@ -389,6 +403,7 @@ _JSON = _Table(
         SMALL_BIG: _small_big_json,
         LARGE_BIG: _large_big_json,
         NEW_FLOAT: _float,
+        FLOAT: _float_text,
         BINARY: _binary,
         STRING: _bytes_list,
         NIL: _empty_list,
@@ -400,8 +415,8 @@ _JSON = _Table(
         ATOM_UTF8: _long_constant,
     },
 )
-_RESULT = _Table("a JSON value or an atom", _JSON | {tag: _atom_term(tag) for tag in ATOM_TAGS})
-_TERM = _Table(
+_RESULT = Table("a JSON value or an atom", _JSON | {tag: _atom_term(tag) for tag in ATOM_TAGS})
+TERM = Table(
     "a JSON value, an atom or a tuple",
     {
         **_JSON,

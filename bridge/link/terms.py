@@ -13,7 +13,7 @@ from functools import lru_cache
 from struct import Struct
 from typing import Any, Final
 
-from bridge.canonical import MAX_DEPTH, MAX_SAFE_INTEGER
+from bridge.bounds import MAX_DEPTH, MAX_SAFE_INTEGER
 from bridge.link.errors import BadValue
 
 # A JSON value may have 64 levels; a call wraps it in its arguments, a map and a member.
@@ -21,6 +21,7 @@ MAX_TERM_DEPTH: Final = MAX_DEPTH + 8
 
 ATOM, SMALL_ATOM, ATOM_UTF8, SMALL_ATOM_UTF8 = 100, 115, 118, 119
 SMALL_INTEGER, INTEGER, SMALL_BIG, LARGE_BIG, NEW_FLOAT = 97, 98, 110, 111, 70
+FLOAT = 99
 BINARY, STRING, LIST, NIL, MAP = 109, 107, 108, 106, 116
 SMALL_TUPLE, LARGE_TUPLE, COMPRESSED = 104, 105, 80
 
@@ -35,7 +36,7 @@ _NAMES = {
     SMALL_BIG: "an integer",
     LARGE_BIG: "an integer",
     NEW_FLOAT: "a float",
-    99: "a float as text",
+    FLOAT: "a float as text",
     BINARY: "a binary",
     STRING: "a list of bytes",
     LIST: "a list",
@@ -78,7 +79,10 @@ class Atom(str):
 
 @dataclass(frozen=True, slots=True)
 class Opaque:
-    """A foreign term as ErlPort carries it, to be handed back unchanged."""
+    """A foreign term as ErlPort carries it, to be handed back unchanged.
+
+    Of the language `erlang` the data are the term's own bytes.
+    """
 
     language: Atom
     data: bytes
@@ -96,6 +100,7 @@ class Limits:
 VERSION: Final = b"\x83"  # the first byte of every term
 DEFAULT_LIMITS: Final = Limits()
 OPAQUE: Final = Atom("$erlport.opaque")
+ERLANG: Final = Atom("erlang")
 
 
 def encode(term: Any) -> bytes:
@@ -106,23 +111,27 @@ def encode(term: Any) -> bytes:
 
 
 def put_term(term: Any, parts: list[bytes], depth: int = 0) -> None:
-    """Append the bytes of a JSON value, an atom, an opaque term, or lists and tuples of these."""
+    """Append the bytes of what `any_terms` reads. Raises BadValue for anything else."""
     kind = type(term)
     if kind is Atom:
         parts.append(atom_bytes(term))
+    elif kind is bytes:
+        parts += (_pack_size(BINARY, len(term)), term)
+    elif kind is int:
+        put_integer(term, parts)
     elif kind is Opaque:
         data = term.data
-        parts += (
-            b"h\3",
-            atom_bytes(OPAQUE),
-            atom_bytes(term.language),
-            _pack_size(BINARY, len(data)),
-            data,
-        )
-    elif kind is tuple or (kind is list and term):
+        if term.language == ERLANG:  # it is the BEAM's own again: as it was
+            parts.append(data)
+        else:
+            head = b"h\3" + atom_bytes(OPAQUE) + atom_bytes(term.language)
+            parts += (head, _pack_size(BINARY, len(data)), data)
+    elif kind is dict or kind is tuple or (kind is list and term):
         if depth >= MAX_TERM_DEPTH:
             raise _too_deep()
-        if kind is list:
+        if kind is dict:
+            parts.append(_pack_size(MAP, len(term)))
+        elif kind is list:
             parts.append(_pack_size(LIST, len(term)))
         elif len(term) < 256:
             parts.append(bytes((SMALL_TUPLE, len(term))))
@@ -130,6 +139,8 @@ def put_term(term: Any, parts: list[bytes], depth: int = 0) -> None:
             parts.append(_pack_size(LARGE_TUPLE, len(term)))
         for item in term:
             put_term(item, parts, depth + 1)
+            if kind is dict:
+                put_term(term[item], parts, depth + 1)
         if kind is list:
             parts.append(b"j")
     else:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from bridge.canonical import MAX_DEPTH
+from bridge.bounds import MAX_DEPTH
 from bridge.contracts.registry import Contract, Registry
 from bridge.errors import (
     BridgeError,

@@ -65,7 +65,7 @@ def test_frames_are_taken_a_few_at_a_time(bodies: list[bytes], most: int, rest: 
 
 def test_a_frame_that_is_too_large_is_ready_to_be_refused() -> None:
     reader = FrameReader(8)
-    reader.feed(b"\0\0\0\x01a\0\0\0\x09")
+    reader.feed(b"\0\0\0\x01a\0\0\0\x09b")
     assert reader.take(1) == [b"a"]
     assert reader.ready
     with pytest.raises(BadFrame):
@@ -95,7 +95,7 @@ def test_a_frame_that_is_too_large_is_not_sent() -> None:
 
 def test_the_error_names_what_was_announced_and_the_limit() -> None:
     reader = FrameReader(8)
-    reader.feed(b"\0\0\0\x09")
+    reader.feed(b"\0\0\0\x09b")
     with pytest.raises(BadFrame, match="at most 8 bytes, got 9 announced"):
         reader.take()
 

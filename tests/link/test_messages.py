@@ -42,7 +42,7 @@ def message_of(vector: dict[str, Any]) -> Message:
             head = (Atom(said["language"]), Atom(said["class"]))
             return Failure(int(said["id"]), (*head, said["value"], said["stacktrace"]))
         case "cast":
-            return Cast(value)
+            return Cast(value, Atom(said["to"]))
         case other:
             raise AssertionError(other)
 

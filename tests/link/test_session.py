@@ -22,12 +22,13 @@ from bridge.link.messages import (
     Failure,
     Malformed,
     Message,
+    Printed,
     Result,
     decode_message,
     encode_message,
 )
 from bridge.link.session import Session, SessionLimits, Settled
-from bridge.link.terms import Atom, atom_bytes, encode, put_integer
+from bridge.link.terms import Atom, Opaque, atom_bytes, encode, put_integer
 
 LARGE = 1_000_000
 
@@ -46,7 +47,7 @@ def raw(term: Any) -> bytes:
     return FrameWriter(LARGE).frame(encode(term).replace(atom_bytes(HUGE), b"".join(digits)))
 
 
-def sent(session: Session) -> list[Message | Malformed]:
+def sent(session: Session) -> list[Message | Malformed | Printed]:
     """Take what a session queued, as the peer reads it."""
     data = session.take()
     session.sent(len(data))
@@ -373,3 +374,64 @@ def test_closing_gives_back_every_waiter() -> None:
         session.call("f", [], 1000, name)
     assert session.close() == ["one", "two"]
     assert (session.in_flight, session.take(), session.next_deadline_ms()) == (0, b"", None)
+
+
+def test_a_frame_beyond_the_limit_costs_its_own_call_alone() -> None:
+    session = new(max_frame_bytes=200)
+    session.call("theirs", [], 1000, "waiter")
+    large, result = Call(7, "bridge", "echo", ["x" * 500]), Result(1, "y" * 500)
+    stream = frame(large) + frame(result) + frame(Call(8, "bridge", "echo", ["z"]))
+    settled, call = session.receive(stream)
+    assert isinstance(settled, Settled)
+    assert isinstance(settled.error, BadTerm)
+    assert settled.error.message.startswith("expected a frame of at most 200 bytes, got ")
+    assert isinstance(call, Call)
+    assert call.id == 8
+    _, failure = sent(session)
+    assert isinstance(failure, Failure)
+    assert (failure.id, failure.error[1]) == (7, Atom("bad_term"))
+
+
+def test_a_failure_is_cut_to_fit_a_small_packet() -> None:
+    session = Session(SessionLimits(), packet=1)
+    session.register(["echo"])
+    body = encode_message(Call(7, "bridge", "é" * 116, []))
+    assert list(session.receive(FrameWriter(255, 1).frame(body))) == []
+    reader = FrameReader(255, 1)
+    reader.feed(session.take())
+    [found] = reader.take()
+    failure = decode_message(found)
+    assert isinstance(failure, Failure)
+    assert 200 < len(found) <= 255
+    assert failure.error[2].startswith("bridge:éé")
+
+
+def test_functions_of_other_modules_are_called_by_both_names() -> None:
+    session = Session(SessionLimits())
+    session.register(["sums:add"])
+    [call] = session.receive(frame(Call(1, "sums", "add", [1, 2])))
+    assert isinstance(call, Call)
+    assert list(session.receive(frame(Call(2, "bridge", "add", [])))) == []
+    session.call("pid_to_list", [1], 1000, "waiter", "erlang")
+    refused, asked = sent(session)
+    assert isinstance(refused, Failure)
+    assert refused.error[2] == "bridge:add is not registered"
+    assert isinstance(asked, Call)
+    assert (asked.module, asked.function) == ("erlang", "pid_to_list")
+
+
+def test_what_erlports_python_half_prints_is_counted() -> None:
+    session = new()
+    for data in ("text", list(b"text")):
+        stream = FrameWriter(LARGE).frame(encode((Atom("P"), data)))
+        assert list(session.receive(stream)) == []
+    assert session.counters.printed == 2
+
+
+def test_a_message_to_the_beam_names_whom_it_is_for() -> None:
+    session = new()
+    session.cast("text")
+    session.cast("text", Atom("logger"))
+    assert sent(session) == [Cast("text"), Cast("text", Atom("logger"))]
+    session.cast("text", Opaque(Atom("erlang"), b"<0.1.0>"))
+    assert session.take() == b"\0\0\0\x16\x83h\3w\1M<0.1.0>m\0\0\0\4text"

@@ -13,10 +13,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bridge.link.any_terms import AnyTermReader
 from bridge.link.errors import BadTerm, BadValue
 from bridge.link.term_reader import TermReader, decode
-from bridge.link.terms import Atom, Limits, Opaque, encode, put_integer
-from tests.link.values import json_values, terms
+from bridge.link.terms import Atom, Limits, Opaque, encode, put_integer, put_json
+from tests.link.values import any_terms, json_values, terms
 from tests.link.vectors import decode_json, vectors
 
 ACCEPTED = vectors("etf/accepted")
@@ -180,13 +181,48 @@ def test_bytes_are_limited_plain_and_inflated() -> None:
         ({"a": (1,)}, "a JSON value, got tuple"),
         (b"bytes", "a JSON value, got bytes"),
         ({1, 2}, "a JSON value, got set"),
-        (Atom("x" * 256), "an atom of at most 255 characters, got 256"),
     ],
 )
 def test_what_a_link_does_not_carry_is_named(value: Any, text: str) -> None:
     with pytest.raises(BadValue) as caught:
-        encode(value)
+        put_json(value, [])
     assert caught.value.message == f"expected {text}"
+
+
+def test_what_no_term_can_be_is_named() -> None:
+    with pytest.raises(BadValue, match="an atom of at most 255 characters, got 256"):
+        encode(Atom("x" * 256))
+    with pytest.raises(BadValue, match="a JSON value, got set"):
+        encode(({1, 2},))
+
+
+def test_a_float_as_text_is_a_float() -> None:
+    text = b"-1.50000000000000000000e+00" + bytes(4)
+    assert decode_json(b"\x83c" + text) == -1.5
+    with pytest.raises(BadTerm, match="a float as text"):
+        decode_json(b"\x83c" + b"1,5".ljust(31, b"\0"))
+    with pytest.raises(BadTerm, match="a finite number"):
+        decode_json(b"\x83c" + b"1e999".ljust(31, b"\0"))
+
+
+@given(any_terms)
+def test_any_term_comes_back_as_it_was(term: Any) -> None:
+    reader = AnyTermReader(encode(term))
+    assert same(reader.term(), term)
+    reader.finish()
+
+
+@given(st.binary(max_size=60))
+def test_random_bytes_are_any_term_or_a_bad_one(body: bytes) -> None:
+    with suppress(BadTerm):
+        reader = AnyTermReader(b"\x83" + body)
+        reader.json()
+        reader.finish()
+
+
+def test_a_map_key_that_is_a_list_is_named() -> None:
+    with pytest.raises(BadTerm, match="map keys that can be hashed"):
+        AnyTermReader(b"\x83t\0\0\0\x01jj").json()
 
 
 def test_what_came_is_named_with_its_tag() -> None:
@@ -201,12 +237,14 @@ def test_an_atom_is_not_its_text() -> None:
 
 
 def test_a_foreign_term_passes_unchanged() -> None:
+    """One of the BEAM's comes in a tuple and goes back as it was, as ErlPort has it."""
+    tuple_of = "836803" + "770f" + b"$erlport.opaque".hex() + "7706{}6d00000004" + "58ff0083"
     pid = Opaque(Atom("erlang"), b"X\xff\x00\x83")
-    assert encode(pid).hex() == (
-        "836803" + "770f" + b"$erlport.opaque".hex() + "7706" + b"erlang".hex() + "6d00000004"
-        "58ff0083"
-    )
-    assert decode(encode((Atom("hi"), pid))) == (Atom("hi"), pid)
+    assert decode(bytes.fromhex(tuple_of.format(b"erlang".hex()))) == pid
+    assert encode(pid) == b"\x83X\xff\x00\x83"
+    other = Opaque(Atom("golang"), pid.data)
+    assert encode(other).hex() == tuple_of.format(b"golang".hex())
+    assert decode(encode((Atom("hi"), other))) == (Atom("hi"), other)
 
 
 def test_reading_is_linear_in_the_number_of_terms() -> None:

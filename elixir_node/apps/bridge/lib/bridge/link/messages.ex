@@ -11,7 +11,7 @@ defmodule Bridge.Link.Messages do
           {:call, id, module, function :: atom, args :: list}
           | {:result, id, term}
           | {:error, id, term}
-          | {:cast, term}
+          | {:cast, to :: term, term}
           | {:cast_failed, term}
           | {:printed, binary}
 
@@ -30,6 +30,12 @@ defmodule Bridge.Link.Messages do
   @doc "Write an asynchronous message to the peer."
   @spec cast(term) :: iodata
   def cast(message), do: encode({:M, message})
+
+  @doc "Tell which call a frame beyond the limit belongs to, by its first bytes."
+  @spec oversized(binary, pos_integer, pos_integer) ::
+          {:error, {:undecodable, :call | :answer | nil, id | nil, String.t()}}
+  def oversized(head, size, max_bytes),
+    do: salvage(head, "a frame of #{size} bytes, the limit is #{max_bytes}")
 
   @doc "Write the result of the peer's call `id`."
   @spec result(id, term) :: iodata
@@ -98,9 +104,17 @@ defmodule Bridge.Link.Messages do
   defp read({:r, id, result}) when is_integer(id), do: {:ok, {:result, id, result}}
   defp read({:e, id, error}) when is_integer(id), do: {:ok, {:error, id, error}}
   defp read({:e, error}), do: {:ok, {:cast_failed, error}}
-  defp read({:M, message}), do: {:ok, {:cast, message}}
+  defp read({:M, to, message}), do: {:ok, {:cast, to, message}}
   defp read({:P, text}) when is_binary(text), do: {:ok, {:printed, text}}
+  # ErlPort's Python 3 half sends a charlist.
+  defp read({:P, text}) when is_list(text), do: {:ok, {:printed, printed(text)}}
   defp read(_other), do: undecodable(nil, nil, "not one of ErlPort's messages")
+
+  defp printed(text) do
+    List.to_string(text)
+  rescue
+    ArgumentError -> inspect(text)
+  end
 
   # The head of an envelope, tuple tag and atom by hand, so that an answer can name the call.
   defp salvage(<<131, 104, _arity, rest::binary>>, text) do

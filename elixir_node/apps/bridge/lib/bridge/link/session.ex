@@ -122,6 +122,13 @@ defmodule Bridge.Link.Session do
 
   defp frames(frames, session), do: Enum.reduce(frames, {session, []}, &frame/2)
 
+  defp frame({:oversized, head, size}, {session, actions}) do
+    case Messages.oversized(head, size, session.max_frame_bytes) do
+      {:error, {:undecodable, nil, nil, text}} -> {session, [{:defect, text} | actions]}
+      {:error, undecodable} -> receive_undecodable(undecodable, session, actions)
+    end
+  end
+
   defp frame(frame, {session, actions}) do
     case Messages.decode(frame, session.max_frame_bytes) do
       {:ok, message} ->
@@ -181,12 +188,12 @@ defmodule Bridge.Link.Session do
     settle(id, {:error, error}, {session, actions})
   end
 
-  defp receive_message({:cast, ["edge", topic | message]}, session, actions)
+  defp receive_message({:cast, :bridge, ["edge", topic | message]}, session, actions)
        when is_binary(topic) do
     {session, [{:heard, topic, message} | actions]}
   end
 
-  defp receive_message({:cast, _other}, session, actions) do
+  defp receive_message({:cast, _to, _other}, session, actions) do
     {session, [{:defect, "an unknown message was dropped"} | actions]}
   end
 
@@ -194,7 +201,9 @@ defmodule Bridge.Link.Session do
     {session, [{:defect, "a message of ours failed at the peer"} | actions]}
   end
 
-  defp receive_message({:printed, _text}, session, actions), do: {session, actions}
+  defp receive_message({:printed, text}, session, actions) do
+    {session, [{:defect, "printed: #{String.slice(text, 0, 500)}"} | actions]}
+  end
 
   defp receive_undecodable({:undecodable, :call, id, text}, session, actions) do
     refuse(id, :bad_term, text, session, actions)

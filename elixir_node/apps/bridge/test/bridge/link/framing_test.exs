@@ -49,10 +49,20 @@ defmodule Bridge.Link.FramingTest do
     end
   end
 
-  test "a frame at the limit is taken, one byte more is refused by its length alone" do
+  test "of a frame beyond the limit its head comes, however the stream was cut" do
     assert {["12345678"], _} = feed(Framing.new(8), [<<8::32, "12345678">>])
+    body = <<131>> <> :binary.copy("x", 99)
+    bytes = <<1::32, "a", 100::32, body::binary, 1::32, "b", 9::32, 131, "12345678">>
+    expected = ["a", {:oversized, binary_part(body, 0, 64), 100}, "b"]
+    expected = expected ++ [{:oversized, <<131, "12345678">>, 9}]
 
-    assert Framing.new(8) |> Framing.feed(<<9::32>>) |> Framing.take() ==
+    for size <- 1..byte_size(bytes) do
+      assert {^expected, %{size: 0, skip: 0}} = feed(Framing.new(8), chunks(bytes, size))
+    end
+  end
+
+  test "what is no frame is refused by its length, or its first byte" do
+    assert Framing.new(8) |> Framing.feed(<<9::32, ?a>>) |> Framing.take() ==
              {:error, "frame of 9 bytes announced, limit is 8", []}
 
     assert {:error, _, []} = Framing.new(8) |> Framing.feed(<<0x7FFFFFFF::32>>) |> Framing.take()

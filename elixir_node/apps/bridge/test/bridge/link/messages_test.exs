@@ -40,8 +40,11 @@ defmodule Bridge.Link.MessagesTest do
           {{:r, 1, %{"a" => [nil, true]}}, {:result, 1, %{"a" => [nil, true]}}},
           {{:e, 1, {:python, :crashed, "x", []}}, {:error, 1, {:python, :crashed, "x", []}}},
           {{:e, :undefined}, {:cast_failed, :undefined}},
-          {{:M, :superseded}, {:cast, :superseded}},
-          {{:P, "print"}, {:printed, "print"}}
+          {{:M, :bridge, ["edge", 1]}, {:cast, :bridge, ["edge", 1]}},
+          {{:M, self(), 1}, {:cast, self(), 1}},
+          {{:P, "print"}, {:printed, "print"}},
+          {{:P, 'é€'}, {:printed, "é€"}},
+          {{:P, [:a]}, {:printed, "[:a]"}}
         ] do
       assert decode(term) == {:ok, message}
     end

@@ -186,13 +186,34 @@ defmodule Bridge.Link.SessionTest do
   end
 
   test "messages without an answer are dropped" do
-    assert {_, [{:defect, _}, {:defect, _}]} =
-             feed(greeted(), [{:M, "other"}, {:e, "failed"}, {:P, "printed"}])
+    assert {_, [{:defect, _}, {:defect, _}, {:defect, "printed: text"}]} =
+             feed(greeted(), [{:M, :bridge, "other"}, {:e, "failed"}, {:P, 'text'}])
   end
 
-  test "a frame beyond the limit closes the link" do
+  test "a frame beyond the limit costs its own call alone" do
+    {:ok, session, _} = Session.call(greeted(), :echo, [], :mine, :never)
+    large = :binary.copy("x", 20_000)
+    [{id, _}] = Map.to_list(session.calls)
+
+    {_, actions} =
+      feed(session, [
+        {:r, id, large},
+        {:C, 7, :bridge, :handle, [large], :N},
+        {:C, 8, :bridge, :ping, []}
+      ])
+
+    text = "a frame of 20014 bytes, the limit is 10000"
+
+    assert [
+             {:answered, :mine, {:error, {:undecodable, ^text}}},
+             {:send, {:e, 7, {:elixir, :bad_term, "a frame of 20042 bytes" <> _, []}}},
+             {:send, {:r, 8, :pong}}
+           ] = actions
+  end
+
+  test "a stream that slipped closes the link" do
     assert {:ok, _, [{:close, "frame of 10001 bytes announced, limit is 10000"}]} =
-             Session.feed(greeted(), <<10_001::32>>)
+             Session.feed(greeted(), <<10_001::32, ?a>>)
   end
 
   test "one wake-up's frames give the same actions in any chunks" do
@@ -215,10 +236,10 @@ defmodule Bridge.Link.SessionTest do
   end
 
   test "what the peer tells of a topic is handed on; another message of its own is a defect" do
-    {session, actions} = feed(greeted(), [{:M, ["edge", "counter:a", 0, "expel"]}])
+    {session, actions} = feed(greeted(), [{:M, :bridge, ["edge", "counter:a", 0, "expel"]}])
     assert actions == [{:heard, "counter:a", [0, "expel"]}]
 
-    {_session, actions} = feed(session, [{:M, ["edge", 1]}, {:M, "other"}])
+    {_session, actions} = feed(session, [{:M, :bridge, ["edge", 1]}, {:M, :bridge, "other"}])
     assert actions == List.duplicate({:defect, "an unknown message was dropped"}, 2)
   end
 end
