@@ -23,7 +23,7 @@ RUNTIMES: tuple[RuntimeName, ...] = ("python", "typescript", "elixir")
 # Members of a push's payload that are the bridge's; no contract may declare them.
 RESERVED_MEMBERS = ("message_id", "runtime")
 # Topics that begin with these are the bridge's and Channels' own; no subsystem is called that.
-RESERVED_NAMES = ("outlet", "phoenix")
+RESERVED_NAMES = ("gateway", "outlet", "phoenix")
 # The internal command that is told who is there, of a contract with presence.
 PRESENCE = "presence"
 # Why a runtime got a message: it owns the subsystem; or the message's bucket, in a move's canary;

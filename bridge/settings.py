@@ -21,6 +21,7 @@ INTERNAL = frozenset(
         "ELIXIR_IMPLEMENTATIONS",
         "ELIXIR_SOURCES",
         "WEB",
+        "LISTEN_FD",
     )
 )
 

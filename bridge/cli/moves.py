@@ -18,6 +18,8 @@ from bridge.cli.command import (
     who,
 )
 from bridge.cli.diff import differences
+from bridge.cli.reload import ask
+from bridge.cli.routes import GATEWAY
 from bridge.client import ErrorReply
 from bridge.message import JSON, RUNTIMES
 from bridge.table import table
@@ -26,6 +28,8 @@ from bridge.up.admin import fetch, put
 EVENTS = ("promote", "hold", "resume", "rollback", "abort")
 LOOKS = ("status", "history")
 WATCH_S = 1.0
+GATEWAY_SHARES = (10, 50, 100)
+GATEWAY_PAUSE_S = 2.0
 
 
 def add(commands: Commands) -> None:
@@ -39,7 +43,8 @@ def add(commands: Commands) -> None:
         "words",
         nargs="+",
         metavar="WORD",
-        help="SUBSYSTEM with --to; or status [SUBSYSTEM], or one of history, "
+        help="SUBSYSTEM with --to, or gateway, the edge that clients connect to; "
+        "or status [SUBSYSTEM], or one of history, "
         f"{', '.join(EVENTS)} and SUBSYSTEM",
     )
     parser.add_argument("--to", choices=RUNTIMES, metavar="RUNTIME", help=", ".join(RUNTIMES))
@@ -85,6 +90,8 @@ def _move(call: Call) -> int:
         return _ordered(call, rest[0], {"event": word, "anyway": call.args.anyway})
     if rest or word in EVENTS + LOOKS:
         raise UsageError(f"expected SUBSYSTEM --to RUNTIME, or one of {_usage()}")
+    if word == GATEWAY and call.args.to is not None:
+        return _move_gateway(call)
     if call.args.to is None:
         raise UsageError(f"move {word} where? --to RUNTIME; or one of {_usage()}")
     args = call.args
@@ -102,6 +109,15 @@ def _move(call: Call) -> int:
             "slower_ms": args.slower_ms,
         },
     )
+
+
+def _move_gateway(call: Call) -> int:
+    """Give the other edge a part of new connections, then all, then the clients there are."""
+    for share in GATEWAY_SHARES:
+        ask(call, GATEWAY, f"{call.args.to} {share}")
+        if share < 100:
+            time.sleep(GATEWAY_PAUSE_S)
+    return 0
 
 
 def _usage() -> str:

@@ -24,6 +24,11 @@ def add(commands: Commands) -> None:
 
 
 def _run(call: Call) -> int:
+    return ask(call, "reload", call.args.subsystem)
+
+
+def ask(call: Call, request: str, about: str) -> int:
+    """Ask `bridge up` for something, print what it does, and return the exit code."""
     run = RunFile.read(Path(call.settings.dir))
     if how := run.stopped():
         raise CommandFailed(how)
@@ -32,7 +37,7 @@ def _run(call: Call) -> int:
         connection.settimeout(TIMEOUT_S)
         try:
             connection.connect(run.listener)
-            connection.sendall(json.dumps({"reload": call.args.subsystem}).encode() + b"\n")
+            connection.sendall(json.dumps({request: about}).encode() + b"\n")
             for line in connection.makefile():
                 told = json.loads(line)
                 if "said" in told:

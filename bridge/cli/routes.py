@@ -16,11 +16,14 @@ from bridge.cli.command import (
     say_error,
     who,
 )
+from bridge.cli.reload import ask
 from bridge.client import ErrorReply, NotReached
 from bridge.journal.values import Route
 from bridge.message import JSON, RUNTIMES
 from bridge.up.admin import fetch, loaded_by, put, served_by
 from bridge.up.place import NotRunning
+
+GATEWAY = "gateway"  # in a subsystem's place: the edge that clients connect to
 
 COLUMNS = {
     "subsystem": "subsystem",
@@ -42,11 +45,20 @@ def add(commands: Commands) -> None:
         commands,
         "route",
         "make a runtime the owner of a subsystem at once, without evidence: `bridge move` "
-        "gathers it first",
+        f"gathers it first; of `{GATEWAY}`: the edge that clients connect to",
         _route,
     )
     add_subsystem(parser, required=True)
     parser.add_argument("runtime", metavar="RUNTIME", choices=RUNTIMES, help=", ".join(RUNTIMES))
+    parser.add_argument(
+        "--share",
+        type=int,
+        choices=range(1, 101),
+        default=100,
+        metavar="PERCENT",
+        help=f"of `{GATEWAY}`: the part of new connections that its edge takes; with 100, the "
+        "default, the other edge also sends its clients on",
+    )
     add_who(parser)
 
 
@@ -79,6 +91,8 @@ def _loaded(call: Call) -> set[str] | None:
 
 def _route(call: Call) -> int:
     name, runtime = call.args.subsystem, call.args.runtime
+    if name == GATEWAY:
+        return ask(call, GATEWAY, f"{runtime} {call.args.share}")
     try:
         url, token = call.run_file().url, call.settings.token
         order = {"owner": runtime, **who(call)}

@@ -42,6 +42,8 @@ HEALTH_S = 1.0  # how old the answer of /health may be
 SOCKET_PATHS = ("/socket/websocket", "/socket/websocket/")
 UPGRADE = (b"upgrade", b"websocket")
 ANSWER_ON_MS = 300  # below the second after which phoenix.js joins again
+BATCH = 500  # clients that are sent on together, every ...
+BATCH_S = 0.1
 
 
 class Registry(Protocol):
@@ -108,6 +110,7 @@ class Edge:
         self.draining = False
         self.drained = asyncio.Event()
         self.stop_accepting: Callable[[], None] = lambda: None  # set by `serve`
+        self.accept: Callable[[bool], None] = lambda accepts: None  # set by `serve`
         # Kept: Python 3.11 makes a system call to find the running loop, and queries are many.
         self._loop = asyncio.get_running_loop()
         self._journal = journal
@@ -275,6 +278,39 @@ class Edge:
             before = loop.time() - idle_s
             for socket in [s for s in self.sockets if s.heard_at < before]:
                 socket.hang_up(CLOSE_IDLE, f"nothing heard for {idle_s:g} s")
+
+    def told(self, told: dict[str, object]) -> None:
+        """Do what who gives out the listening socket says: take connections or not, and send
+        clients on, to whoever takes them now.
+        """
+        if "accept" in told:
+            self.accept(told["accept"] is True)
+        if told.get("send_on") is True and not self.draining:
+            self.start(self._send_on(list(self.sockets)))
+
+    async def _send_on(self, sockets: list[Socket]) -> None:
+        """Send clients on as `drain` does, a batch at a time, while this worker stays."""
+        for start in range(0, len(sockets), BATCH):
+            batch = sockets[start : start + BATCH]
+            for socket in batch:
+                socket.drain()
+            self.start(self._close_sent_on(batch))
+            await asyncio.sleep(BATCH_S)
+
+    async def _close_sent_on(self, batch: list[Socket]) -> None:
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + self.settings.drain_ms / 1000
+        await asyncio.sleep(ANSWER_ON_MS / 1000)
+        for socket in batch:
+            socket.session.close()
+
+        def waits() -> bool:
+            return any(socket.session.in_flight and not socket.closed for socket in batch)
+
+        while waits() and loop.time() < deadline:  # noqa: ASYNC110 - nobody sets an event
+            await asyncio.sleep(BATCH_S)
+        for socket in batch:
+            socket.hang_up(CLOSE_DRAINED, "another edge serves here: connect again")
 
     async def drain(self) -> None:
         """Stop accepting, send each client on without failing a push, then end `serve`.

@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import socket
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 
@@ -26,6 +27,14 @@ class Listener:
     lost: asyncio.Event = field(default_factory=asyncio.Event)
     _control: socket.socket | None = None
     _watch: asyncio.Task[None] | None = None
+    _told: list[dict[str, object]] = field(default_factory=list)
+    _hears: Callable[[dict[str, object]], None] | None = None
+
+    def hear(self, hears: Callable[[dict[str, object]], None]) -> None:
+        """Have what the giver tells handed on, what it told before now."""
+        self._hears = hears
+        for told in self._told:
+            hears(told)
 
     async def ready(self) -> None:
         """Tell the giver that connections are served now."""
@@ -49,18 +58,27 @@ class Listener:
 
     async def _until_lost(self) -> None:
         assert self._control is not None
-        loop = asyncio.get_running_loop()
+        loop, rest = asyncio.get_running_loop(), b""
         with suppress(OSError):
-            while await loop.sock_recv(self._control, 4096):
-                pass
+            while data := await loop.sock_recv(self._control, 4096):
+                *lines, rest = (rest + data).split(b"\n")
+                for line in lines:
+                    self._tell(json.loads(line))
         self.lost.set()
+
+    def _tell(self, told: dict[str, object]) -> None:
+        if self._hears is not None:
+            self._hears(told)
+        else:
+            self._told.append(told)
 
 
 async def obtain(settings: Settings, worker: str) -> Listener:
     """Ask for the socket at `settings.listener`, or bind host and port if there is none.
 
     The hand-over: connect, write one line {"pid", "worker"}, receive the descriptor
-    (SCM_RIGHTS), and keep the connection for life. Raises NoListener or OSError.
+    (SCM_RIGHTS), and keep the connection for life: on it the giver says who is to accept.
+    Raises NoListener or OSError.
     """
     if not settings.listener:
         return Listener(bind(settings.host, settings.port))

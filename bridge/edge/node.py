@@ -13,6 +13,8 @@ is told. Everything is judged here, as for this worker's own sockets. What the n
 - `edge.leave {topic, channel, left}`, where channel 0 is the topic itself, and `left` is false of
   a client that is sent on; and `edge.close {socket}`;
 - `edge.status {headers, query}`, of a page's request: what `/admin/status` answers, or `refused`;
+- `edge.http {method, path, query, headers, body}`, of a request that is not the node's to answer:
+  `{status, headers, body}`, both bodies in base64;
 - `edge.refuse {frame}`, of one that the node cannot read: the head and `error` of its answer.
 
 A frame is `{vsn, text}` or `{vsn, base64}`. Each may answer with an `error`; its code `draining`
@@ -31,7 +33,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, MutableMapping
 from typing import Any, Protocol
 
 import orjson
@@ -74,6 +76,8 @@ class Services(Protocol):
     admin: Admin
     draining: bool
 
+    async def app(self, scope: Any, receive: Any, send: Any) -> None: ...
+
     def check(self, path: str, caller: Caller) -> V1 | V2: ...
 
     def check_admin(self, caller: Caller) -> None: ...
@@ -110,6 +114,7 @@ class NodeEdge:
             "edge.close": self._close,
             "edge.refuse": self._refuse,
             "edge.status": self._status,
+            "edge.http": self._http,
         }
 
     def __len__(self) -> int:
@@ -141,6 +146,33 @@ class NodeEdge:
         except AccessRefused as refused:
             return _refused(refused)
         return {"ok": orjson.dumps(await self._services.admin.status()).decode()}
+
+    async def _http(self, args: list[Any]) -> JSON:
+        """Answer a request at the gateway's address that is not the node's to answer."""
+        [asked] = args
+        headers = [(name.encode(), text.encode("latin-1")) for name, text in asked["headers"]]
+        scope = {
+            "type": "http",
+            "method": asked["method"],
+            "path": asked["path"],
+            "query_string": asked["query"].encode("latin-1", "replace"),
+            "headers": headers,
+        }
+        answer: dict[str, Any] = {"status": 500, "headers": [], "body": b""}
+
+        async def receive() -> dict[str, Any]:
+            body = base64.b64decode(asked["body"])
+            return {"type": "http.request", "body": body, "more_body": False}
+
+        async def send(message: MutableMapping[str, Any]) -> None:
+            if message["type"] == "http.response.start":
+                answer["status"] = message["status"]
+                answer["headers"] = [[n.decode(), v.decode()] for n, v in message["headers"]]
+            else:
+                answer["body"] += message.get("body", b"")
+
+        await self._services.app(scope, receive, send)
+        return {**answer, "body": base64.b64encode(answer["body"]).decode()}
 
     def _refuse(self, args: list[Any]) -> JSON:
         [asked] = args

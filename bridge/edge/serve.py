@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import socket
 from collections.abc import Callable, Generator
+from functools import partial
 from typing import Any
 
 import uvicorn
@@ -33,6 +34,57 @@ class _Server(uvicorn.Server):
         self.ready()
 
     ready: Callable[[], None] = staticmethod(lambda: None)
+
+
+class _Accepting:
+    """Whether connections are taken here: not to listen leaves them to who shares the socket."""
+
+    def __init__(self, server: _Server, sock: socket.socket) -> None:
+        self._server = server
+        self._sock = sock
+        self._accepts = True
+        self._begun = self._ended = False
+        self._opening: asyncio.Task[None] | None = None
+
+    def begin(self) -> None:
+        self._begun = True
+        if not self._accepts:
+            self._close()
+
+    def accept(self, accepts: bool) -> None:
+        if accepts == self._accepts or self._ended:
+            return
+        self._accepts = accepts
+        if not accepts:
+            self._close()
+        elif self._begun:
+            self._opening = asyncio.create_task(self._open())
+
+    def end(self) -> None:
+        self._ended = True
+        self._close()
+        self._sock.close()
+
+    def _close(self) -> None:
+        for listener in self._server.servers:
+            listener.close()
+        self._server.servers.clear()
+
+    async def _open(self) -> None:
+        """Listen again, as uvicorn does at its start."""
+        config, server = self._server.config, self._server
+        made: Any = config.http_protocol_class
+        protocol = partial(
+            made,
+            config=config,
+            server_state=server.server_state,
+            app_state=server.lifespan.state,
+        )
+        loop = asyncio.get_running_loop()
+        listener = await loop.create_server(protocol, sock=self._sock.dup(), backlog=BACKLOG)
+        server.servers.append(listener)
+        if not self._accepts or self._ended:
+            self._close()
 
 
 async def serve(
@@ -72,13 +124,15 @@ async def serve(
         timeout_graceful_shutdown=2,
     )
     server = _Server(config)
-    server.ready = started
+    accepting = _Accepting(server, sock.dup())
+    edge.accept = accepting.accept
+    edge.stop_accepting = accepting.end
 
-    def stop_accepting() -> None:
-        for listener in server.servers:
-            listener.close()
+    def ready() -> None:
+        accepting.begin()
+        started()
 
-    edge.stop_accepting = stop_accepting
+    server.ready = ready
     watch = asyncio.create_task(edge.watch())
     presence = asyncio.create_task(edge.presence.run())
     serving = asyncio.create_task(server.serve(sockets=[sock]))
@@ -92,6 +146,7 @@ async def serve(
         for task in (watch, presence, drained, serving):
             task.cancel()
         await asyncio.gather(watch, presence, drained, serving, return_exceptions=True)
+        accepting.end()
         await edge.fanout.close()
 
 

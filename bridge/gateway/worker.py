@@ -309,6 +309,7 @@ class Worker:
             listener = await obtain(settings, self._name)
         except OSError as error:  # whoever gives it out is stopping, or the port is taken
             raise NoListener(f"no socket to listen on: {error.strerror or error}") from error
+        listener.hear(edge.told)
         self._serves = not self._leaving.is_set()
         # What is there now stays: each full collection would look at all of it, for 20 ms.
         gc.collect()

@@ -5,8 +5,11 @@ that carries the descriptor, writes `{"ready": true}` once it serves, and keeps 
 for its life. A node writes `{"node"}` and a TypeScript service `{"service"}`; they get nothing.
 All write `{"alive": true}` each second. End of file tells each side that the other is gone.
 
-`{"reload": subsystem}` is a request: a line `{"said"}` for each thing that was done, then
-`{"failed"}`, the reason or empty.
+Workers, and nodes that wrote `{"ready": true}`, are told `{"accept": true or false}`, whether to
+take connections, and `{"send_on": true}`, to send their clients on to who does.
+
+`{"reload": subsystem}` and `{"gateway": runtime}` are requests: a line `{"said"}` for each thing
+that was done, then `{"failed"}`, the reason or empty.
 """
 
 from __future__ import annotations
@@ -17,19 +20,19 @@ import os
 import socket
 import struct
 import sys
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 MAX_LINE_BYTES = 4096
-Reload = Callable[[str], AsyncIterator[str]]
+Request = Callable[[str], AsyncIterator[str]]
 HELLO_TIMEOUT_S = 5.0
 ACCEPT_AGAIN_S = 0.1
 
 
-class ReloadFailed(Exception):
-    """A subsystem goes on as it was; the text says why."""
+class RequestFailed(Exception):
+    """All goes on as it was; the text says why."""
 
 
 class Peer:
@@ -44,7 +47,23 @@ class Peer:
         self.pid = pid
         self.ready = False
         self.silent_s = 0.0
+        self._accepts: bool | None = None  # as it was told
         self._connection = connection
+
+    def accept(self, accepts: bool) -> None:
+        """Tell it whether to take connections, if that is new to it."""
+        if accepts != self._accepts:
+            self._accepts = accepts
+            self._tell({"accept": accepts})
+
+    def send_on(self) -> None:
+        """Tell it to send its clients on."""
+        self._tell({"send_on": True})
+
+    def _tell(self, told: dict[str, bool]) -> None:
+        line = json.dumps(told, separators=(",", ":")).encode() + b"\n"
+        with suppress(OSError):  # it has gone already, or reads nothing and will be replaced
+            self._connection.send(line)
 
     def dismiss(self) -> None:
         """Let a worker see end of file, upon which it drains and leaves."""
@@ -61,14 +80,14 @@ class Listener:
         path: Path,
         *,
         changed: Callable[[], None] = lambda: None,
-        reload: Reload | None = None,
+        requests: Mapping[str, Request] | None = None,
     ) -> None:
         """`changed` is called whenever a worker came, became ready or left."""
         self._listening = listening
         self._path = path
         self._changed = changed
-        self._reload = reload
-        self._reloading = asyncio.Lock()
+        self._requests = requests or {}
+        self._asked = asyncio.Lock()
         self._server: socket.socket | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._left = asyncio.Event()
@@ -143,8 +162,8 @@ class Listener:
                     hello = await lines.next()
                 if hello is None:
                     return
-                if "reload" in hello:
-                    await self._ask(connection, str(hello["reload"]))
+                for request in self._requests.keys() & hello.keys():
+                    await self._ask(connection, self._requests[request](str(hello[request])))
                     return
                 if "worker" not in hello:
                     there = self.nodes
@@ -158,8 +177,8 @@ class Listener:
                 self._changed()
                 while (line := await lines.next()) is not None:
                     peer.silent_s = 0.0
-                    if line.get("ready") is True:
-                        peer.ready = True
+                    if "ready" in line:
+                        peer.ready = line["ready"] is True
                         self._changed()
             except (OSError, ValueError, TimeoutError, RecursionError):
                 pass  # it died, or it is no worker: either way the connection ends here
@@ -169,21 +188,16 @@ class Listener:
                     self._left.set()
                     self._changed()
 
-    async def _ask(self, connection: socket.socket, subsystem: str) -> None:
+    async def _ask(self, connection: socket.socket, answers: AsyncIterator[str]) -> None:
         loop, failed = asyncio.get_running_loop(), ""
         try:
-            async with self._reloading:
-                async for said in self._reload(subsystem) if self._reload else _nothing():
+            async with self._asked:
+                async for said in answers:
                     line = json.dumps({"said": said}).encode()
                     await loop.sock_sendall(connection, line + b"\n")
-        except (ReloadFailed, OSError) as error:  # of the second, it ended in the middle
+        except (RequestFailed, OSError) as error:  # of the second, it ended in the middle
             failed = str(error)
         await loop.sock_sendall(connection, json.dumps({"failed": failed}).encode() + b"\n")
-
-
-async def _nothing() -> AsyncIterator[str]:
-    raise ReloadFailed("nothing is reloaded here")
-    yield  # an asynchronous generator
 
 
 class _Lines:

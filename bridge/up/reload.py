@@ -18,7 +18,7 @@ from bridge.message import RuntimeName
 from bridge.settings import Settings
 from bridge.up import builds, environment, programs, yours
 from bridge.up.admin import fetch, served_by
-from bridge.up.listener import ReloadFailed
+from bridge.up.listener import RequestFailed
 from bridge.up.supervisor import Child
 
 BACK_S = 20.0
@@ -36,7 +36,7 @@ async def reload(
     """Keep the files as they are now, start again what loads them once, change the route.
 
     `given` names the files, `served` what is kept of them; `children` are the processes of
-    runtimes that load at their start. Yields what was done. Raises ReloadFailed before
+    runtimes that load at their start. Yields what was done. Raises RequestFailed before
     anything is changed, or at the end for a runtime that did not come back with the subsystem.
     """
     where, fresh = await _checked(subsystem, given, served, children)
@@ -59,7 +59,7 @@ async def reload(
         else:
             yield f"{name}: {now}, as before" if was == now else f"{name}: {was} -> {now}"
     if absent:
-        raise ReloadFailed("; ".join(absent))
+        raise RequestFailed("; ".join(absent))
 
 
 async def _checked(
@@ -69,7 +69,7 @@ async def _checked(
         names = Registry.load(*contract_folders(served)).names()
         known = of_settings(given, names, [])
         if subsystem not in known:
-            raise ReloadFailed(f"no implementation of {subsystem!r}, of {', '.join(known)}")
+            raise RequestFailed(f"no implementation of {subsystem!r}, of {', '.join(known)}")
         fresh = builds.again(given, subsystem, known[subsystem])
         env, why = environment.shared(os.environ, served), ""
         if "python" in known[subsystem] and given.implementations:
@@ -81,9 +81,9 @@ async def _checked(
                 argv = programs.check(runtime, child.program.argv, file)
                 why = await yours.not_loadable(file, argv, env, child.program.cwd)
         if why:
-            raise ReloadFailed(f"{why}; all goes on as it was")
+            raise RequestFailed(f"{why}; all goes on as it was")
     except (ContractBroken, OSError) as error:
-        raise ReloadFailed(f"{error}; all goes on as it was") from error
+        raise RequestFailed(f"{error}; all goes on as it was") from error
     return known[subsystem], fresh
 
 
@@ -113,6 +113,6 @@ async def _change_epoch(subsystem: str, served: Settings) -> None:
             if route.subsystem == subsystem:
                 await journal.renew_route(subsystem)
     except BridgeError as error:
-        raise ReloadFailed(f"workers go on as they were until their restart: {error}") from error
+        raise RequestFailed(f"workers go on as they were until their restart: {error}") from error
     finally:
         await journal.close()

@@ -25,6 +25,7 @@ from bridge.settings import PREFIX, Settings
 from bridge.table import table
 from bridge.up import builds, environment, programs, yours
 from bridge.up.address import check_port, listen, url_of
+from bridge.up.gateway import Gateway
 from bridge.up.listener import Listener
 from bridge.up.live import look_at
 from bridge.up.place import (
@@ -42,7 +43,7 @@ from bridge.up.redis_server import HOW_TO_GET, RedisServer, check_configured, fi
 from bridge.up.reload import reload
 from bridge.up.storage import StorageWatch
 from bridge.up.supervisor import Child, Program, reap_strangers
-from bridge.up.web import PHOENIX_PORT, node_with_web, port_for_web
+from bridge.up.web import LISTEN_FD, PHOENIX_PORT, node_with_web, port_for_web
 from bridge.up.workers import Workers
 
 READY_TIMEOUT_S = 30.0
@@ -115,6 +116,7 @@ class _Run:
         self._missing: dict[RuntimeName, Missing] = {}
         self._without_web: Missing | None = None
         self._phoenix_url = ""
+        self._listening = -1
         self._left_out: LeftOut = []
         self._redis: RedisServer | None = None
         self._typescript: Child | None = None
@@ -274,9 +276,17 @@ class _Run:
         if wanted not in (0, port):
             self._say(f"port {wanted} is taken: using {port}")
         self._settings = replace(self._settings, port=port)
-        listener = Listener(listening, Path(self._settings.listener), reload=self._reload)
+        listener = Listener(
+            listening,
+            Path(self._settings.listener),
+            changed=lambda: gateway.told(),
+            requests={"reload": self._reload, "gateway": lambda asked: gateway.route(asked)},
+        )
+        gateway = Gateway(self._directory, listener)
         stack.push_async_callback(listener.close)
         listener.open()
+        stack.callback(asyncio.create_task(gateway.run()).cancel)
+        self._listening = listening.fileno()
         return listener
 
     def _start_typescript(self, stack: AsyncExitStack) -> None:
@@ -320,7 +330,12 @@ class _Run:
             if (failed := await programs.compiled(found, env, log)) is not None:
                 self._missing["elixir"] = failed
                 return None
-        return self._program("node", found, environment.of_node(self._settings, names))
+        program = self._program("node", found, environment.of_node(self._settings, names))
+        if not self._phoenix_url:
+            return program
+        # It accepts at the gateway's address when it is told to.
+        env = {**program.env, LISTEN_FD: str(self._listening)}
+        return replace(program, env=env, pass_fds=(self._listening,))
 
     def _give_port_to_web(self) -> None:
         wanted, port = self._settings.phoenix_port, port_for_web(self._settings)

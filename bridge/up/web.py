@@ -13,6 +13,7 @@ from bridge.up.address import listen
 from bridge.up.programs import Command, Missing
 
 PHOENIX_PORT = PREFIX + "PHOENIX_PORT"
+LISTEN_FD = PREFIX + "LISTEN_FD"  # of the gateway's socket, in the node
 
 
 async def node_with_web(env: Mapping[str, str], log: Path) -> Command | Missing:

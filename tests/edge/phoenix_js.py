@@ -45,15 +45,24 @@ class Pushing:
         assert json.loads(await process.stdout.readline()) == {"pushing": True}
         return cls(process)
 
+    async def joined(self, times: int) -> None:
+        """Wait until it has joined so many times."""
+        assert self._process.stdout is not None
+        async with asyncio.timeout(2 * DEADLINE_S):
+            while json.loads(await self._process.stdout.readline()) != {"joins": times}:
+                pass
+
     async def kept(self, *, joins: int) -> None:
         """Stop it; each push was answered, and each event came once and in order."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._process.stdin.write(b"stop\n")
         async with asyncio.timeout(2 * DEADLINE_S):
-            result = json.loads(await self._process.stdout.readline())
+            result = {}
+            while "pushes" not in result:
+                result = json.loads(await self._process.stdout.readline())
         assert result["failed"] == []
-        assert result["joins"] == joins
+        assert result["joins"] == joins, result
         assert result["out_of_order"] == []
         assert result["events"] == result["pushes"]
         await passes(self._process)

@@ -13,6 +13,7 @@ let joins = 0
 channel.join().receive("ok", ({ position }) => {
   joins++
   since ??= position
+  if (joins > 1) line({ joins })
 })
 await until(() => joins === 1)
 

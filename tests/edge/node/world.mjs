@@ -33,6 +33,9 @@ export function nextLine() {
   return new Promise((resolve) => process.stdin.once("data", () => resolve()))
 }
 
+// Whoever started this is gone: so is this, or it would push to whatever listens here next.
+process.stdin.on("end", () => process.exit(1))
+
 export function until(condition) {
   return new Promise((resolve) => {
     const timer = setInterval(() => {

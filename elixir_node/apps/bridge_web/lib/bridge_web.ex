@@ -28,7 +28,8 @@ defmodule BridgeWeb do
 
   def channel do
     quote do
-      use Phoenix.Channel
+      # What clients send is not logged.
+      use Phoenix.Channel, log_join: false, log_handle_in: false
     end
   end
 

@@ -18,21 +18,47 @@ defmodule Bridge.Alive do
           | {:node, String.t()}
           | {:workers, GenServer.server()}
           | {:interval_ms, pos_integer}
+          | {:name, GenServer.name()}
 
   @doc "Connect to the socket at `path`, and again whenever that is lost; `\"\"` for none."
   @spec start_link([option]) :: GenServer.on_start()
-  def start_link(options), do: GenServer.start_link(__MODULE__, Map.new(options))
+  def start_link(options) do
+    {named, options} = Keyword.split(options, [:name])
+    GenServer.start_link(__MODULE__, Map.new(options), named)
+  end
+
+  @doc "Send `pid` each line that the other side writes, as `{:told, line}`; tell it of that."
+  @spec join(GenServer.server(), pid) :: :ok
+  def join(server, pid), do: GenServer.cast(server, {:join, pid})
+
+  @doc "Write a line, before it returns."
+  @spec say(GenServer.server(), String.t()) :: :ok
+  def say(server, line), do: GenServer.call(server, {:say, line})
 
   @impl true
   def init(options) do
     send(self(), :say)
-    {:ok, Map.merge(%{interval_ms: 1_000, socket: nil, path: "", file: ""}, options)}
+    {:ok, Map.merge(%{interval_ms: 1_000, socket: nil, path: "", file: "", joined: nil}, options)}
   end
+
+  @impl true
+  def handle_cast({:join, pid}, state) do
+    {:noreply, ready(%{state | joined: pid})}
+  end
+
+  @impl true
+  def handle_call({:say, _line}, _from, %{socket: nil} = state), do: {:reply, :ok, state}
+  def handle_call({:say, line}, _from, state), do: {:reply, :ok, send_line(state, line)}
 
   @impl true
   def handle_info(:say, state) do
     Process.send_after(self(), :say, state.interval_ms)
     {:noreply, if(answers?(state.workers), do: state |> write() |> say(), else: state)}
+  end
+
+  def handle_info({:tcp, _socket, line}, %{joined: pid} = state) do
+    if pid, do: send(pid, {:told, String.trim_trailing(line, "\n")})
+    {:noreply, state}
   end
 
   def handle_info({:tcp_closed, socket}, %{socket: socket} = state) do
@@ -58,15 +84,22 @@ defmodule Bridge.Alive do
   defp say(%{path: ""} = state), do: state
 
   defp say(%{socket: nil} = state) do
-    options = [:local, mode: :binary, active: true, send_timeout: @connect_ms]
+    options = [:local, mode: :binary, packet: :line, active: true, send_timeout: @connect_ms]
 
     case connect(state.path, options) do
-      {:ok, socket} -> send_line(%{state | socket: socket}, ~s({"node":"#{state.node}"}))
-      {:error, _} -> state
+      {:ok, socket} ->
+        %{state | socket: socket} |> send_line(~s({"node":"#{state.node}"})) |> ready()
+
+      {:error, _} ->
+        state
     end
   end
 
   defp say(state), do: send_line(state, ~s({"alive":true}))
+
+  # Somebody serves clients here.
+  defp ready(%{socket: socket, joined: pid} = state) when socket == nil or pid == nil, do: state
+  defp ready(state), do: send_line(state, ~s({"ready":true}))
 
   defp send_line(state, line) do
     case :gen_tcp.send(state.socket, [line, ?\n]) do

@@ -96,6 +96,7 @@ defmodule Bridge.Application do
     ]
 
     alive = [
+      name: Alive,
       path: settings.listener,
       file: settings.alive_file,
       node: connection[:identity]["node"],

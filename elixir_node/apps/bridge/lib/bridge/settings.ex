@@ -56,7 +56,8 @@ defmodule Bridge.Settings do
 
   # The node's own; the gateway refuses variables it does not know.
   @own ~w(BRIDGE_NODE_WORKERS BRIDGE_PYTHON BRIDGE_ELIXIR_IMPLEMENTATIONS
-          BRIDGE_ELIXIR_SOURCES BRIDGE_ELIXIR_ACTIVITIES BRIDGE_PARENT_STDIN BRIDGE_ALIVE_FILE)
+          BRIDGE_ELIXIR_SOURCES BRIDGE_ELIXIR_ACTIVITIES BRIDGE_PARENT_STDIN BRIDGE_ALIVE_FILE
+          BRIDGE_LISTEN_FD)
 
   @doc "Return the names of the variables that are not passed on to the workers."
   @spec own_variables() :: [String.t()]

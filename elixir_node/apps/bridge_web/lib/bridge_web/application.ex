@@ -3,9 +3,10 @@ defmodule BridgeWeb.Application do
 
   use Application
 
-  alias BridgeWeb.{Drainer, Endpoint, Pushes, Settings, Topics}
+  alias BridgeWeb.{Drainer, Endpoint, Gateway, Pushes, Settings, SharedSocket, Topics}
 
   @send_ms 10_000
+  @acceptors 4
 
   @impl true
   def start(_type, _args) do
@@ -14,7 +15,7 @@ defmodule BridgeWeb.Application do
         :persistent_term.put(Settings, settings)
         :ok = Application.put_env(:bridge_web, Endpoint, endpoint(settings))
         options = [strategy: :one_for_one, name: BridgeWeb.Supervisor]
-        Supervisor.start_link(children(), options)
+        Supervisor.start_link(children(settings), options)
 
       {:error, text} ->
         {:error, {:bad_settings, text}}
@@ -22,13 +23,33 @@ defmodule BridgeWeb.Application do
   end
 
   # Stopped from the last to the first: clients are sent on while pushes can still be answered.
-  defp children do
+  defp children(settings) do
     [
       {Phoenix.PubSub, name: BridgeWeb.PubSub},
       {Registry, keys: :duplicate, name: Drainer.Sockets, partitions: System.schedulers_online()},
       Topics,
-      {PartitionSupervisor, child_spec: Pushes, name: Pushes.Partitions},
-      Endpoint
+      {PartitionSupervisor, child_spec: Pushes, name: Pushes.Partitions}
+    ] ++ gateway(settings) ++ [Endpoint]
+  end
+
+  # The endpoint once more, at the gateway's address. Before the endpoint, whose end sends the
+  # clients on: of both.
+  defp gateway(%{listen_fd: 0}), do: []
+
+  defp gateway(settings) do
+    shared = [
+      transport_module: SharedSocket,
+      num_acceptors: @acceptors,
+      shutdown_timeout: @send_ms
+    ]
+
+    [
+      {Gateway, settings.listen_fd},
+      {Bandit,
+       plug: Endpoint,
+       startup_log: false,
+       thousand_island_options: shared,
+       websocket_options: websocket(settings)}
     ]
   end
 
@@ -40,11 +61,7 @@ defmodule BridgeWeb.Application do
       http: [
         ip: ip,
         port: settings.port,
-        websocket_options: [
-          max_frame_size: settings.max_frame_bytes,
-          max_fragmented_message_size: settings.max_frame_bytes,
-          compress: false
-        ],
+        websocket_options: websocket(settings),
         # A client that reads nothing is dropped: what waits for it would be kept for ever.
         thousand_island_options: [transport_options: [send_timeout: @send_ms]]
       ],
@@ -54,6 +71,14 @@ defmodule BridgeWeb.Application do
       check_origin: false,
       secret_key_base: secret(64),
       live_view: [signing_salt: secret(16)]
+    ]
+  end
+
+  defp websocket(settings) do
+    [
+      max_frame_size: settings.max_frame_bytes,
+      max_fragmented_message_size: settings.max_frame_bytes,
+      compress: false
     ]
   end
 

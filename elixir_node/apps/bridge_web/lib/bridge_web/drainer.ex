@@ -1,12 +1,15 @@
 defmodule BridgeWeb.Drainer do
   @moduledoc """
-  Sends every client on when the endpoint stops, a batch at a time, before it stops listening.
+  Sends every client on, a batch at a time: when the endpoint stops, before it stops listening, and
+  when the gateway moves away from this node.
 
   Each socket tells its topics `phx_error`, on which phoenix.js keeps new pushes back, answers what is
   in flight and closes with 1012: no push fails, and the client connects again.
   """
 
   use GenServer
+
+  alias BridgeWeb.Gateway
 
   @batch 500
   @interval_ms 100
@@ -39,6 +42,13 @@ defmodule BridgeWeb.Drainer do
 
   @impl true
   def terminate(_reason, drain_ms) do
+    :ok = Gateway.leave()
+    send_on(drain_ms)
+  end
+
+  @doc "Send on who is here now, and return when they are gone."
+  @spec send_on(non_neg_integer) :: :ok
+  def send_on(drain_ms) do
     sockets = for {pid, _} <- Registry.lookup(__MODULE__.Sockets, :socket), do: pid
     monitors = Map.new(sockets, &{Process.monitor(&1), &1})
 

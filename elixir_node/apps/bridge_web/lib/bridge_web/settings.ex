@@ -6,6 +6,7 @@ defmodule BridgeWeb.Settings do
   |---|---|
   | `BRIDGE_HOST` | address it listens on, default 127.0.0.1 |
   | `BRIDGE_PHOENIX_PORT` | port it listens on, default 4101; 0: it does not serve |
+  | `BRIDGE_LISTEN_FD` | descriptor of the gateway's listening socket, default 0: none |
   | `BRIDGE_TIMEOUT_MS` | time from a push to its answer, default 10000 |
   | `BRIDGE_MAX_FRAME_BYTES` | largest WebSocket frame of a client, default 1048576 |
   | `BRIDGE_MAX_QUEUE_FRAMES` | frames that may wait for a slow client, default 1000 |
@@ -17,6 +18,7 @@ defmodule BridgeWeb.Settings do
 
   defstruct host: "127.0.0.1",
             port: 4101,
+            listen_fd: 0,
             timeout_ms: 10_000,
             max_frame_bytes: 1_048_576,
             max_queue_frames: 1_000,
@@ -26,6 +28,7 @@ defmodule BridgeWeb.Settings do
   @type t :: %__MODULE__{
           host: String.t(),
           port: non_neg_integer,
+          listen_fd: non_neg_integer,
           timeout_ms: pos_integer,
           max_frame_bytes: pos_integer,
           max_queue_frames: pos_integer,
@@ -41,6 +44,7 @@ defmodule BridgeWeb.Settings do
     settings = %__MODULE__{
       host: text(environment, "BRIDGE_HOST", defaults.host),
       port: number(environment, "BRIDGE_PHOENIX_PORT", defaults.port, 0),
+      listen_fd: number(environment, "BRIDGE_LISTEN_FD", defaults.listen_fd, 0),
       timeout_ms: number(environment, "BRIDGE_TIMEOUT_MS", defaults.timeout_ms, 1),
       max_frame_bytes:
         number(environment, "BRIDGE_MAX_FRAME_BYTES", defaults.max_frame_bytes, 1_024),

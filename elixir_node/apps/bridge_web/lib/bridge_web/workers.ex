@@ -4,6 +4,8 @@ defmodule BridgeWeb.Workers do
   alias Bridge.Link.Connection
 
   @timeout_ms 5_000
+  # As long as an operation may take, and more.
+  @answer_ms 60_000
 
   @doc "Ask whether a socket may open: `:ok`, or the HTTP status and the error of a refusal."
   @spec connect(map) :: :ok | {:refused, pos_integer, map}
@@ -23,6 +25,10 @@ defmodule BridgeWeb.Workers do
       {:error, error} -> %{"topic" => "phoenix", "error" => error}
     end
   end
+
+  @doc "Have an HTTP request answered by a worker's edge."
+  @spec http(map) :: {:ok, map} | {:error, map}
+  def http(request), do: call(:"edge.http", request, @answer_ms)
 
   @doc "Return what each worker says of itself, by name; the caller is judged as for `/admin/status`."
   @spec status(map) :: {:ok, [{String.t(), map}]} | {:refused, pos_integer, map} | {:error, map}
@@ -71,20 +77,22 @@ defmodule BridgeWeb.Workers do
 
   defp decode(json), do: Phoenix.json_library().decode!(json)
 
-  defp call(function, asked), do: call(function, asked, Enum.shuffle(Bridge.Topics.workers()))
+  defp call(function, asked, timeout_ms \\ @timeout_ms) do
+    call_one(function, asked, timeout_ms, Enum.shuffle(Bridge.Topics.workers()))
+  end
 
-  defp call(_function, _asked, []), do: {:error, none()}
+  defp call_one(_function, _asked, _timeout_ms, []), do: {:error, none()}
 
-  defp call(function, asked, [{_, link} | others]) do
-    case Connection.call(link, function, [asked], @timeout_ms) do
+  defp call_one(function, asked, timeout_ms, [{_, link} | others]) do
+    case Connection.call(link, function, [asked], timeout_ms) do
       {:ok, %{"refused" => %{"error" => %{"code" => "draining"}}}} when others != [] ->
-        call(function, asked, others)
+        call_one(function, asked, timeout_ms, others)
 
       {:ok, answer} ->
         {:ok, answer}
 
       {:error, _gone_or_busy} ->
-        call(function, asked, others)
+        call_one(function, asked, timeout_ms, others)
     end
   end
 end

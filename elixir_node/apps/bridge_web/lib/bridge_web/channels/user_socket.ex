@@ -6,7 +6,7 @@ defmodule BridgeWeb.UserSocket do
     max_channels_per_transport: 1_000_000,
     log: false
 
-  channel "*", BridgeWeb.TopicChannel, log_join: false, log_handle_in: false
+  channel "*", BridgeWeb.TopicChannel
 
   @impl true
   def connect(_params, socket, _connect_info) do
