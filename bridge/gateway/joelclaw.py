@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import random
+from collections.abc import Mapping
 
 from redis.asyncio import Redis
 
 from bridge.access import is_loopback
+from bridge.activities.activity import ActivityRuntime
 from bridge.contracts.registry import Registry
 from bridge.dispatch import Dispatcher
 from bridge.edge.edge import uuid4_of
@@ -15,6 +17,7 @@ from bridge.edge.feed import Feed
 from bridge.joelclaw import SUBSYSTEM
 from bridge.joelclaw.adapter import Adapter
 from bridge.joelclaw.envelopes import Envelopes
+from bridge.joelclaw.inngest.activities import InngestActivities
 from bridge.joelclaw.inngest.api import EventApi, Inngest
 from bridge.joelclaw.inngest.ingress import Ingress
 from bridge.joelclaw.intake.intake import Intake
@@ -71,6 +74,11 @@ class Joelclaw:
         if self._pusher is not None:
             executors["system_event"] = SystemEvents(self._pusher)
         return executors
+
+    def activities(self, prefixes: Mapping[str, str]) -> dict[str, ActivityRuntime]:
+        """Make what runs the activities that are Inngest functions, if Inngest is known."""
+        api = self._event_api() if prefixes else None
+        return {} if api is None else {"inngest": InngestActivities(api, prefixes)}
 
     def adapters(
         self, dispatcher: Dispatcher, journal: Journal

@@ -159,6 +159,7 @@ class Worker:
                 "elixir": ElixirActivities(elixir),
                 "typescript": TypeScriptActivities(typescript, self._name),
                 "http": http_activities,
+                **joelclaw.activities(activities.of_runtime(places, "inngest")),
             }
             dispatcher, effects = self._dispatch(
                 registry, journal, runtimes, joelclaw, python, shadow, performing

@@ -10,6 +10,7 @@ from typing import Any
 
 from bridge.history import Evidence, Finding, check
 from bridge.history.evidence import FindingKind
+from bridge.journal.records import timer_body
 from bridge.journal.values import OutboxEntry, Route, Timer
 from bridge.message import JSON, Context, RuntimeName, Version, context_for, derived_id
 
@@ -34,6 +35,11 @@ def handle(
             "request": {"n": request["n"]},
         }
         return {}, [timer], state
+    if operation == "ask":
+        asked: dict[str, JSON] = {"effect": "call", "id": "later", "to": "sum", "request": {}}
+        return {}, [{**asked, "then": "told", "timeout_ms": request["n"]}], state
+    if operation == "told":
+        return {}, [], state
     total = state["total"] + request["n"]
     payload = {"n": request["n"], "total": total}
     name = f"{context.message_id}/mail"
@@ -229,16 +235,9 @@ class World:
                 self.outbox.append(
                     OutboxEntry(name, "k", "tally", "k", "inngest", effect, entry["at_ms"])
                 )
-            case "schedule":
-                self.timer = Timer(
-                    "tally",
-                    "k",
-                    effect["id"],
-                    effect["at_ms"],
-                    effect["operation"],
-                    effect["request"],
-                    name,
-                )
+            case "schedule" | "call":
+                body = timer_body(name, effect, entry["at_ms"])
+                self.timer = Timer("tally", "k", **body)
             case "cancel":
                 self.timer = None
 

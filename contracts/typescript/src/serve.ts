@@ -24,7 +24,7 @@ export interface ServeOptions {
   /** Activities that run here, by subsystem: `{ agents: [activity("plan", plan)] }`. */
   activities?: Readonly<Record<string, readonly Activity[]>>;
   /** The contract of each subsystem, by name: `contractOf` makes one of its file. */
-  contracts: Readonly<Record<string, Contract>>;
+  contracts?: Readonly<Record<string, Contract>>;
   /** Computing time of one handler call. It shares the thread with all others. */
   budgetMs?: number;
   /** Take over what another consumer has had for so long without answering. */
@@ -75,11 +75,12 @@ export function serve(
   handlers: Readonly<Record<string, Handler>>,
   options: ServeOptions,
 ): Service {
+  const { contracts = {} } = options;
   const served = Object.entries(handlers).map(([name, handle]) => {
     requireFunction(name, handle);
-    const contract = options.contracts[name];
+    const contract = contracts[name];
     if (contract) return [contract, handle] as const;
-    const names = Object.keys(options.contracts).sort().join(", ");
+    const names = Object.keys(contracts).sort().join(", ");
     throw new Error(`no contract of ${name}: there are ${names || "none"}`);
   });
   return new Service(served, options);

@@ -30,7 +30,7 @@ export {};
 test("the examples of the README compile as they stand", () => {
   const readme = readFileSync(join(PACKAGE, "README.md"), "utf8");
   const examples = [...readme.matchAll(/^```ts\n([^]*?)^```$/gm)].map(([, code]) => `${code}`);
-  assert.equal(examples.length, 5);
+  assert.equal(examples.length, 6);
   const folder = mkdtempSync(join(PACKAGE, "test", "readme-")); // where packages are found from
   try {
     writeFileSync(join(folder, "yours.d.ts"), YOURS);
