@@ -8,6 +8,7 @@ replacement one happens, whatever workers and services do meanwhile.
 from __future__ import annotations
 
 import asyncio
+import functools
 import random
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -74,6 +75,7 @@ class Calls:
         self._timeout_ms = timeout_ms
         self._running: set[asyncio.Task[None]] = set()
         self._freed = asyncio.Event()
+        self._ended_in: Callable[[str], None] = lambda subsystem: None
 
     @property
     def open(self) -> bool:
@@ -84,12 +86,18 @@ class Calls:
         for entry in entries:
             task = asyncio.create_task(self._carry_out(entry))
             self._running.add(task)
-            task.add_done_callback(self._ended)
+            task.add_done_callback(functools.partial(self._ended, entry.subsystem))
 
     async def watch(
-        self, claim_one: Callable[[], Awaitable[list[OutboxEntry]]], back: Callable[[], None]
+        self,
+        claim_one: Callable[[], Awaitable[list[OutboxEntry]]],
+        back: Callable[[], None],
+        ended: Callable[[str], None],
     ) -> None:
-        """Have more claimed when there is room again; at the end, end what runs."""
+        """Have more claimed when one ended, and when there is room again; at the end, end what
+        runs.
+        """
+        self._ended_in = ended
         try:
             while True:
                 await self._freed.wait()
@@ -100,10 +108,11 @@ class Calls:
                 task.cancel()
             await asyncio.gather(*self._running, return_exceptions=True)
 
-    def _ended(self, task: asyncio.Task[None]) -> None:
+    def _ended(self, subsystem: str, task: asyncio.Task[None]) -> None:
         if not self.open:
             self._freed.set()
         self._running.discard(task)
+        self._ended_in(subsystem)  # its place is free, and it may come again
 
     async def _carry_out(self, entry: OutboxEntry) -> None:
         try:
@@ -214,11 +223,7 @@ class _Attending:
     async def _wait(
         self, work: asyncio.Task[JSON], attempt: Attempt, until_s: float, *, queued: bool
     ) -> bytes:
-        """Hold the claim until there is an answer, which is returned if a service gave it.
-
-        While Redis is away nobody else can have it either, and no service can say anything.
-        """
-        trust_s = 0.0  # when what a service has not said means something
+        """Hold the claim until there is an answer, which is returned if a service gave it."""
         while True:
             left_s = KEEP_S if queued else min(KEEP_S, until_s - time.monotonic())
             if not queued or not work.done():
@@ -227,24 +232,18 @@ class _Attending:
                 await asyncio.sleep(KEEP_S)
             if work.done() and not queued:
                 return b""
-            if not queued and time.monotonic() >= until_s:
-                raise ActivityFailed(f"no answer within {attempt.timeout_ms} ms")
-            try:
-                kept = await self._attempts.keep(self._entry, self._place, LEASE_MS)
-            except BridgeError:
-                trust_s = time.monotonic() + LOST_MS / 1000
-                continue
+            kept = await self._attempts.keep(self._entry, self._place, LEASE_MS)
             if kept.status != "kept":
                 raise _Gone
             if queued:
                 if kept.answer:
                     return kept.answer
-                if time.monotonic() < trust_s:
-                    continue
                 if kept.heard_ms > LOST_MS:
                     raise ActivityFailed("the service that ran it is gone")
                 silent_ms = kept.silent_ms
             else:
+                if time.monotonic() >= until_s:
+                    raise ActivityFailed(f"no answer within {attempt.timeout_ms} ms")
                 silent_ms = int((time.monotonic() - attempt.beat_s) * 1000)
             if attempt.heartbeat_ms and silent_ms > attempt.heartbeat_ms:
                 raise ActivityFailed(f"no heartbeat for {silent_ms} ms")
@@ -306,8 +305,9 @@ class _Attending:
             timer=id,
             set_by=entry.id,
         )
+        dispatcher, timeout_ms = self._calls._dispatcher, self._calls._timeout_ms
         try:
-            await self._dispatch(message)
+            await dispatcher.dispatch(message, timeout_ms=timeout_ms, internal=True)
         except TimerGone:
             pass
         except BridgeError as error:
@@ -322,18 +322,6 @@ class _Attending:
                 return
         await self._attempts.done(entry, self._place)
         self._emit("call_failed" if "error" in request else "call_done")
-
-    async def _dispatch(self, message: Message) -> None:
-        """Dispatch what `then` is told, again while Redis is away: it is kept only here."""
-        dispatcher, timeout_ms = self._calls._dispatcher, self._calls._timeout_ms
-        while True:
-            try:
-                await dispatcher.dispatch(message, timeout_ms=timeout_ms, internal=True)
-                return
-            except BridgeError as error:
-                if error.code not in ("storage_unavailable", "outcome_unknown"):
-                    raise
-            await asyncio.sleep(random.uniform(0.2, KEEP_S))
 
     async def _later(self, after_ms: int, why: str, answer: JSON = None) -> None:
         kept = orjson.dumps(answer) if answer is not None else b""

@@ -295,8 +295,10 @@ class Dispatcher:
                 continue
             if fault is None:
                 took_us = (time.perf_counter() - started) * 1e6
-                told = tuple(failed)
-                return Attempt(name, reason, outcome, refusal, invocation, bucket, took_us, told)
+                return Attempt(
+                    *(name, reason, outcome, refusal, invocation, bucket, took_us),
+                    tuple(failed),
+                )
             failed.append(Failure(name, fault, called=True))
             self._fault(fault, message, deadline)
             if reason != "canary":

@@ -19,6 +19,7 @@ from bridge.moves.machine import Change, Event, Move, Step, refused
 from bridge.moves.plan import ANSWERS, DEFAULT, parse_plan
 from bridge.moves.report import report
 from bridge.moves.verdict import Policy, Verdict, check_policy, judge
+from bridge.rotation import Rotation
 
 if TYPE_CHECKING:
     from bridge.contracts.registry import Contract, Registry
@@ -83,6 +84,8 @@ class Mover:
         self._implementations = implementations
         self._telemetry = telemetry
         self._due: set[str] = set()
+        self._moving: set[str] = set()  # as far as this worker knows
+        self._turn = Rotation(registry.names(), EVERY_S)
         self._noted = asyncio.Event()
 
     # -- orders ----------------------------------------------------------------------------
@@ -140,6 +143,7 @@ class Mover:
         await self._check_plan(contract, plan)
         if not await self._write(standing, move, "start", fresh=True):
             await self._changed(subsystem)
+        self._moving.add(subsystem)
         return await self.status(subsystem)
 
     def _check_target(self, contract: Contract, target: RuntimeName) -> None:
@@ -197,33 +201,34 @@ class Mover:
 
     async def run(self) -> None:
         """Judge the moves that run, as more evidence comes and by and by, until cancelled."""
-        said = ""
+        said: dict[str, str] = {}
         while True:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(EVERY_S * random.uniform(0.8, 1)):
                     await self._noted.wait()
             self._noted.clear()
             due, self._due = self._due, set()
-            try:
-                if not due:
-                    routes = await self._journal.routes()
-                    due = {r.subsystem for r in routes if r.candidate is not None}
-                for subsystem in due & set(self._registry.names()):
+            due = due or self._moving | set(self._turn.next())
+            for subsystem in due & set(self._registry.names()):
+                try:
                     await self.judge(subsystem)
-                said = ""
-            except BridgeError as error:
-                if said != error.code:
-                    said = error.code
-                    self._telemetry.emit("move_waits", text=str(error))
-            except Exception as error:  # what cannot be read must not end the worker
-                self._telemetry.emit("defect", where="moves", text=text_of(error))
+                    said.pop(subsystem, None)
+                except BridgeError as error:
+                    if said.get(subsystem) != error.code:
+                        said[subsystem] = error.code
+                        text = str(error)
+                        self._telemetry.emit("move_waits", subsystem=subsystem, text=text)
+                except Exception as error:  # what cannot be read must not end the worker
+                    self._telemetry.emit("defect", where="moves", text=text_of(error))
 
     async def judge(self, subsystem: str) -> None:
         """Take the move back, or promote it, if its evidence says so."""
         looked = await self._look(subsystem)
         move = looked.move
         if move is None or not move.moving:
+            self._moving.discard(subsystem)
             return
+        self._moving.add(subsystem)
         contract = self._registry.get(subsystem)
         if contract.digest != move.contract:
             why = f"the contract is another one than {move.contract[:8]}, with which it began"

@@ -92,7 +92,10 @@ class Target:
                 await self._settle(entries, {}, self._why)
 
     async def watch(
-        self, claim_one: Callable[[], Awaitable[list[OutboxEntry]]], back: Callable[[], None]
+        self,
+        claim_one: Callable[[], Awaitable[list[OutboxEntry]]],
+        back: Callable[[], None],
+        ended: Callable[[str], None],
     ) -> None:
         """While it is away, try one effect whenever it is our turn; until cancelled."""
         while True:

@@ -62,10 +62,10 @@ def failing(id: str, how: EffectFailed = NOT_NOW) -> Callable[[str], EffectFaile
 class Bench:
     """Dispatcher, journal and effects; `now_ms` is the journal's clock."""
 
-    def __init__(self) -> None:
+    def __init__(self, journal: type[MemoryJournal] = MemoryJournal) -> None:
         self.now_ms = 1_000_000
         self.inbox = Inbox()
-        self.journal = MemoryJournal(clock=lambda: self.now_ms)
+        self.journal = journal(clock=lambda: self.now_ms)
         self.telemetry = Telemetry()
         self.runtimes: dict[RuntimeName, Runtime] = {
             "python": PythonRuntime({"counter": counter}, budget_ms=100)
@@ -121,9 +121,11 @@ class Bench:
         return await self.journal.outbox("counter")
 
 
-def run(test: Callable[[Bench], Awaitable[None]]) -> None:
+def run(
+    test: Callable[[Bench], Awaitable[None]], journal: type[MemoryJournal] = MemoryJournal
+) -> None:
     async def main() -> None:
-        bench = Bench()
+        bench = Bench(journal)
         await bench.journal.set_route("counter", "python", None)
         work = asyncio.create_task(bench.effects.run())
         try:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 
+from bridge.journal.memory import MemoryJournal
+from bridge.journal.values import Due, Shared
 from bridge.message import Invocation, Judge, Outcome, RuntimeName, derived_id
+from bridge.rotation import Rotation
 from bridge.runtimes.python import PythonRuntime
 from bridge.runtimes.runtime import unjudged
 from bridge.targets import EffectFailed, backoff_ms
@@ -132,6 +136,56 @@ def test_a_redriven_effect_is_done() -> None:
         assert await bench.journal.redrive("counter", "a/0")
         await bench.later(0)
         assert await bench.taken(1) == ["a/0"]
+
+    run(test)
+
+
+class Others(MemoryJournal):
+    """Beside this worker there are `workers`; `asked` counts what is asked for a subsystem."""
+
+    workers = frozenset({"one", "other"})
+    asked = 0
+
+    async def shared(self, since_ms: int) -> Shared:
+        return (await super().shared(since_ms))._replace(workers=self.workers)
+
+    async def due(self, subsystem: str, kinds: Sequence[str]) -> Due:
+        self.asked += 1
+        return await super().due(subsystem, kinds)
+
+
+@pytest.mark.parametrize("why", ["shared", "gone", "in turn"])
+def test_work_of_another_worker_is_taken_up(why: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bridge.effects.LOOK_S", 0.002)
+    kicks: list[str] = []
+
+    async def test(bench: Bench) -> None:
+        journal = bench.journal
+        assert isinstance(journal, Others)
+        await until(lambda: journal.asked > 3)  # those of the start, and others in turn
+        if why != "in turn":
+            monkeypatch.setattr(Rotation, "next", lambda self: [])
+        bench.dispatcher._committed = kicks.append  # the commit is another worker's
+        await bench.send("m", "notify", {"count": 1})
+        if why == "shared":
+            await journal.share("counter")
+        elif why == "gone":
+            journal.workers = frozenset({"one"})
+        assert await bench.taken(1) == ["m/0"]
+        assert kicks == ["counter"]
+
+    run(test, Others)
+
+
+def test_a_timer_fires_when_it_is_due_though_nobody_looks_in_turn(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("bridge.effects.LOOK_S", 3600)
+
+    async def test(bench: Bench) -> None:
+        await bench.send("m", "later", {"after_ms": 20, "n": 7})
+        bench.now_ms += 20
+        await until(lambda: bench.count("committed") == 2)
 
     run(test)
 

@@ -17,6 +17,7 @@ from bridge.bench.moves import moves
 from bridge.bench.observe import observe
 from bridge.bench.outage import OUTAGE_S, outage
 from bridge.bench.processes import CannotMeasure
+from bridge.bench.rest import rest
 from bridge.bench.sockets import connections, query
 from bridge.table import table
 
@@ -32,6 +33,7 @@ BENCHES: dict[str, Bench] = {
     "moves": moves,
     "agents": agents,
     "fanout": fanout,
+    "rest": rest,
     "outage": partial(outage, OUTAGE_S),
 }
 HELP = f"""usage: bridge bench [{" | ".join(BENCHES)} | all | hostile] ... [--seconds N]

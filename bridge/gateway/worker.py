@@ -51,6 +51,7 @@ from bridge.message import RuntimeName
 from bridge.mover import Mover
 from bridge.pause import pause
 from bridge.redis.server import check_server
+from bridge.rotation import Rotation
 from bridge.runtimes.elixir import ElixirRuntime
 from bridge.runtimes.node_links import NodeLinks
 from bridge.runtimes.python import Handler, PythonRuntime
@@ -65,7 +66,6 @@ REDIS_RETRY_S = 0.5
 YOUNG_OBJECTS = 10_000  # that are made until a collection looks at them
 ALIVE_S = 1.0
 LOOK_S = 1.0  # how late a storage that was replaced is noticed where nothing is asked of it
-ROUTES_EVERY = 5  # looks
 
 
 def _load(
@@ -376,25 +376,26 @@ class Worker:
         """Notice a storage that was replaced or went back, and write routes that are gone there:
         without them every subsystem would stop.
         """
-        looks = 0
+        turn = Rotation(registry.names(), LOOK_S)
         while not self._leaving.is_set():
             await pause(LOOK_S, self._leaving)
-            looks += 1
             with contextlib.suppress(BridgeError):  # reads and commits report it
                 await journal.storage.look()
-                if self._routes_gone or looks % ROUTES_EVERY == 0:
-                    await self._ensure_routes(journal, registry)
-                    self._routes_gone = False
+                gone = self._routes_gone
+                await self._ensure_routes(journal, registry, None if gone else turn.next())
+                self._routes_gone = self._routes_gone and not gone
 
     def _storage_replaced(self, storage: Storage) -> None:
         self._routes_gone = True
         text = f"{storage.before} is now {storage.id}: {storage.why}"
         self._telemetry.emit("storage_replaced", text=text)
 
-    async def _ensure_routes(self, journal: Journal, registry: Registry) -> None:
-        there = {route.subsystem for route in await journal.routes()}
-        for name in registry.names():
-            if name not in there:
+    async def _ensure_routes(
+        self, journal: RedisJournal, registry: Registry, names: list[str] | None = None
+    ) -> None:
+        """Write the routes that are not there, of all subsystems or of these."""
+        for name in registry.names() if names is None else names:
+            if await journal.route(name) is None:
                 contract = registry.get(name)
                 try:
                     await journal.ensure_route(name, contract.owner, contract.fallback)

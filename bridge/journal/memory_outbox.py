@@ -11,7 +11,9 @@ from bridge.journal import records
 from bridge.journal.memory_state import Buried, Lane, Pending, Subsystem
 from bridge.journal.values import (
     Dead,
+    Due,
     OutboxEntry,
+    Shared,
     Tally,
     Timer,
 )
@@ -24,6 +26,7 @@ class MemoryOutbox:
         self._clock = clock
         self._new_token = new_token
         self._subsystems: dict[str, Subsystem] = {}
+        self._shares: dict[str, int] = {}  # by subsystem, when
 
     async def claim(
         self,
@@ -91,6 +94,24 @@ class MemoryOutbox:
         store.lanes[entry.lane].held = head.kind
         store.lanes[entry.lane].entries[0] = replace(head, token="", error=error)
         return True
+
+    async def due(self, subsystem: str, kinds: Sequence[str]) -> Due:
+        store, now = self._of(subsystem), self._clock()
+        lanes = [
+            now if lane.held else lane.due_ms
+            for lane in store.lanes.values()
+            if not lane.held or lane.held in kinds
+        ]
+        timers = [timer.visible_ms for timer in store.timers.values()]
+        first = (min(found) if found else None for found in (lanes, timers))
+        return Due(*(at_ms and max(0, at_ms - now) for at_ms in first))
+
+    async def share(self, subsystem: str) -> None:
+        self._shares[subsystem] = self._clock()
+
+    async def shared(self, since_ms: int) -> Shared:
+        names = (name for name, at_ms in self._shares.items() if at_ms >= since_ms)
+        return Shared(self._clock(), frozenset(names), frozenset())
 
     async def tally(self, subsystem: str) -> Tally:
         store = self._of(subsystem)

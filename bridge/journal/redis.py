@@ -183,7 +183,7 @@ class RedisJournal(RedisOutbox):
         return await self._write_route(subsystem, "python", None, "again")
 
     async def routes(self) -> list[Route]:
-        found = await asyncio.gather(*map(self._route, await self.subsystems()))
+        found = await asyncio.gather(*map(self.route, await self.subsystems()))
         return [route for route in found if route is not None]
 
     async def subsystems(self) -> list[str]:
@@ -191,7 +191,8 @@ class RedisJournal(RedisOutbox):
         (names,) = await self._run("register", SUBSYSTEMS, "")
         return sorted(name.decode() for name in names)
 
-    async def _route(self, subsystem: str) -> Route | None:
+    async def route(self, subsystem: str) -> Route | None:
+        """Return a subsystem's route; None if there is none, or it cannot be read."""
         try:
             return read_route(subsystem, (await self._run("read", prefix_of(subsystem)))[1])
         except Damaged:  # it is nobody's until that is put right; all others are
@@ -348,9 +349,11 @@ class RedisJournal(RedisOutbox):
         `same` is the contract's: what makes an operation's request the same one again.
         """
         try:
-            return await mend(self._client, self.arguments_of, self.states, subsystem, key, same)
+            done = await mend(self._client, self.arguments_of, self.states, subsystem, key, same)
         except (NotSent, Unanswered, Rejected) as error:
             raise unavailable(error) from None
+        await self.share(subsystem)
+        return done
 
     async def close(self) -> None:
         self.storage.close()

@@ -7,11 +7,20 @@ from typing import Any, Literal, cast
 
 from bridge.errors import BridgeError
 from bridge.journal import records
-from bridge.journal.values import OUTBOX_KINDS, Damaged, Dead, OutboxEntry, Tally, Timer
+from bridge.journal.values import (
+    OUTBOX_KINDS,
+    Damaged,
+    Dead,
+    Due,
+    OutboxEntry,
+    Shared,
+    Tally,
+    Timer,
+)
 from bridge.journal.wire import groups, read_dead, read_timers
 from bridge.redis.client import Client
 from bridge.redis.connection import NotSent, Part, Rejected, Unanswered, WrongType
-from bridge.redis.keys import prefix_of
+from bridge.redis.keys import WORKERS, prefix_of
 from bridge.redis.refusals import is_refusal
 
 Verdict = Literal["retried", "dead", "lost"]
@@ -78,6 +87,18 @@ class RedisOutbox:
             "fail", prefix_of(entry.subsystem), entry.lane, entry.token, entry.id, *arguments
         )
         return str(answer[0].decode())
+
+    async def due(self, subsystem: str, kinds: Sequence[str]) -> Due:
+        found = await self._run("due", prefix_of(subsystem), *kinds)
+        return Due(*(None if ms < 0 else ms for ms in found))
+
+    async def share(self, subsystem: str) -> None:
+        await self._run("workers", WORKERS, "share", subsystem)
+
+    async def shared(self, since_ms: int) -> Shared:
+        at_ms, subsystems, workers = await self._run("workers", WORKERS, "shared", since_ms)
+        names = (frozenset(name.decode() for name in names) for names in (subsystems, workers))
+        return Shared(at_ms, *names)
 
     async def tally(self, subsystem: str) -> Tally:
         waiting, *held = [
@@ -149,7 +170,10 @@ class RedisOutbox:
         return [read_dead(subsystem, *letter) for letter in groups(answer[2:], 7)]
 
     async def redrive(self, subsystem: str, dead_id: str) -> bool:
-        return bool((await self._run("redrive", prefix_of(subsystem), dead_id))[0])
+        if not (await self._run("redrive", prefix_of(subsystem), dead_id))[0]:
+            return False
+        await self.share(subsystem)
+        return True
 
     # -- inside ----------------------------------------------------------------------------
     async def _run(self, script: str, key: str, *arguments: Part) -> list[Any]:

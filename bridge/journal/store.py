@@ -13,6 +13,7 @@ from bridge.journal.values import (
     Commit,
     Committed,
     Dead,
+    Due,
     Event,
     Hold,
     Noted,
@@ -20,6 +21,7 @@ from bridge.journal.values import (
     Place,
     Present,
     Route,
+    Shared,
     Snapshot,
     Standing,
     Tally,
@@ -312,6 +314,18 @@ class Journal(Protocol):
         no attempt of its own. False if not ours.
         """
         ...
+
+    async def due(self, subsystem: str, kinds: Sequence[str]) -> Due:
+        """Say when there is an effect to claim, of `kinds` or that nobody examined yet, and when
+        a timer is due.
+        """
+        ...
+
+    async def share(self, subsystem: str) -> None:
+        """Have every worker look soon at what there is to do: there is more, or nobody knows."""
+        ...
+
+    async def shared(self, since_ms: int) -> Shared: ...
 
     async def tally(self, subsystem: str) -> Tally:
         """Count the effects that wait; it takes a while where there are many."""

@@ -246,6 +246,23 @@ class TargetState(NamedTuple):
     granted: bool = False  # that attempt is the caller's
 
 
+class Due(NamedTuple):
+    """In how many milliseconds there is something to do; None: nothing waits."""
+
+    outbox_ms: int | None
+    timers_ms: int | None
+
+
+class Shared(NamedTuple):
+    """What was asked for by `share` since, and which workers there are; `at_ms` is for the next
+    time.
+    """
+
+    at_ms: int
+    subsystems: frozenset[str]
+    workers: frozenset[str]
+
+
 @dataclass(frozen=True, slots=True)
 class Tally:
     """Effects that wait and those that are dead; `oldest_ms` is 0 where there is none."""

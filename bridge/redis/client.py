@@ -26,7 +26,18 @@ SCRIPTS = Path(__file__).parents[1] / "journal" / "lua"
 # others wait until every command was tried on the connection.
 UNTRIED = frozenset(
     (
-        *("call", "dead", "deliveries", "has_gap", "look", "outbox", "read", "recent", "tally"),
+        *(
+            "call",
+            "dead",
+            "deliveries",
+            "due",
+            "has_gap",
+            "look",
+            "outbox",
+            "read",
+            "recent",
+            "tally",
+        ),
         *("probe", "storage", "timers", "workers"),
     )
 )

@@ -24,6 +24,10 @@ def presence_of(subsystem: str) -> str:
     return f"{prefix_of(subsystem)}runtime:typescript"
 
 
+# Sorted set: subsystems by when a TypeScript service began to serve them.
+SERVED = f"{NAMESPACE}{{services}}:served"
+
+
 def requests_of(subsystem: str) -> str:
     return f"{prefix_of(subsystem)}requests:typescript"
 

@@ -20,7 +20,8 @@ from bridge.errors import BridgeError, RuntimeUnavailable
 from bridge.message import Invocation, Judge, Outcome, RuntimeName
 from bridge.patience import Timeout
 from bridge.redis.commands import Failures, connect
-from bridge.redis.keys import contract_of, prefix_of, presence_of, replies_to, requests_of
+from bridge.redis.keys import SERVED, contract_of, prefix_of, presence_of, replies_to, requests_of
+from bridge.rotation import Rotation
 from bridge.runtimes.remote import outcome_of, request_of
 from bridge.runtimes.runtime import unjudged
 
@@ -32,13 +33,13 @@ ANSWER_S = 1.0
 STALE_S = 3.0
 PAUSES_S = 0.05, 1.0
 
-# Who holds a lease. Puts the contract's digest back after a flush; never over another
-# worker's, which may be a newer contract.
+# Who holds a lease, behind whether the contract's digest was gone. That is put back, never over
+# another worker's, which may be of a newer contract.
 LIVE = """
-redis.call('SET', KEYS[2], ARGV[1], 'NX')
+local gone = redis.call('SET', KEYS[2], ARGV[1], 'NX') and 1 or 0
 local t = redis.call('TIME')
 local now = t[1] * 1000 + math.floor(t[2] / 1000)
-return redis.call('ZRANGEBYSCORE', KEYS[1], '(' .. now, '+inf')
+return {gone, unpack(redis.call('ZRANGEBYSCORE', KEYS[1], '(' .. now, '+inf'))}
 """
 # Keeps the reply stream while its worker lives, drops what was read, tells where to read on:
 # from the beginning of a stream whose ids are lower, for it was flushed and made again.
@@ -95,6 +96,9 @@ class TypeScriptRuntime:
         self._blocking = connect(redis_url, f"bridge-{worker_id}", answer_s=POLL_S + ANSWER_S)
         self._read_to = "0-0"
         self._live: dict[str, frozenset[str]] = {}
+        self._turn = Rotation(self._digests, POLL_S)
+        self._served_to = "-inf"  # what began to be served before was seen
+        self._flushed = True  # no digest may be there
         self._polled_at = float("-inf")
         self._attempts: dict[str, _Attempt] = {}
         self._builds: dict[str, str] = {}
@@ -281,32 +285,54 @@ class TypeScriptRuntime:
             await self._poll_once()
 
     async def _poll_once(self) -> None:
-        """See who holds a lease now, and ask again what was asked of who is gone."""
+        """See who holds a lease now, and ask again what was asked of who is gone.
+
+        Of what nobody served, only what a service says that it serves now, and some in turn.
+        """
         read_to = self._read_to
         pipeline = self._redis.pipeline(transaction=False)
-        for name, digest in self._digests.items():
-            pipeline.eval(LIVE, 2, presence_of(name), contract_of(name), digest)
         pipeline.eval(KEEP, 1, self._replies, read_to)
+        pipeline.zrangebyscore(SERVED, self._served_to, "+inf", withscores=True)
         try:
-            *live, read_on = await pipeline.execute(raise_on_error=False)
+            read_on, served = await pipeline.execute(raise_on_error=False)
+            if isinstance(served, Exception):  # a key of another type: all are seen in turn
+                served = []
+            named = {name.decode(errors="replace") for name, _ in served}
+            known = {name for name, live in self._live.items() if live}
+            wanted = {*self._digests} if self._flushed else {*self._turn.next(), *known, *named}
+            await self._see(sorted(wanted & self._digests.keys()))
         except Failures:
             return
         self._polled_at = asyncio.get_running_loop().time()
+        if served and not self._flushed:
+            self._served_to = str(max(at for _, at in served))
         if read_to == self._read_to and isinstance(read_on, bytes):
             self._read_to = read_on.decode()
-        for (name, digest), members in zip(self._digests.items(), live, strict=True):
-            # An error: its key is of a wrong type. That is no reason to leave the others.
-            if isinstance(members, Exception):
-                self._live[name] = frozenset()
-                await self._note(name, f"zset {presence_of(name)}", members)
-            else:
-                self._live[name] = _consumers(members, digest)
         for attempt in list(self._attempts.values()):
             there = self._live.get(attempt.invocation.subsystem, frozenset())
             if not there:
                 self._lose([attempt], "the service is gone")
             elif not attempt.sent_to <= there and attempt not in self._unsent:
                 self._send(attempt)
+
+    async def _see(self, names: list[str]) -> None:
+        """Read who serves these subsystems. Raises what Redis or the connection did."""
+        pipeline = self._redis.pipeline(transaction=False)
+        for name in names:
+            pipeline.eval(LIVE, 2, presence_of(name), contract_of(name), self._digests[name])
+        flushed = False
+        for name, found in zip(names, await pipeline.execute(raise_on_error=False), strict=True):
+            # An error: its key is of a wrong type. That is no reason to leave the others.
+            if isinstance(found, Exception):
+                self._live[name] = frozenset()
+                await self._note(name, f"zset {presence_of(name)}", found)
+            else:
+                gone, *members = found
+                flushed = flushed or bool(gone)
+                self._live[name] = _consumers(members, self._digests[name])
+        self._flushed = flushed
+        if flushed:
+            self._served_to = "-inf"
 
     async def _note(self, subsystem: str, what: str, error: Exception) -> None:
         """Note a key of another type where `journal/lua/prelude.lua` does."""

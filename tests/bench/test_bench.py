@@ -32,10 +32,7 @@ def test_a_figure_that_does_not_exist_is_a_usage_error(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     assert asyncio.run(main(["query", "speed"])) == 2
-    there = (
-        "query, commit, journal, connections, link, intake, observe, moves, agents, fanout, "
-        "outage, all, hostile"
-    )
+    there = ", ".join([*BENCHES, "all", "hostile"])
     assert f"no such figure: speed; there are {there}" in capsys.readouterr().err
 
 

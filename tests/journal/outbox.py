@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from bridge.journal.values import Tally, TargetState
+from bridge.journal.values import Due, Tally, TargetState
 from tests.journal.case import (
     KINDS,
     LEASE_MS,
     SHORT_MS,
     SUBSYSTEM,
     JournalCase,
+    cancel,
     ids,
     inngest,
+    schedule,
     system_event,
 )
+
+FAR_MS = 4_000_000_000_000
 
 
 class OutboxSuite(JournalCase):
@@ -46,6 +50,39 @@ class OutboxSuite(JournalCase):
         await self.put("m1", inngest(), key="a")
         await self.put("m2", inngest(), key="b")
         assert sorted(ids(await self.claim())) == ["m1/0", "m2/0"]
+
+    async def test_it_is_told_when_there_is_something_to_do(self) -> None:
+        async def due(*kinds: str) -> Due:
+            return await self.journal.due(SUBSYSTEM, kinds or KINDS)
+
+        assert await due() == Due(None, None)
+        await self.put("m1", inngest())
+        assert await due() == Due(0, None)
+        (entry,) = await self.claim()
+        claimed = (await due()).outbox_ms
+        assert claimed is not None
+        assert 0 < claimed <= LEASE_MS
+        assert await self.journal.hold(entry, "its target is away")
+        assert await due("system_event") == Due(None, None)
+        assert await due("inngest") == Due(0, None)
+        await self.put("m2", schedule("soon", 7), schedule("far", FAR_MS))
+        assert (await due()).timers_ms == 0
+        await self.put("m3", cancel("soon"))
+        far = (await due()).timers_ms
+        assert far is not None
+        assert far > LEASE_MS
+
+    async def test_what_is_shared_is_told_to_who_asks_after_that(self) -> None:
+        before = await self.journal.shared(0)
+        assert before.subsystems == frozenset()
+        await self.journal.share(SUBSYSTEM)
+        after = await self.journal.shared(before.at_ms)
+        assert after.subsystems == {SUBSYSTEM}
+        await self.pass_time(SHORT_MS)
+        later = await self.journal.shared(after.at_ms + 1)
+        assert later.subsystems == frozenset()
+        await self.journal.share("other")
+        assert (await self.journal.shared(later.at_ms)).subsystems == {"other"}
 
     async def test_a_claim_gives_no_more_than_asked(self) -> None:
         for n in range(5):

@@ -232,6 +232,12 @@ class TestTypeScriptRuntime(unittest.IsolatedAsyncioTestCase):
         await until(lambda: runtime.available("counter"), "the service is back")
         await runtime.handle(counter("total", kind="query"))
 
+    async def test_a_service_that_comes_is_seen_at_once_among_many_subsystems(self) -> None:
+        others = {f"other-{n}": "0" * 64 for n in range(500)}  # each in turn is seen in 100 s
+        runtime = await self.open_runtime(digests={**others, **DIGESTS})
+        await self.start_service()
+        await until(lambda: runtime.available("counter"), "the service has joined")
+
     async def test_replies_are_read_although_redis_counts_from_the_past(self) -> None:
         runtime, _ = await self.both()
         await runtime.handle(counter("total", kind="query"))

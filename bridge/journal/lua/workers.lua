@@ -1,6 +1,8 @@
 -- What each gateway worker says of itself, until its lease ends. ARGV: tag, then one of
 --   tell NAME LEASE_MS FIGURES ('': as before)   answer: 1, or 0 if what was before is gone
 --   leave NAME
+--   share SUBSYSTEM                               what is to do there, others shall look at, too
+--   shared SINCE_MS                               answer: now, subsystems shared since, workers
 --   told                                          answer: name and figures of each
 local what, name = ARGV[2], ARGV[3]
 
@@ -10,6 +12,10 @@ local function forget(gone)
 end
 
 local now = now_ms()
+if what == 'share' then
+  redis.call('ZADD', P .. 'shared', now, name)
+  return answer()
+end
 for _, ended in ipairs(redis.call('ZRANGEBYSCORE', P .. 'leases', 0, now)) do
   forget(ended)
 end
@@ -24,6 +30,11 @@ if what == 'tell' then
 elseif what == 'leave' then
   forget(name)
   return answer()
+end
+if what == 'shared' then
+  redis.call('ZREMRANGEBYSCORE', P .. 'shared', '-inf', now - 60000)
+  return answer(now, redis.call('ZRANGEBYSCORE', P .. 'shared', name, '+inf'),
+    redis.call('ZRANGE', P .. 'leases', 0, -1))
 end
 local out = answer()
 for _, there in ipairs(redis.call('ZRANGE', P .. 'leases', 0, -1)) do

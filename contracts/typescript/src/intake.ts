@@ -15,7 +15,7 @@ import {
   type Invocation,
 } from "./invocation.ts";
 import { whole, type Logger } from "./logger.ts";
-import { forget, forgetDead, keysOf, leave, renew, type Keys } from "./presence.ts";
+import { forget, forgetDead, keysOf, leave, renew, tellServed, type Keys } from "./presence.ts";
 import { isDisconnect, usable } from "./redis.ts";
 import type { Fault, ServiceEvents } from "./serve.ts";
 import { beginScope } from "./unheard.ts";
@@ -113,6 +113,7 @@ export class Intake {
     this.#asked = asked;
     if (!this.#serving) return;
     if (!served) {
+      await tellServed(this.#commands, name, nowMs);
       logger.debug(`${name}: served`);
       tell("ready", name);
     }

@@ -48,6 +48,9 @@ end
 return forgotten
 `;
 
+/** Which subsystems began to be served, and when: gateways look at those at once. */
+const SERVED = "joelclaw:bridge:{services}:served";
+
 export interface Keys {
   requests: string;
   presence: string;
@@ -81,6 +84,11 @@ export async function renew(
   );
   const [nowMs, asked, had] = answer as [number, string, number];
   return { nowMs, asked, had: had === 1 };
+}
+
+/** Tell the gateways that a subsystem is served from now on, so that they need not ask for all. */
+export async function tellServed(redis: Redis, subsystem: string, nowMs: number): Promise<void> {
+  await redis.zadd(SERVED, nowMs, subsystem);
 }
 
 export async function leave(

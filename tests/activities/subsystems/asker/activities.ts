@@ -20,11 +20,10 @@ async function there({ text }: Text, call: import("joelclaw-bridge").ActivityCal
       throw new Error(`failed at ${call.attempt}`);
     case "never":
       throw new NotRetryable("no use", { why: "never" });
-    case "wait":
-      setInterval(call.heartbeat, 200).unref();
-    // falls through
     case "first":
-      if (text === "first" && call.attempt > 1) break;
+      if (call.attempt > 1) break;
+    // falls through
+    case "hang":
       await new Promise((_, reject) => {
         call.signal.addEventListener("abort", () => {
           note("aborted");
@@ -33,8 +32,7 @@ async function there({ text }: Text, call: import("joelclaw-bridge").ActivityCal
       });
       break;
     case "long":
-    case "longest":
-      for (let n = 0; n < (text === "longest" ? 50 : 12); n++) {
+      for (let n = 0; n < 12; n++) {
         await pause(200);
         call.heartbeat();
       }
@@ -42,4 +40,4 @@ async function there({ text }: Text, call: import("joelclaw-bridge").ActivityCal
   return { text, attempt: call.attempt };
 }
 
-export const activities = [activity("there", there), activity("quiet", there)];
+export const activities = [activity("there", there)];
