@@ -4,8 +4,10 @@ It writes frames made beforehand and counts what comes back without reading it. 
 standard input, one JSON object a line; each is answered by one line on standard output:
 `{"open": {"url", "count", "hello": [texts], "frames": [texts], "window": n}}`, `{"run": seconds}`
 (answers `{"rate": per second}`), `{"time": seconds, "every": seconds}` (one frame each at a time;
-answers `{"p99", "longest", "lost": whether a connection was}`), `{"expect": frames, "within":
-seconds}` (answers `{"all": whether they came}`), `{"close": true}`.
+answers `{"p50", "p99", "longest", "lost": whether a connection was}`), `{"expect": frames,
+"within": seconds}` (answers `{"all": whether they came}`), `{"gone": connections, "within":
+seconds}` (answers `{"codes"}`, how many were closed by which code, 0: without one), `{"close":
+true}`.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ import json
 import os
 import sys
 import time
+from collections import Counter
 from functools import partial
 from typing import Any, cast
 from urllib.parse import urlsplit
@@ -26,6 +29,7 @@ import uvloop
 from bridge.bench.frames import masked
 
 OPEN_AT_ONCE = 50
+CLOSE = 8  # RFC 6455, 5.2
 READY_TIMEOUT_S = 30
 
 
@@ -38,6 +42,7 @@ class Caller(asyncio.Protocol):
         self.answers = 0
         self.running = False
         self.lost = False
+        self.code = 0  # it was closed by
         self.answered: asyncio.Future[None] | None = None
         self.ready = asyncio.get_running_loop().create_future()
         self._request = (
@@ -126,6 +131,9 @@ class Caller(asyncio.Protocol):
                 length, head = int.from_bytes(buffer[start + 2 : start + 4]), 4
             if len(buffer) - start < head + length:
                 break
+            if buffer[start] & 0xF == CLOSE and length >= 2:
+                self.code = int.from_bytes(buffer[start + head : start + head + 2])
+                self.transport.close()
             start += head + length
             count += 1
         del buffer[:start]
@@ -145,6 +153,8 @@ async def main() -> None:
             answer = await _time(callers, command["time"], command["every"])
         elif "expect" in command:
             answer["all"] = await _expect(callers, command["expect"], command["within"])
+        elif "gone" in command:
+            answer["codes"] = await _gone(callers, command["gone"], command["within"])
         else:
             for caller in callers:
                 caller.transport.abort()
@@ -196,6 +206,7 @@ async def _time(callers: list[Caller], seconds: float, every_s: float) -> dict[s
     each = await asyncio.gather(*(caller.time(seconds, every_s) for caller in callers))
     took = sorted(itertools.chain(*each))
     return {
+        "p50": took[len(took) // 2],
         "p99": took[len(took) * 99 // 100],
         "longest": took[-1],
         "lost": any(caller.lost for caller in callers),
@@ -210,6 +221,13 @@ async def _expect(callers: list[Caller], frames: int, within: float) -> bool:
             return True
         await asyncio.sleep(0.02)
     return False
+
+
+async def _gone(callers: list[Caller], count: int, within: float) -> dict[int, int]:
+    over = time.perf_counter() + within
+    while sum(caller.lost for caller in callers) < count and time.perf_counter() < over:  # noqa: ASYNC110
+        await asyncio.sleep(0.02)
+    return Counter(caller.code for caller in callers if caller.lost)
 
 
 if __name__ == "__main__":

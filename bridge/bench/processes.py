@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -61,7 +61,7 @@ async def worker(redis_url: str, **changes: str) -> AsyncIterator[tuple[str, int
         **changes,
     }
     env = own | {PREFIX + name.upper(): value for name, value in settings.items()}
-    async with _process("bridge.gateway", [], env, port) as pid:
+    async with process(_module("bridge.gateway"), env, port) as pid:
         yield f"ws://127.0.0.1:{port}/socket/websocket?vsn=2.0.0", pid
 
 
@@ -69,7 +69,7 @@ async def worker(redis_url: str, **changes: str) -> AsyncIterator[tuple[str, int
 async def echo() -> AsyncIterator[tuple[str, int]]:
     """Run a bare uvicorn echo; yield its WebSocket URL and pid."""
     port = free_port()
-    async with _process("bridge.bench.echo", [str(port)], os.environ, port) as pid:
+    async with process((*_module("bridge.bench.echo"), str(port)), os.environ, port) as pid:
         yield f"ws://127.0.0.1:{port}/?", pid
 
 
@@ -125,18 +125,20 @@ def free_port() -> int:
         return port
 
 
+def _module(name: str) -> tuple[str, ...]:
+    return (sys.executable, "-u", "-m", name)
+
+
 @asynccontextmanager
-async def _process(
-    module: str, arguments: list[str], env: Mapping[str, str], port: int
+async def process(
+    argv: Sequence[str], env: Mapping[str, str], port: int, cwd: Path | None = None
 ) -> AsyncIterator[int]:
+    """Run a program and yield its pid once it listens on a port. Raises CannotMeasure."""
     with tempfile.TemporaryFile() as log:
         process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-u",
-            "-m",
-            module,
-            *arguments,
+            *argv,
             env=dict(env),
+            cwd=cwd,
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
@@ -147,7 +149,7 @@ async def _process(
                 if process.returncode is not None or time.monotonic() > deadline:
                     log.seek(0)
                     text = log.read().decode(errors="replace")[-1500:]
-                    raise CannotMeasure(f"{module} does not start:\n{text}")
+                    raise CannotMeasure(f"{' '.join(argv)} does not start:\n{text}")
                 await asyncio.sleep(0.02)
             yield process.pid
         finally:

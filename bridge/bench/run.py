@@ -8,6 +8,7 @@ from functools import partial
 
 from bridge.bench.agents import agents
 from bridge.bench.commits import commit
+from bridge.bench.edges import edges
 from bridge.bench.figures import HEADINGS, Figure
 from bridge.bench.hostile import SECONDS, fanout, hostile
 from bridge.bench.intake import intake
@@ -35,6 +36,7 @@ BENCHES: dict[str, Bench] = {
     "fanout": fanout,
     "rest": rest,
     "outage": partial(outage, OUTAGE_S),
+    "edges": edges,
 }
 HELP = f"""usage: bridge bench [{" | ".join(BENCHES)} | all | hostile] ... [--seconds N]
 
