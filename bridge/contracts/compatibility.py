@@ -159,7 +159,8 @@ class Compatibility:
         """Return who asks an operation of the old contract."""
         operation = self.old["operations"][name]
         scheduling = any(
-            "schedule" in each.get("effects", ()) for each in self.old["operations"].values()
+            {"schedule", "call"} & set(each.get("effects", ()))
+            for each in self.old["operations"].values()
         )
         clients = [] if operation.get("internal") else [CLIENTS]
         timers = [TIMERS] if scheduling and operation["kind"] == "command" else []

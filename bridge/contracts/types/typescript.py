@@ -67,6 +67,7 @@ class _TypeScript:
             "  events: {",
             *events,
             "  };",
+            *self._activities(),
             "}",
         ]
         parts.append("\n".join(whole))
@@ -77,6 +78,19 @@ class _TypeScript:
             ]
             parts.append("\n".join(lines))
         return "\n\n".join(parts) + "\n"
+
+    def _activities(self) -> list[str]:
+        lines = []
+        for name, activity in self._contract.get("activities", {}).items():
+            lines += [
+                *_comment(activity["summary"], "    "),
+                f"    {_name(name)}: {{",
+                f'      runtime: "{activity["runtime"]}";',
+                f"      request: {self.expression(activity['request'], '      ')};",
+                f"      reply: {self.expression(activity['reply'], '      ')};",
+                "    };",
+            ]
+        return ["  activities: {", *lines, "  };"] if lines else []
 
     def _defaults(self, request: Any) -> list[str]:
         """Say which members a client may leave out."""

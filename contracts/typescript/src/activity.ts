@@ -1,5 +1,6 @@
 /** Activities: functions with the outside world in them, which `call` effects ask for. */
 
+import type { Shape } from "./implementation.ts";
 import type { Json } from "./json.ts";
 
 /** What an activity is handed beside the request. */
@@ -42,6 +43,20 @@ export function activity<Request = any, Reply = unknown>(
     throw new TypeError(`activity ${name}: expected a function, got ${typeof perform}`);
   }
   return { name, perform };
+}
+
+/** One function for each activity that a contract gives to TypeScript. */
+export type ActivitiesOf<S extends Shape> = {
+  [N in keyof S["activities"] as S["activities"][N] extends { runtime: "typescript" }
+    ? N
+    : never]: S["activities"][N] extends { request: infer Request; reply: infer Reply }
+    ? ActivityFunction<Request, Reply>
+    : never;
+};
+
+/** Name functions by a contract's types; the compiler asks for each of its activities here. */
+export function activities<S extends Shape>(table: ActivitiesOf<S>): Activity[] {
+  return Object.entries<ActivityFunction>(table).map(([name, perform]) => activity(name, perform));
 }
 
 /**

@@ -72,6 +72,7 @@ export interface Shape {
     }
   >;
   events?: object;
+  activities?: Record<string, { runtime: string; request: unknown; reply: unknown }>;
 }
 
 type Member<T, K extends string, Otherwise> = T extends { [M in K]: infer V } ? V : Otherwise;
@@ -87,13 +88,30 @@ type ScheduleOf<S extends Shape> = {
   };
 }[keyof S["operations"] & string];
 
+type Call = Extract<Effect, { effect: "call" }>;
+type Then<S extends Shape> = { then: keyof S["operations"] & string };
+
+/** Of an activity the contract has, with its request; or of another subsystem's operation. */
+type CallOf<S extends Shape> =
+  | (S extends { activities: infer A extends NonNullable<Shape["activities"]> }
+      ? {
+          [N in keyof A & string]: Omit<Call, "to" | "request" | "then" | "operation"> &
+            Then<S> & { to: N; request: A[N]["request"] };
+        }[keyof A & string]
+      : never)
+  | (Omit<Call, "to" | "then" | "operation"> &
+      Then<S> & { to: `${string}:${string}`; operation: string });
+
 /** The effects an operation may ask for; of all operations, if none is named. */
 export type EffectOf<
   S extends Shape,
   O extends keyof S["operations"] = keyof S["operations"],
 > = O extends unknown
   ? Extract<
-      Exclude<Effect, { effect: "emit" | "schedule" }> | EmitOf<S> | ScheduleOf<S>,
+      | Exclude<Effect, { effect: "emit" | "schedule" | "call" }>
+      | EmitOf<S>
+      | ScheduleOf<S>
+      | CallOf<S>,
       { effect: Member<S["operations"][O], "effects", string> }
     >
   : never;

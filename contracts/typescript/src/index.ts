@@ -1,8 +1,10 @@
 /** The SDK: serve implementations of the bridge's contracts. */
 
 export {
+  activities,
   activity,
   NotRetryable,
+  type ActivitiesOf,
   type Activity,
   type ActivityCall,
   type ActivityFunction,
