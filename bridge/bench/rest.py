@@ -34,15 +34,15 @@ async def rest() -> list[Figure]:
     """
     figures = []
     async with load() as process:
-        for who in ("nobody there", "a client on each"):
-            few = await _cost(FEW, process, follow=who != "nobody there")
-            many = await _cost(MANY, process, follow=who != "nobody there")
+        for who in ("no client", "a client each"):
+            few = await _cost(FEW, process, follow=who != "no client")
+            many = await _cost(MANY, process, follow=who != "no client")
             for what, unit, subject, peer in (
                 ("Redis commands", "/s", many.commands, few.commands),
                 ("CPU of Redis", "ms/s", many.redis_ms, few.redis_ms),
                 ("CPU of the worker", "ms/s", many.worker_ms, few.worker_ms),
             ):
-                name = f"{what} at rest, {who}: {MANY} subsystems, the peer {FEW}"
+                name = f"{what}, {MANY} subsystems at rest, {who}"
                 shown = f"{subject:,.1f} {unit}", f"{peer:,.1f} {unit}"
                 figures.append(Figure(name, *shown, subject / peer, "at most 2"))
     return figures

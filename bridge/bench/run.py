@@ -18,6 +18,7 @@ from bridge.bench.moves import moves
 from bridge.bench.observe import observe
 from bridge.bench.outage import OUTAGE_S, outage
 from bridge.bench.processes import CannotMeasure
+from bridge.bench.rejoin import rejoin
 from bridge.bench.rest import rest
 from bridge.bench.sockets import connections, query
 from bridge.table import table
@@ -34,6 +35,7 @@ BENCHES: dict[str, Bench] = {
     "moves": moves,
     "agents": agents,
     "fanout": fanout,
+    "rejoin": rejoin,
     "rest": rest,
     "outage": partial(outage, OUTAGE_S),
     "edges": edges,

@@ -17,6 +17,7 @@ from bridge.channels.frames import V1, V2, Frame
 from bridge.channels.session import Channel
 from bridge.edge.backlog import Backlog, Batch
 from bridge.edge.connection import text_frame
+from bridge.edge.shelf import Shelf
 from bridge.errors import BridgeError
 from bridge.journal.records import PRESENCE_DIFF
 from bridge.journal.store import Journal
@@ -29,7 +30,7 @@ PAGE = 500
 TURN_DELIVERIES = 64  # handed out before others have their turn
 BATCH_BYTES = 65_536  # pushed in one piece; a client's backlog is looked at before each
 RECENT = 256  # events a follower keeps for clients that come back soon
-CATCH_UPS = 16  # clients that read older events from the journal at once, per subsystem
+CATCH_UPS = 16  # pages of older events that are read from the journal at once, per subsystem
 LEAST_KEPT = 100  # the least that setting events_keep takes
 WAIT_MS = 1_000  # how late a client is told that the storage is another one
 FIRST_RETRY_S = 0.05
@@ -119,7 +120,7 @@ class Follower:
         self._recent: deque[Event] = deque()
         self._attached: dict[str, set[Subscription]] = {}
         self._streams: dict[str, set[Stream]] = {}
-        self._places = asyncio.Semaphore(CATCH_UPS)
+        self._shelf = Shelf(self._read, CATCH_UPS)
         self._advanced = asyncio.Event()
         self._turns = turns
 
@@ -160,41 +161,49 @@ class Follower:
         It waits for a slow client instead of filling its queue.
         """
         channel, backlog = subscription.channel, subscription.backlog
+        done = 0
         while channel.state == "joined":
             recent = self._after(position)
-            events = recent if recent is not None else await self._page(subscription, position)
-            waited = recent is None
+            if recent is not None:
+                events = [event for event in recent if event.key == channel.key]
+                end, waited = self.position, False
+            else:
+                events, end = await self._older(subscription, position)
+                waited = True
             for event in events:
-                position = event.position
-                if event.key != channel.key:
-                    continue
                 if not backlog.half_empty():
                     await backlog.room()
                     waited = True
                 if channel.state != "joined":
                     return
                 subscription.push(event)
+            position = end
             if not waited:
                 subscription.attach(self)
                 return
+            done += 1 + len(events)
+            if done >= TURN_DELIVERIES:
+                await self._turns.next()
+                done = 0
 
-    async def _page(self, subscription: Subscriber, position: str) -> list[Event]:
-        """Read one page of older events; wait for the follower where there is none."""
+    async def _older(self, subscription: Subscriber, position: str) -> tuple[list[Event], str]:
+        """Return a page's events for a subscription, and where it ends; wait for the follower
+        where there are none.
+        """
         known = self.position
         retry_s = FIRST_RETRY_S
         while True:
             try:
-                async with self._places:
-                    page = await self._read(position)
+                page = await self._shelf.page(position)
                 break
             except BridgeError as error:
                 retry_s = await self._back_off("catch_up_failed", error, retry_s)
         if page is None:
             subscription.expel(subscription.channel)  # the next join is told of the gap
-            return []
-        if not page and self.position == known:  # it has yet to read what we have already read
-            await self._advanced.wait()
-        return page
+            return [], position
+        if page.end == position and self.position == known:
+            await self._advanced.wait()  # it has yet to read what we have already read
+        return page.after(position, subscription.channel.key), page.end
 
     async def follow(self) -> None:
         """Read and push until cancelled, through any trouble of the journal's."""
@@ -283,6 +292,7 @@ class Follower:
     def _start_over(self, position: str) -> None:
         """Expel everyone and go on from `position`: on the next join each is told of the gap."""
         self._recent.clear()
+        self._shelf.clear()
         self._oldest = self.position = position
         self._wake()
         for attached in list(self._attached.values()):
