@@ -223,7 +223,11 @@ class _Attending:
     async def _wait(
         self, work: asyncio.Task[JSON], attempt: Attempt, until_s: float, *, queued: bool
     ) -> bytes:
-        """Hold the claim until there is an answer, which is returned if a service gave it."""
+        """Hold the claim until there is an answer, which is returned if a service gave it.
+
+        While Redis is away nobody else can have it either, and no service can say anything.
+        """
+        trust_s = 0.0  # when what a service has not said means something
         while True:
             left_s = KEEP_S if queued else min(KEEP_S, until_s - time.monotonic())
             if not queued or not work.done():
@@ -232,18 +236,24 @@ class _Attending:
                 await asyncio.sleep(KEEP_S)
             if work.done() and not queued:
                 return b""
-            kept = await self._attempts.keep(self._entry, self._place, LEASE_MS)
+            if not queued and time.monotonic() >= until_s:
+                raise ActivityFailed(f"no answer within {attempt.timeout_ms} ms")
+            try:
+                kept = await self._attempts.keep(self._entry, self._place, LEASE_MS)
+            except BridgeError:
+                trust_s = time.monotonic() + LOST_MS / 1000
+                continue
             if kept.status != "kept":
                 raise _Gone
             if queued:
                 if kept.answer:
                     return kept.answer
+                if time.monotonic() < trust_s:
+                    continue
                 if kept.heard_ms > LOST_MS:
                     raise ActivityFailed("the service that ran it is gone")
                 silent_ms = kept.silent_ms
             else:
-                if time.monotonic() >= until_s:
-                    raise ActivityFailed(f"no answer within {attempt.timeout_ms} ms")
                 silent_ms = int((time.monotonic() - attempt.beat_s) * 1000)
             if attempt.heartbeat_ms and silent_ms > attempt.heartbeat_ms:
                 raise ActivityFailed(f"no heartbeat for {silent_ms} ms")
@@ -305,9 +315,8 @@ class _Attending:
             timer=id,
             set_by=entry.id,
         )
-        dispatcher, timeout_ms = self._calls._dispatcher, self._calls._timeout_ms
         try:
-            await dispatcher.dispatch(message, timeout_ms=timeout_ms, internal=True)
+            await self._dispatch(message)
         except TimerGone:
             pass
         except BridgeError as error:
@@ -322,6 +331,18 @@ class _Attending:
                 return
         await self._attempts.done(entry, self._place)
         self._emit("call_failed" if "error" in request else "call_done")
+
+    async def _dispatch(self, message: Message) -> None:
+        """Dispatch what `then` is told, again while Redis is away: it is kept only here."""
+        dispatcher, timeout_ms = self._calls._dispatcher, self._calls._timeout_ms
+        while True:
+            try:
+                await dispatcher.dispatch(message, timeout_ms=timeout_ms, internal=True)
+                return
+            except BridgeError as error:
+                if error.code not in ("storage_unavailable", "outcome_unknown"):
+                    raise
+            await asyncio.sleep(random.uniform(0.2, KEEP_S))
 
     async def _later(self, after_ms: int, why: str, answer: JSON = None) -> None:
         kept = orjson.dumps(answer) if answer is not None else b""

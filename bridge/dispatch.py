@@ -295,10 +295,8 @@ class Dispatcher:
                 continue
             if fault is None:
                 took_us = (time.perf_counter() - started) * 1e6
-                return Attempt(
-                    *(name, reason, outcome, refusal, invocation, bucket, took_us),
-                    tuple(failed),
-                )
+                told = tuple(failed)
+                return Attempt(name, reason, outcome, refusal, invocation, bucket, took_us, told)
             failed.append(Failure(name, fault, called=True))
             self._fault(fault, message, deadline)
             if reason != "canary":

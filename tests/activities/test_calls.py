@@ -150,6 +150,26 @@ def test_a_later_commit_cancels_a_call_by_its_name() -> None:
     run(test)
 
 
+def test_an_answer_that_comes_after_the_cancellation_is_told_to_nobody() -> None:
+    async def test(bench: Bench) -> None:
+        free = asyncio.Event()
+
+        async def held(attempt: Attempt) -> JSON:
+            await free.wait()
+            return await echo(attempt)
+
+        bench.activities.act = held
+        await bench.ask("m", "hello", id="mine")
+        await until(lambda: bench.activities.begun)
+        await bench.send("s", "stop", {"id": "mine"})
+        free.set()
+        await bench.empty()
+        assert bench.activities.cancelled == []
+        assert await bench.told(0) == []
+
+    run(test)
+
+
 def test_a_call_of_the_same_name_takes_the_place_of_the_one_before() -> None:
     async def first_hangs(attempt: Attempt) -> JSON:
         return await (hang if attempt.id == "a/0" else echo)(attempt)

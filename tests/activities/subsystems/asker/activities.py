@@ -30,4 +30,5 @@ async def here(request: Any, call: Call) -> Any:
             for _ in range(10):
                 await asyncio.sleep(0.3)
                 call.heartbeat()
+                call.log("it gets on")
     return {"text": text, "attempt": call.attempt}

@@ -20,10 +20,11 @@ async function there({ text }: Text, call: import("joelclaw-bridge").ActivityCal
       throw new Error(`failed at ${call.attempt}`);
     case "never":
       throw new NotRetryable("no use", { why: "never" });
-    case "first":
-      if (call.attempt > 1) break;
+    case "wait":
+      setInterval(call.heartbeat, 200).unref();
     // falls through
-    case "hang":
+    case "first":
+      if (text === "first" && call.attempt > 1) break;
       await new Promise((_, reject) => {
         call.signal.addEventListener("abort", () => {
           note("aborted");
@@ -32,7 +33,8 @@ async function there({ text }: Text, call: import("joelclaw-bridge").ActivityCal
       });
       break;
     case "long":
-      for (let n = 0; n < 12; n++) {
+    case "longest":
+      for (let n = 0; n < (text === "longest" ? 50 : 12); n++) {
         await pause(200);
         call.heartbeat();
       }
@@ -40,4 +42,4 @@ async function there({ text }: Text, call: import("joelclaw-bridge").ActivityCal
   return { text, attempt: call.attempt };
 }
 
-export const activities = [activity("there", there)];
+export const activities = [activity("there", there), activity("quiet", there)];

@@ -47,11 +47,11 @@ defmodule BridgeWeb.CoreComponents do
         "#{Float.round(100 * n / last, 2)},#{Float.round(30 - 29 * value / highest, 2)}"
       end)
 
-    assigns = assign(assigns, points: points, highest: highest)
+    assigns = assign(assigns, points: points, highest: Enum.max(assigns.values))
 
     ~H"""
     <figure id={@id} style="margin: 0">
-      <figcaption class="faint">{@label}, at most {@highest}</figcaption>
+      <figcaption class="faint">{@label}, the highest {@highest}</figcaption>
       <svg class="chart" viewBox="0 0 100 31" preserveAspectRatio="none" role="img">
         <polyline points={@points} />
       </svg>

@@ -43,16 +43,16 @@ defmodule BridgeWeb.OverviewLive do
         <:col :let={s} label="subsystem">
           <.link navigate={~p"/subsystems/#{s.name}"}>{s.name}</.link>
         </:col>
-        <:col :let={s} label="owner">{s.owner}</:col>
-        <:col :let={s} label="fallback">{s.fallback || "-"}</:col>
-        <:col :let={s} label="epoch" class="number">{s.epoch}</:col>
-        <:col :let={s} label="served by">{Enum.join(s.served_by, ", ")}</:col>
-        <:col :let={s} label="commits/s" class="number">{s.rate}</:col>
         <:col :let={s} label="state">
           <span class={if s.owner in s.served_by, do: "good", else: "bad"}>
             {if s.owner in s.served_by, do: "ok", else: "its owner does not serve it"}
           </span>
         </:col>
+        <:col :let={s} label="owner">{s.owner}</:col>
+        <:col :let={s} label="fallback">{s.fallback || "-"}</:col>
+        <:col :let={s} label="epoch" class="number">{s.epoch}</:col>
+        <:col :let={s} label="served by">{Enum.join(s.served_by, ", ")}</:col>
+        <:col :let={s} label="commits/s" class="number">{s.rate}</:col>
       </.table>
       <h2>Workers</h2>
       <.table id="workers" rows={@report.workers}>
@@ -65,12 +65,13 @@ defmodule BridgeWeb.OverviewLive do
         <:col :let={w} label="errors" class="number">{w.errors}</:col>
       </.table>
       <p id="sockets">
-        {@sockets} sockets on this node, whose processes and memory
+        Clients of this node: {@sockets}.
         <.link href={~p"/dashboard"}>LiveDashboard</.link>
-        shows
+        shows its processes and memory.
       </p>
       <h2>Nodes</h2>
-      <.table id="nodes" rows={@report.nodes}>
+      <p :if={@report.nodes == []} class="faint">none</p>
+      <.table :if={@report.nodes != []} id="nodes" rows={@report.nodes}>
         <:col :let={n} label="node"><code>{n["node"]}</code></:col>
         <:col :let={n} label="serves" class="wide">{Enum.join(n["serves"], ", ")}</:col>
         <:col :let={n} label="state">

@@ -38,6 +38,14 @@ defmodule BridgeWeb.SubsystemLive do
   @impl true
   def handle_info(:look, socket), do: {:noreply, look(socket)}
 
+  # Of no commit: it has no number.
+  def handle_info(%Broadcast{topic: topic, event: "presence_diff"} = diff, socket)
+      when topic == socket.assigns.topic do
+    row = %{"type" => diff.event, "payload" => diff.payload}
+    id = "presence-#{System.unique_integer([:positive])}"
+    {:noreply, stream_insert(socket, :events, %{id: id, row: row}, at: 0, limit: @events)}
+  end
+
   def handle_info(%Broadcast{topic: topic} = event, %{assigns: %{topic: topic}} = socket) do
     row = Map.merge(event.payload, %{"type" => event.event, "key" => socket.assigns.key})
     id = "#{row["key"]}-#{row["seq"]}-#{row["n"]}"
