@@ -57,7 +57,7 @@ def schemas(below: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
 
 
 def plains(names: tuple[str, ...]) -> st.SearchStrategy[Any]:
-    references = [{"$ref": f"#/$defs/{name}"} for name in (*names, "Tree")]
+    references = [{"$ref": f"#/$defs/{name}"} for name in (*names, "Tree", "Map")]
     return st.one_of(
         st.sampled_from(["integer", "string", "boolean", "null"]).map(lambda k: {"type": k}),
         st.sampled_from(["integer", "string"]).map(lambda kind: {"type": [kind, "null"]}),
@@ -80,6 +80,12 @@ TREE = {
     "required": ["Tree"],
     "additionalProperties": {"$ref": "#/$defs/Tree"},
     "properties": {"Tree": {"type": "array", "items": {"$ref": "#/$defs/Tree"}}},
+}
+MAP = {
+    "anyOf": [
+        {"type": "string"},
+        {"type": "object", "additionalProperties": {"$ref": "#/$defs/Map"}},
+    ]
 }
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers(-2, 2) | st.sampled_from(["", "x", 'y"\\']),
@@ -114,7 +120,7 @@ def contracts(draw: st.DrawFn) -> Any:
                 "reply": draw(anything),
             }
         },
-        "$defs": {**definitions, "Tree": TREE},
+        "$defs": {**definitions, "Tree": TREE, "Map": MAP},
     }
 
 

@@ -95,7 +95,10 @@ class _Python:
         own = self._names[name]
         if _is_model(node):
             return self._model(own, node)
-        return f'{own} = TypeAliasType("{own}", {self.expression(node, own + "Item")})'
+        said = self.expression(node, own + "Item")
+        # mypy takes an alias that leads to itself as a text only.
+        said = repr(said) if self._name(own) in said else said
+        return f'{own} = TypeAliasType("{own}", {said})'
 
     def expression(self, node: Any, hint: str) -> str:
         """Return a type; objects inside become classes, named by `hint`."""

@@ -127,8 +127,8 @@ class _TypeScript:
         rest = node.get("additionalProperties", True)
         members = node.get("properties", {})
         if not members:
-            open_ = self.expression(rest, indent)
-            return f"Record<string, {open_}>"
+            # Not `Record<string, …>`, which may not lead to itself.
+            return f"{{ [member: string]: {self.expression(rest, indent)} }}"
         lines = []
         for name, below in members.items():
             needed = name in node.get("required", []) or "default" in below
