@@ -28,6 +28,7 @@ from bridge.message import JSON, RUNTIMES
 from bridge.redis.commands import Failures, connect
 from bridge.redis.server import UnsafeServer, check_server
 from bridge.up.admin import fetch, served_by
+from bridge.up.gateway import share_of
 from bridge.up.place import RunFile
 from bridge.up.redis_server import disk_full, loss_of
 
@@ -41,6 +42,9 @@ def _run(call: Call) -> int:
     findings = [Finding("bridge", f"pid {run.pid} serves {run.url}")]
     if run.phoenix_url:
         findings.append(Finding("phoenix", f"serves {run.phoenix_url}"))
+    if share := share_of(Path(call.settings.dir)):
+        text = f"{share} % of new connections go to the node's edge, while it is there"
+        findings.append(Finding("gateway", text))
     findings += _worker(fetch(f"{run.url}/admin/status", call.settings.token))
     findings += of_builds(Path(call.settings.dir))
     findings += asyncio.run(_storage(call, run))

@@ -18,15 +18,20 @@ FILE = "gateway.json"
 PERIOD_S = 1.0  # in which each edge accepts for its share of the time
 
 
+def share_of(directory: Path) -> int:
+    """Return the part of new connections that the node's edge is to take, in percent."""
+    with suppress(OSError, ValueError, KeyError, TypeError):
+        return int(json.loads((directory / FILE).read_text())["share"])
+    return 0
+
+
 class Gateway:
     """Keep the share of connections that the node's edge takes, in percent."""
 
     def __init__(self, directory: Path, listener: Listener) -> None:
         self._file = directory / FILE
         self._listener = listener
-        self._share = 0
-        with suppress(OSError, ValueError, KeyError):
-            self._share = int(json.loads(self._file.read_text())["share"])
+        self._share = share_of(directory)
         self._turn = self._share == 100  # whether it is the node's, where both have one
         self._changed = asyncio.Event()
 

@@ -69,6 +69,8 @@ def test_no_push_fails_while_the_gateway_moves_there_and_back(
         await on_workers(up, 1)
         said = await route(up, "elixir")
         assert said.startswith("new connections: 100 % elixir, 0 % python\n")
+        status = await asyncio.to_thread(bridge, up.directory, "status")
+        assert "100 % of new connections go to the node's edge" in status.stdout
         await client.joined(2)
         await on_workers(up, 0)
         await route(up, "python")
