@@ -311,6 +311,7 @@ def _said(findings: list[Finding]) -> Iterator[Check]:
 def _clock(url: str) -> Check:
     async def apart() -> float:
         async with connect(url, "bridge-cli") as client:
+            await client.ping()  # connected
             before = time.time()
             seconds, microseconds = await client.time()
             return (before + time.time()) / 2 - seconds - microseconds / 1e6

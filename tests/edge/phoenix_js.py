@@ -28,8 +28,13 @@ async def node(script: str, *arguments: str) -> asyncio.subprocess.Process:
 
 
 async def passes(process: asyncio.subprocess.Process) -> None:
-    out, err = await process.communicate()
-    assert process.returncode == 0, (out + err).decode()
+    """Wait for its end, which is not that of its input: then it would end by itself."""
+    assert process.stdout is not None
+    assert process.stderr is not None
+    out, err = await asyncio.gather(process.stdout.read(), process.stderr.read())
+    await process.wait()
+    said = (out + err).decode()
+    assert process.returncode == 0, f"exit code {process.returncode}: {said}"
 
 
 class Pushing:

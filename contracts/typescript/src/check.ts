@@ -2,10 +2,12 @@
 
 import { loadHandler, LoadError } from "./load.ts";
 
+const file = process.argv[2] as string;
 try {
-  await loadHandler(process.argv[2] as string);
+  await loadHandler(file);
 } catch (error) {
-  console.error(error instanceof LoadError ? error.message : String((error as Error).stack));
+  const why = (error as Error).message;
+  console.error(error instanceof LoadError ? why : `${file}: ${why}`);
   process.exit(1);
 }
 process.exit(0); // whatever the module left running
