@@ -84,6 +84,12 @@ def test_a_changed_contract_goes_on_under_live_keys(directory: Path) -> None:
         doctor = bridge(directory, "doctor", BRIDGE_CONTRACTS=str(HERE / "two"))
         assert f"0 live states hold, {KEYS + 2} would be migrated" in doctor.stdout
 
+        asked = bridge(directory, "can-i-cutover", "ledger", "--to", "python", "--json")
+        found = json.loads(asked.stdout)["findings"]
+        [states] = [each for each in found if each["check"] == "states"]
+        assert states["answer"] == "yes"
+        assert states["what"] == f"0 live states hold, {KEYS + 2} would be migrated"
+
         added = bridge(directory, "call", "ledger:k00100", "add", '{"n": 1}')
         assert json.loads(added.stdout) == {"minor": 10100, "currency": "EUR"}
         older = bridge(directory, "contracts", "check", "--live", "ledger", *folders("one"))
