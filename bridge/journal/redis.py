@@ -103,6 +103,7 @@ class RedisJournal(RedisOutbox):
         self._done_ttl_ms = done_ttl_ms
         self._events_keep = events_keep
         self._delivering = delivering
+        self._looked: dict[str, tuple[str, int]] = {}
         self.targets = RedisTargets(client)
         self.attempts = RedisAttempts(client)
         self.moves = RedisMoves(client, self.storage)
@@ -219,17 +220,25 @@ class RedisJournal(RedisOutbox):
         if wait_ms > 0:
             prefix = prefix_of(subsystem)
             try:
-                found = await self._client.arrivals(prefix, stream, after, count, wait_ms)
+                found = await self._client.arrivals.after(prefix, stream, after, count, wait_ms)
             except (NotSent, Unanswered, Rejected) as error:
                 raise unavailable(error) from None
         else:
             found = await self._call(
                 subsystem, "XRANGE", stream, f"({after}", "+", "COUNT", count
             )
+        if not found and wait_ms > 0 and self._is_looked_at(subsystem, storage):
+            return []
         # Looked at afterwards: what was read is of this storage if it still is the same.
         if await self._gap(subsystem, storage, after) == GONE:
             raise PositionGone(f"{subsystem}: {position}")
+        # Until there is another connection or storage, nothing can be gone where nothing came.
+        self._looked[subsystem] = (self.storage.id, self._client.made)
         return [self._event(subsystem, at.decode(), *fields) for at, fields in found]
+
+    def _is_looked_at(self, subsystem: str, storage: str) -> bool:
+        looked = self._looked.get(subsystem)
+        return looked == (storage, self._client.made) and storage == self.storage.id
 
     def _event(self, subsystem: str, at: str, kind: bytes, *texts: bytes) -> Event:
         position = named(self.storage.id, at)

@@ -53,9 +53,7 @@ class RedisDeliveries:
     async def arrived(self, wait_ms: int) -> bool:
         wait_ms = max(1, wait_ms)
         try:
-            return bool(
-                await self._client.arrivals(self._prefix, self._stream, "0-0", 1, wait_ms)
-            )
+            return await self._client.has_some(self._prefix, self._stream, wait_ms)
         except (NotSent, Unanswered, Rejected) as error:
             raise self._unavailable(error) from None
 

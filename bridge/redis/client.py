@@ -13,6 +13,7 @@ from typing import Any
 from bridge.backoff import Backoff
 from bridge.patience import Timeout
 from bridge.redis.address import Address
+from bridge.redis.arrivals import Arrivals
 from bridge.redis.connection import Connection, NotSent, Part, Rejected, Unanswered, connect
 from bridge.redis.keys import SCRATCH
 from bridge.redis.refusals import Refused, is_refusal, refused_of
@@ -89,6 +90,8 @@ class Client:
         self._refused: Refused | None = None
         self._idle: list[Connection] = []
         self._lent: set[Connection] = set()
+        self.made = 0  # connections, so far
+        self.arrivals = Arrivals(self._read_streams, self._damaged)
         self._pauses = Backoff(*PAUSES_S)
         self._not_before = 0.0
         self._closed = False
@@ -153,33 +156,47 @@ class Client:
         """Run one command on the shared connection."""
         return (await self.run("call", key, *command))[0]
 
-    async def arrivals(
-        self, prefix: str, stream: str, after: str, count: int, wait_ms: int
-    ) -> list[Any]:
-        """Return entries of a stream behind a position, waiting `wait_ms` for the first.
+    async def has_some(self, prefix: str, stream: str, wait_ms: int) -> bool:
+        """Say whether a stream has an entry, waiting so long for one."""
+        try:
+            return bool(await self._read_streams({stream: "0-0"}, 1, wait_ms))
+        except Rejected as error:
+            if error.code == "WRONGTYPE":
+                await self._damaged(prefix, stream)
+            raise
 
-        It has a connection that nobody else uses meanwhile. A cancelled call drops it, and with
-        it the command that waits in Redis.
+    async def _damaged(self, prefix: str, stream: str) -> None:
+        await self.call(prefix, "XLEN", stream)  # says which key is of what type
+
+    async def _read_streams(
+        self, after: dict[str, str], count: int, block_ms: int
+    ) -> dict[str, list[Any]]:
+        """Read streams on a connection that nobody else uses meanwhile.
+
+        A cancelled call drops it, and with it the command that waits in Redis.
         """
-        command = ("XREAD", "COUNT", count, "BLOCK", wait_ms, "STREAMS", stream, after)
         connection = self._idle.pop() if self._idle else None
         if connection is None or connection.closed:
             connection = await self._connect()
         self._lent.add(connection)
         try:
-            answer = await connection.send(*command, timeout_s=wait_ms / 1000 + self._timeout_s)
-        except BaseException as error:
+            answer = await connection.send(
+                *("XREAD", "COUNT", count, "BLOCK", block_ms, "STREAMS"),
+                *(*after, *after.values()),
+                timeout_s=block_ms / 1000 + self._timeout_s,
+            )
+        except Rejected:
+            raise  # it is as good as before
+        except BaseException:
             connection.close()
-            if isinstance(error, Rejected) and error.code == "WRONGTYPE":
-                await self.call(prefix, "XLEN", stream)  # says which key is of what type
             raise
         finally:
             self._lent.discard(connection)
-        if len(self._idle) < MAX_IDLE and not self._closed:
-            self._idle.append(connection)
-        else:
-            connection.close()
-        return answer[0][1] if answer else []
+            if len(self._idle) < MAX_IDLE and not self._closed and not connection.closed:
+                self._idle.append(connection)
+            else:
+                connection.close()
+        return {stream.decode(): entries for stream, entries in answer or ()}
 
     async def close(self) -> None:
         """Cut every connection: who waits for an answer gets Unanswered."""
@@ -188,6 +205,7 @@ class Client:
             if connection is not None:
                 connection.close("the journal was closed")
         self._idle.clear()
+        await self.arrivals.close(Unanswered("the journal was closed"))
         under_way = [task for task in (self._connecting, self._trying) if task is not None]
         if under_way:
             await asyncio.wait(under_way)
@@ -233,6 +251,7 @@ class Client:
     def _made(self, connecting: asyncio.Task[Connection]) -> None:
         self._connecting = None
         if not connecting.cancelled() and connecting.exception() is None:
+            self.made += 1
             self._shared = connecting.result()
 
     async def _connect(

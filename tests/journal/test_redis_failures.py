@@ -315,7 +315,7 @@ class TestRedisFailures(JournalCase):
             asyncio.create_task(self.journal.events_after(SUBSYSTEM, "0-0", wait_ms=3_600_000))
             for _ in range(10)
         ]
-        await self.until_blocked(10)
+        await self.until_blocked(1)  # one for all
         for task in waiting:
             task.cancel()
         await self.until_blocked(0)
