@@ -227,7 +227,8 @@ class _Attending:
 
         While Redis is away nobody else can have it either, and no service can say anything.
         """
-        trust_s = 0.0  # when what a service has not said means something
+        # When what a service has not said means something: it may have been away with Redis, too.
+        trust_s = time.monotonic() + LOST_MS / 1000
         while True:
             left_s = KEEP_S if queued else min(KEEP_S, until_s - time.monotonic())
             if not queued or not work.done():

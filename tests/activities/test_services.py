@@ -319,8 +319,9 @@ class TestServices(unittest.IsolatedAsyncioTestCase):
             beating = Attempt("b", "asker", "k", "here", 1, {"text": "beat"}, 9000, 0)
             await self.worker.python.perform(beating)
         self.server.restart()
-        await self.told(0)
-        await self.worker.python.perform(beating)
+        held_until = self.control.zscore(f"{PREFIX}running:quiet", "m/0")
+        # The worker has looked, and given it no other attempt.
+        await until(lambda: self.control.zscore(f"{PREFIX}running:quiet", "m/0") != held_until)
         service.send_signal(signal.SIGCONT)
         assert await self.told(1) == [{"id": "m/0", "reply": {"text": "longest", "attempt": 1}}]
         assert self.asked() == ["m/0 1 longest"]
