@@ -63,6 +63,10 @@ class ElixirRuntime:
         self._nodes.insert(0, _Node(link, name, serves, started_ms, builds or {}, performs))
         self._nodes.sort(key=lambda node: node.started_ms, reverse=True)
 
+    def rebuilt(self, link: Link, builds: Mapping[str, str]) -> None:
+        """Take in which builds a node has now."""
+        self._nodes = [n._replace(builds=builds) if n.link is link else n for n in self._nodes]
+
     def detach(self, link: Link) -> None:
         self._nodes = [node for node in self._nodes if node.link is not link]
 
@@ -113,7 +117,9 @@ class ElixirRuntime:
                 raise RuntimeFault("elixir", "not_serialisable", str(error)) from error
             except LinkError as error:
                 raise RuntimeFault("elixir", "crashed", str(error)) from error
-            build = node.builds.get(invocation.subsystem, "")
+            # A node tells by each answer: its code changes while it runs.
+            said = answer.get("build") if isinstance(answer, Mapping) else None
+            build = str(said)[:64] if said else ""
             return judge(outcome_of("elixir", answer, build))
         raise RuntimeUnavailable("elixir", why)
 

@@ -128,8 +128,13 @@ class NodeLinks:
             self._leave("the node asked for it")
             return OK
 
+        async def builds(args: list[Any]) -> Any:
+            self._runtime.rebuilt(link, _builds(args[0]))
+            return OK
+
         functions: dict[str, Callable[[list[Any]], Awaitable[Any]]] = {
             "hello": hello,
+            "builds": builds,
             "drain": leave,
             "shutdown": leave,
         }
@@ -178,8 +183,7 @@ class NodeLinks:
         accepted = sorted(set(theirs) - set(refused))
         for name, text in refused.items():
             self._telemetry.emit("contract_refused", runtime="elixir", subsystem=name, text=text)
-        said = more.get("builds")
-        builds = {str(k): str(v)[:64] for k, v in said.items()} if isinstance(said, dict) else {}
+        builds = _builds(more.get("builds"))
         performs = more.get("activities")
         self._runtime.attach(
             link,
@@ -199,6 +203,10 @@ class NodeLinks:
             "accepted": accepted,
             "refused": refused,
         }
+
+
+def _builds(said: object) -> dict[str, str]:
+    return {str(k): str(v)[:64] for k, v in said.items()} if isinstance(said, dict) else {}
 
 
 def _expect_hello(link: Link) -> None:

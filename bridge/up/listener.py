@@ -8,6 +8,9 @@ All write `{"alive": true}` each second. End of file tells each side that the ot
 Workers, and nodes that wrote `{"ready": true}`, are told `{"accept": true or false}`, whether to
 take connections, and `{"send_on": true}`, to send their clients on to who does.
 
+A node is also told `{"reload": subsystem}`, to load the code that was compiled for it, and writes
+`{"reloaded": subsystem}` with `ok` or `error`, what there is to say of that.
+
 `{"reload": subsystem}` and `{"gateway": runtime}` are requests: a line `{"said"}` for each thing
 that was done, then `{"failed"}`, the reason or empty.
 """
@@ -48,6 +51,7 @@ class Peer:
         self.ready = False
         self.silent_s = 0.0
         self._accepts: bool | None = None  # as it was told
+        self._reloads: dict[str, asyncio.Future[str]] = {}
         self._connection = connection
 
     def accept(self, accepts: bool) -> None:
@@ -60,7 +64,33 @@ class Peer:
         """Tell it to send its clients on."""
         self._tell({"send_on": True})
 
-    def _tell(self, told: dict[str, bool]) -> None:
+    async def reload(self, subsystem: str, timeout_s: float) -> str:
+        """Have a node load a subsystem's code as it runs; return what it says of that.
+
+        Raises RequestFailed.
+        """
+        answer: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self._reloads[subsystem] = answer
+        self._tell({"reload": subsystem})
+        try:
+            async with asyncio.timeout(timeout_s):
+                return await answer
+        except TimeoutError:
+            raise RequestFailed(f"the node did not load {subsystem} in {timeout_s:g} s") from None
+        finally:
+            del self._reloads[subsystem]
+
+    def reloaded(self, line: Mapping[str, object]) -> None:
+        """Take what a node says of a `reload`."""
+        answer = self._reloads.get(str(line["reloaded"]))
+        if answer is None or answer.done():
+            return  # nobody waits for it any more
+        if "ok" in line:
+            answer.set_result(str(line["ok"]))
+        else:
+            answer.set_exception(RequestFailed(f"the node: {line.get('error')}"))
+
+    def _tell(self, told: Mapping[str, bool | str]) -> None:
         line = json.dumps(told, separators=(",", ":")).encode() + b"\n"
         with suppress(OSError):  # it has gone already, or reads nothing and will be replaced
             self._connection.send(line)
@@ -177,6 +207,8 @@ class Listener:
                 self._changed()
                 while (line := await lines.next()) is not None:
                     peer.silent_s = 0.0
+                    if "reloaded" in line:
+                        peer.reloaded(line)
                     if "ready" in line:
                         peer.ready = line["ready"] is True
                         self._changed()

@@ -115,16 +115,21 @@ def web(path: str, root: Path = ROOT) -> Missing | None:
     return None
 
 
-def check(runtime: RuntimeName, argv: Sequence[str], file: str) -> tuple[str, ...]:
+def check(runtime: RuntimeName, argv: Sequence[str], file: str, kept: Path) -> tuple[str, ...]:
     """Return the program that says whether a runtime can load an implementation.
 
-    `argv` is how the runtime is started. It ends with 1 and the reason on standard error.
+    `argv` is how the runtime is started. It ends with 1 and the reason on standard error. In
+    Elixir it takes the text from `kept`, and leaves the compiled code beside that.
     """
     if runtime == "elixir":
-        escaped = file.replace("\\", "\\\\").replace('"', '\\"').replace("#{", "\\#{")
-        return (*argv[:-1], f'Bridge.Implementations.check("{escaped}")')
+        return (*argv[:-1], f"Bridge.Implementations.check({_text(file)}, {_text(str(kept))})")
     program, main = argv
     return (program, main.replace("main.", "check."), file)
+
+
+def _text(path: str) -> str:
+    escaped = path.replace("\\", "\\\\").replace('"', '\\"').replace("#{", "\\#{")
+    return f'"{escaped}"'
 
 
 async def compiled(command: Command, env: Mapping[str, str], log: Path) -> Missing | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from pathlib import Path
 
 from bridge.client import NotReached
@@ -21,7 +21,10 @@ from bridge.up.admin import fetch, served_by
 from bridge.up.listener import RequestFailed
 from bridge.up.supervisor import Child
 
+Hot = Callable[[str, float], Awaitable[str]]
+
 BACK_S = 20.0
+HOT_S = 30.0
 SERVED_S = 10.0
 LOOK_S = 0.1
 
@@ -32,19 +35,26 @@ async def reload(
     served: Settings,
     children: Mapping[RuntimeName, Child],
     url: str,
+    hot: Hot | None = None,
 ) -> AsyncIterator[str]:
-    """Keep the files as they are now, start again what loads them once, change the route.
+    """Keep the files as they are now, have all that run them load them, change the route.
 
     `given` names the files, `served` what is kept of them; `children` are the processes of
-    runtimes that load at their start. Yields what was done. Raises RequestFailed before
-    anything is changed, or at the end for a runtime that did not come back with the subsystem.
+    runtimes that load at their start: they are started again, but for a node that serves the
+    subsystem already, which loads its code as it runs (`hot`). Yields what was done. Raises
+    RequestFailed before anything is changed, or at the end for a runtime that did not come back
+    with the subsystem.
     """
     where, fresh = await _checked(subsystem, given, served, children)
     before = _digests(subsystem, given)
     builds.take(given, fresh, subsystem)
     absent = []
+    more: dict[str, str] = {}
+    running = await asyncio.to_thread(_serves, subsystem, url, given) if hot else False
     for runtime, child in children.items():
-        if runtime in where:
+        if runtime == "elixir" and runtime in where and hot and running:
+            more[runtime] = (await hot(subsystem, HOT_S)).partition(";")[2]
+        elif runtime in where:
             again = await child.restart(BACK_S)
             if not (again and await _is_served(subsystem, runtime, url, given)):
                 absent.append(f"{runtime} does not serve {subsystem}: see {child.program.log}")
@@ -57,7 +67,8 @@ async def reload(
         if name not in ("python", *children):
             yield f"{name}: not started by this bridge, so start it again yourself"
         else:
-            yield f"{name}: {now}, as before" if was == now else f"{name}: {was} -> {now}"
+            changed = f"{now}, as before" if was == now else f"{was} -> {now}"
+            yield f"{name}: {changed}{';' + more[name] if more.get(name) else ''}"
     if absent:
         raise RequestFailed("; ".join(absent))
 
@@ -78,7 +89,8 @@ async def _checked(
         for runtime, child in children.items():
             if runtime in known[subsystem] and not why:
                 file = known[subsystem][runtime]
-                argv = programs.check(runtime, child.program.argv, file)
+                source = fresh / "elixir" / f"{subsystem}.ex"
+                argv = programs.check(runtime, child.program.argv, file, source)
                 why = await yours.not_loadable(file, argv, env, child.program.cwd)
         if why:
             raise RequestFailed(f"{why}; all goes on as it was")
@@ -104,6 +116,14 @@ async def _is_served(subsystem: str, runtime: RuntimeName, url: str, given: Sett
             return True
         await asyncio.sleep(LOOK_S)
     return False
+
+
+def _serves(subsystem: str, url: str, given: Settings) -> bool:
+    try:
+        status = fetch(f"{url}/admin/status", given.token)
+    except NotReached:
+        return False
+    return subsystem in (served_by(status, "elixir") or ())
 
 
 async def _change_epoch(subsystem: str, served: Settings) -> None:

@@ -241,7 +241,8 @@ class _Run:
         node = self._workers.node if self._workers else None
         there: dict[RuntimeName, Child | None] = {"typescript": self._typescript, "elixir": node}
         children = {name: child for name, child in there.items() if child is not None}
-        return reload(subsystem, self._given, self._settings, children, self._url())
+        hot = self._workers.reload_node if self._workers and node else None
+        return reload(subsystem, self._given, self._settings, children, self._url(), hot)
 
     async def _look_at_storage(self, stack: AsyncExitStack, lock: Lock) -> None:
         watch = StorageWatch(

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 
-from bridge.up.listener import Listener
+from bridge.up.listener import Listener, RequestFailed
 from bridge.up.supervisor import Child, Program
 
 STAND_IN_AFTER_S = 3.0  # without any worker, once there was one
@@ -54,6 +54,14 @@ class Workers:
         """Every process started here: the node, else workers; a stand-in if there is one."""
         some = [self.node, *self._direct, self._stand_in]
         return [child for child in some if child is not None]
+
+    async def reload_node(self, subsystem: str, timeout_s: float) -> str:
+        """Have the node load a subsystem's code as it runs; raises RequestFailed."""
+        pid = self.node.pid if self.node is not None else None
+        there = next((n for n in self._listener.nodes if n.pid and n.pid == pid), None)
+        if there is None:
+            raise RequestFailed("the node is not there now")
+        return await there.reload(subsystem, timeout_s)
 
     def start(self) -> None:
         for child in self.children:

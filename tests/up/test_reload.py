@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import os
 import re
@@ -264,6 +265,59 @@ def test_the_other_runtimes_too_run_what_was_there_at_the_start(tmp_path: Path) 
         listed = bridge(directory, "journal", "list", "--json").stdout.splitlines()
         builds = [json.loads(line)["build"].partition("+")[2] for line in listed]
         assert builds == [line.split()[-1] for line in _by_runtime(done.stdout)]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    not isinstance(programs.elixir(programs.search_path()), Command),
+    reason="there is no elixir on this machine",
+)
+def test_a_running_node_takes_in_code_under_load_and_no_message_is_lost(tmp_path: Path) -> None:
+    folder = written(tmp_path / "mine", "elixir")
+    directory = tmp_path / "dir"
+    answered_since: list[int] = []
+
+    async def add(up: Up, key: str, ended: asyncio.Event) -> int:
+        count = 0
+        async with connected(up.run["url"]) as client:
+            await client.join(f"tally:{key}")
+            while not ended.is_set():
+                answered_since.append(
+                    (await client.push(f"tally:{key}", "add", {"n": 1}))["total"]
+                )
+                count += 1
+        return count
+
+    async def scenario(up: Up) -> int:
+        ended = asyncio.Event()
+        adding = [asyncio.create_task(add(up, str(n % 2), ended)) for n in range(8)]
+        for more in (2, 3, 4):
+            (folder / "tally" / "tally.ex").write_text(ELIXIR.replace("+ 1", f"+ {more}"))
+            done = await asyncio.to_thread(bridge, directory, "reload", "tally")
+            assert done.returncode == 0, done.stderr
+            assert re.fullmatch(r"elixir: \w{12} -> \w{12}\n", done.stdout), done.stdout
+            answered_since.clear()
+            await until(lambda: len(answered_since) > 20, "the new code has answered")
+            assert set(answered_since) == {more}
+        ended.set()
+        return sum(await asyncio.gather(*adding))
+
+    with Up(directory, *arguments(folder), BRIDGE_TYPESCRIPT="off") as up:
+        assert asyncio.run(totals(up, "elixir")) == {1}
+        assert bridge(directory, "route", "tally", "elixir").returncode == 0
+        before = up.children().keys()
+        count = asyncio.run(scenario(up))
+        assert up.children().keys() == before
+        listed = bridge(
+            directory, "journal", "list", "tally", "--json", "--limit", "100000"
+        ).stdout
+    builds: dict[str, list[str]] = {}
+    for line in listed.splitlines():
+        entry = json.loads(line)
+        builds.setdefault(entry["key"], []).append(entry["build"])
+    assert sum(map(len, builds.values())) == count
+    for of_key in builds.values():
+        assert len([one for one, _ in itertools.groupby(of_key)]) == 4
 
 
 @pytest.mark.slow

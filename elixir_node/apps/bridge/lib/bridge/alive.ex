@@ -17,6 +17,7 @@ defmodule Bridge.Alive do
           | {:file, Path.t()}
           | {:node, String.t()}
           | {:workers, GenServer.server()}
+          | {:reload, (String.t() -> {:ok, String.t()} | {:error, String.t()})}
           | {:interval_ms, pos_integer}
           | {:name, GenServer.name()}
 
@@ -38,7 +39,9 @@ defmodule Bridge.Alive do
   @impl true
   def init(options) do
     send(self(), :say)
-    {:ok, Map.merge(%{interval_ms: 1_000, socket: nil, path: "", file: "", joined: nil}, options)}
+    none = fn _ -> {:error, "nothing can be loaded here"} end
+    defaults = %{interval_ms: 1_000, socket: nil, path: "", file: "", joined: nil, reload: none}
+    {:ok, Map.merge(defaults, options)}
   end
 
   @impl true
@@ -56,6 +59,14 @@ defmodule Bridge.Alive do
     {:noreply, if(answers?(state.workers), do: state |> write() |> say(), else: state)}
   end
 
+  # It may take seconds, and this process is to tell meanwhile that the node answers.
+  def handle_info({:tcp, _socket, ~s({"reload":") <> rest}, %{reload: reload} = state) do
+    [subsystem | _] = String.split(rest, "\"", parts: 2)
+    alive = self()
+    spawn_link(fn -> say(alive, reloaded(subsystem, reload)) end)
+    {:noreply, state}
+  end
+
   def handle_info({:tcp, _socket, line}, %{joined: pid} = state) do
     if pid, do: send(pid, {:told, String.trim_trailing(line, "\n")})
     {:noreply, state}
@@ -66,6 +77,19 @@ defmodule Bridge.Alive do
   end
 
   def handle_info(_other, state), do: {:noreply, state}
+
+  defp reloaded(subsystem, reload) do
+    {how, text} =
+      try do
+        reload.(subsystem)
+      catch
+        kind, reason -> {:error, Exception.format_banner(kind, reason)}
+      end
+
+    # There is no writer of JSON here, and the text is for people.
+    legible = String.replace(text, ~r/["\\[:cntrl:]]/u, "'")
+    ~s({"reloaded":"#{subsystem}","#{how}":"#{legible}"})
+  end
 
   defp answers?(workers) do
     _ = Workers.ready?(workers)

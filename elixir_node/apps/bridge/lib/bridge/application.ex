@@ -9,7 +9,8 @@ defmodule Bridge.Application do
 
   alias Bridge.{Activities, Alive, Implementations, Keys, Parent, Settings, Telemetry}
   alias Bridge.{Topics, Workers}
-  alias Bridge.Link.{Messages, Scanner, Session, Transports}
+  alias Bridge.Implementations.{Reload, Served}
+  alias Bridge.Link.{Connection, Messages, Scanner, Session, Transports}
 
   @doc """
   Start the node and serve until it is told to stop.
@@ -69,9 +70,10 @@ defmodule Bridge.Application do
 
   defp children(settings, implementations, activities) do
     keys = Keys.new(Keys, implementations)
+    identity = identity(activities)
 
     connection = [
-      identity: identity(implementations, activities),
+      identity: fn -> identified(identity, keys) end,
       keys: keys,
       activities: activities,
       max_frame_bytes: settings.link_max_frame_bytes,
@@ -99,8 +101,9 @@ defmodule Bridge.Application do
       name: Alive,
       path: settings.listener,
       file: settings.alive_file,
-      node: connection[:identity]["node"],
-      workers: Workers
+      node: identity["node"],
+      workers: Workers,
+      reload: &reload(settings, keys, &1)
     ]
 
     # Stopped from the last to the first: workers need the links and keys to leave in order.
@@ -125,7 +128,31 @@ defmodule Bridge.Application do
     System.stop()
   end
 
-  defp identity(implementations, activities) do
+  # As they are when a link opens: they may have changed since the start.
+  defp identified(identity, keys) do
+    now = Served.all(keys.served)
+    builds = Implementations.builds(now)
+    Map.merge(identity, %{"digests" => Implementations.digests(now), "builds" => builds})
+  end
+
+  defp reload(settings, keys, subsystem) do
+    with %{^subsystem => path} <- settings.implementations,
+         %{^subsystem => source} <- settings.sources,
+         {:ok, said} <- Reload.load(keys.served, subsystem, path, source) do
+      builds = Implementations.builds(Served.all(keys.served))
+
+      for {_, link, _, _} <- DynamicSupervisor.which_children(Bridge.Links),
+          do: Connection.tell(link, :builds, [builds])
+
+      Telemetry.emit(:reloaded, %{subsystem: subsystem, text: said})
+      {:ok, said}
+    else
+      %{} -> {:error, "#{subsystem} was not among the node's files at its start"}
+      {:error, reason} -> {:error, reason}
+    end
+  end
+
+  defp identity(activities) do
     {pid, ""} = Integer.parse(System.pid())
     started_ms = System.os_time(:millisecond)
 
@@ -134,8 +161,6 @@ defmodule Bridge.Application do
       "node" => "node-#{pid}-#{started_ms}",
       "pid" => pid,
       "started_ms" => started_ms,
-      "digests" => Implementations.digests(implementations),
-      "builds" => Implementations.builds(implementations),
       "activities" => Enum.sort(Map.keys(activities.modules))
     }
   end

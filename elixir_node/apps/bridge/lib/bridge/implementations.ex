@@ -90,12 +90,19 @@ defmodule Bridge.Implementations do
   A module whose name another file has taken is refused: it would answer in that one's place.
   """
   @spec compile(Path.t(), String.t()) :: {:ok, module} | {:error, String.t()}
-  def compile(path, text) do
+  def compile(path, text),
+    do: with({:ok, module, _beams} <- compiled(path, text), do: {:ok, module})
+
+  defp compiled(path, text) do
     path = Path.expand(path)
 
     case Enum.find(modules(path, text), &(source(&1) not in [nil, path])) do
-      nil -> implementation(for {module, _} <- Code.compile_string(text, path), do: module)
-      module -> {:error, "#{inspect(module)} is there already, from #{source(module)}: rename it"}
+      nil ->
+        beams = Code.compile_string(text, path)
+        with {:ok, module} <- implementation(Keyword.keys(beams)), do: {:ok, module, beams}
+
+      module ->
+        {:error, "#{inspect(module)} is there already, from #{source(module)}: rename it"}
     end
   rescue
     error -> {:error, said(error)}
@@ -107,18 +114,27 @@ defmodule Bridge.Implementations do
 
   defp said(error), do: Exception.message(error)
 
-  @doc "Compile a file in a node that does nothing else: exit status 1, with the reason, if it fails."
-  @spec check(Path.t()) :: no_return
-  def check(path) do
-    case compile(path) do
-      {:ok, _module} ->
-        System.halt(0)
+  @doc """
+  Compile a file, kept as `source`, in a node that does nothing else, and write its code beside that.
 
+  Exit status 1, with the reason, if it fails.
+  """
+  @spec check(Path.t(), Path.t()) :: no_return
+  def check(path, source) do
+    with {:ok, text} <- read(source),
+         {:ok, module, code} <- compiled(path, text) do
+      File.write!(beams(source), :erlang.term_to_binary({sha256(text), module, code}))
+      System.halt(0)
+    else
       {:error, reason} ->
         IO.puts(:stderr, "#{path}: #{reason}")
         System.halt(1)
     end
   end
+
+  @doc "Return where the compiled code of a kept source is."
+  @spec beams(Path.t()) :: Path.t()
+  def beams(source), do: Path.rootname(source) <> ".beams"
 
   defp implementation(modules) do
     case Enum.filter(modules, &implementation?/1) do
@@ -145,14 +161,19 @@ defmodule Bridge.Implementations do
          do: {:error, "#{path}: #{:file.format_error(reason)}"}
   end
 
-  # As `bridge.contracts.builds` has it: of the names and digests of all files, here one.
-  defp build(path, text) do
+  @doc "Name a file's build as `bridge.contracts.builds` does, of all names and digests: here one."
+  @spec build(Path.t(), String.t()) :: String.t()
+  def build(path, text) do
     sha256(Path.basename(path) <> " " <> sha256(text)) |> binary_part(0, 12)
   end
 
-  defp sha256(text), do: Base.encode16(:crypto.hash(:sha256, text), case: :lower)
+  @doc false
+  @spec sha256(binary) :: String.t()
+  def sha256(text), do: Base.encode16(:crypto.hash(:sha256, text), case: :lower)
 
-  defp source(module) do
+  @doc "Return the file a module that is there was compiled of, nil if there is none."
+  @spec source(module) :: Path.t() | nil
+  def source(module) do
     if Code.ensure_loaded?(module) do
       to_string(module.module_info(:compile)[:source] || "another file")
     end

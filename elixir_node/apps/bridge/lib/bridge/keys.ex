@@ -7,14 +7,16 @@ defmodule Bridge.Keys do
 
   use Supervisor
 
+  alias Bridge.Implementations.Served
   alias Bridge.Keys.Server
 
-  @enforce_keys [:registry, :supervisor, :implementations, :limits]
-  defstruct [:registry, :supervisor, :implementations, :limits]
+  @enforce_keys [:registry, :supervisor, :served, :implementations, :limits]
+  defstruct [:registry, :supervisor, :served, :implementations, :limits]
 
   @type t :: %__MODULE__{
           registry: atom,
           supervisor: atom,
+          served: Served.name(),
           implementations: Bridge.Implementations.all(),
           limits: Server.limits()
         }
@@ -26,13 +28,18 @@ defmodule Bridge.Keys do
     %__MODULE__{
       registry: Module.concat(name, Registry),
       supervisor: Module.concat(name, Supervisor),
+      served: Module.concat(name, Served),
       implementations: implementations,
       limits: Map.merge(Server.default_limits(), Map.new(limits))
     }
   end
 
   @spec start_link(t) :: Supervisor.on_start()
-  def start_link(%__MODULE__{} = keys), do: Supervisor.start_link(__MODULE__, keys)
+  def start_link(%__MODULE__{} = keys) do
+    # The caller's, so that what was loaded since is there after a restart.
+    _ = Served.new(keys.served, keys.implementations)
+    Supervisor.start_link(__MODULE__, keys)
+  end
 
   @impl true
   def init(keys) do
@@ -53,18 +60,18 @@ defmodule Bridge.Keys do
   """
   @spec dispatch(t, map) :: {:ok, reference} | {:error, map}
   def dispatch(%__MODULE__{} = keys, %{"subsystem" => subsystem, "digest" => digest} = call) do
-    case keys.implementations do
-      %{^subsystem => %{digest: ^digest, module: module}} ->
-        server = find_or_start(keys, {subsystem, call["key"]}, module)
+    case Served.fetch(keys.served, subsystem) do
+      {:ok, {%{digest: ^digest}, _}} ->
+        server = find_or_start(keys, {subsystem, call["key"]})
         ref = :erlang.monitor(:process, server, alias: :reply_demonitor)
         send(server, {:handle, ref, call})
         {:ok, ref}
 
-      %{^subsystem => %{digest: ours}} ->
+      {:ok, {%{digest: ours}, _}} ->
         text = "#{subsystem}: the node's contract is #{ours}, the worker's #{digest}"
         {:error, fault("digest_mismatch", text)}
 
-      _ ->
+      :error ->
         {:error, fault("unknown_subsystem", "the node does not implement #{subsystem}")}
     end
   end
@@ -77,19 +84,19 @@ defmodule Bridge.Keys do
   @spec count(t) :: non_neg_integer
   def count(%__MODULE__{registry: registry}), do: Registry.count(registry)
 
-  defp find_or_start(keys, id, module) do
+  defp find_or_start(keys, id) do
     case Registry.lookup(keys.registry, id) do
       [{server, _}] -> server
-      [] -> start(keys, id, module)
+      [] -> start(keys, id)
     end
   end
 
-  defp start(keys, {subsystem, key} = id, module) do
+  defp start(keys, {subsystem, key} = id) do
     options = [
       name: {:via, Registry, {keys.registry, id}},
       subsystem: subsystem,
       key: key,
-      module: module,
+      served: keys.served,
       limits: keys.limits
     ]
 

@@ -69,6 +69,9 @@ defmodule Bridge.Telemetry do
       :implementation_refused ->
         {:error, fn -> "#{d.subsystem}: #{d.path}: #{d.reason}" end}
 
+      :reloaded ->
+        {:info, fn -> "reloaded #{d.subsystem}: #{d.text}" end}
+
       :peer_defect ->
         {:warning, fn -> "#{d.peer}: #{d.defect}" end}
 

@@ -7,6 +7,7 @@ defmodule Bridge.Keys.Run do
   exit signal.
   """
 
+  alias Bridge.Implementations.Served
   alias Bridge.{JsonTerm, Keys}
   alias Bridge.Link.Messages
 
@@ -15,15 +16,34 @@ defmodule Bridge.Keys.Run do
   @outcomes "{:ok, reply, effects, state} or {:error, reason, message[, detail]}"
 
   @doc "Start a run; the heap limit does not see binaries on OTP 25, see `binary_bytes/2`."
-  @spec spawn_link(module, map, pos_integer) :: pid
-  def spawn_link(module, call, max_memory_bytes) do
+  @spec spawn_link(Served.name(), map, pos_integer) :: pid
+  def spawn_link(served, call, max_memory_bytes) do
     owner = self()
     heap = %{size: div(max_memory_bytes, @word_bytes), kill: true, error_logger: false}
 
     :erlang.spawn_opt(
-      fn -> send(owner, {:ran, self(), encode(outcome(module, call))}) end,
+      fn -> send(owner, {:ran, self(), encode(of_one_build(served, call))}) end,
       [:link, max_heap_size: heap]
     )
+  end
+
+  # A handler is a function: asked again, nothing has happened.
+  defp of_one_build(served, %{"subsystem" => subsystem} = call) do
+    {:ok, {implementation, generation}} = Served.fetch(served, subsystem)
+    outcome = outcome(implementation.module, call)
+
+    cond do
+      not Served.steady?(served, subsystem, generation) ->
+        # It does not change for longer than a load takes.
+        Process.sleep(1)
+        of_one_build(served, call)
+
+      implementation.build ->
+        Map.put(outcome, "build", implementation.build)
+
+      true ->
+        outcome
+    end
   end
 
   @doc "Encode an outcome as the link's result."

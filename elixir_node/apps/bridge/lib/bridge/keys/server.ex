@@ -74,7 +74,7 @@ defmodule Bridge.Keys.Server do
   defp start(from, call, state) do
     timeout_ms = call["timeout_ms"]
     started_ms = now_ms()
-    pid = Run.spawn_link(state.module, call, state.limits.max_memory_bytes)
+    pid = Run.spawn_link(state.served, call, state.limits.max_memory_bytes)
     run = %{pid: pid, from: from, operation: call["operation"], timer: nil}
     run = Map.merge(run, %{timeout_ms: timeout_ms, until_ms: started_ms + timeout_ms})
     %{state | run: arm(run, started_ms, state.limits.sample_ms)}

@@ -19,7 +19,7 @@ defmodule Bridge.Link.Connection do
           {:name, String.t()}
           | {:owner, pid}
           | {:transport, {module, keyword}}
-          | {:identity, map}
+          | {:identity, map | (() -> map)}
           | {:keys, Keys.t()}
           | {:activities, Activities.t()}
           | {:max_frame_bytes, pos_integer}
@@ -38,7 +38,7 @@ defmodule Bridge.Link.Connection do
     guards?: false
   }
 
-  @doc "Open a link; `identity` is what hello says of this node."
+  @doc "Open a link; `identity`, or what it returns then, is what hello says of this node."
   @spec start_link([option]) :: GenServer.on_start()
   def start_link(options), do: GenServer.start_link(__MODULE__, Map.new(options))
 
@@ -61,7 +61,13 @@ defmodule Bridge.Link.Connection do
 
   @doc "Ask the worker without waiting for its answer."
   @spec request(pid, atom) :: :ok
-  def request(connection, function), do: GenServer.cast(connection, {:request, function})
+  def request(connection, function), do: tell(connection, function, [])
+
+  @doc "As `request/2`, with arguments."
+  @spec tell(pid, atom, list) :: :ok
+  def tell(connection, function, args) do
+    GenServer.cast(connection, {:request, function, args})
+  end
 
   @doc "End the link, and the worker with it where it is this node's to guard."
   @spec kill(pid, String.t()) :: :ok
@@ -101,8 +107,8 @@ defmodule Bridge.Link.Connection do
   end
 
   defp hello(state) do
-    {:ok, session, actions} =
-      Session.hello(state.session, state.identity, deadline(state.hello_ms))
+    identity = if is_function(state.identity), do: state.identity.(), else: state.identity
+    {:ok, session, actions} = Session.hello(state.session, identity, deadline(state.hello_ms))
 
     expire_in(state.hello_ms)
     {:noreply, state} = carry_out(actions, %{state | session: session})
@@ -116,8 +122,8 @@ defmodule Bridge.Link.Connection do
   end
 
   @impl true
-  def handle_cast({:request, function}, state) do
-    session(state, &Session.call(&1, function, [], :request, deadline(state.pong_ms)))
+  def handle_cast({:request, function, args}, state) do
+    session(state, &Session.call(&1, function, args, :request, deadline(state.pong_ms)))
   end
 
   def handle_cast({:ask, asker, function, args, timeout_ms}, state) do
