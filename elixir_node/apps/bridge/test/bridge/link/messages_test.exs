@@ -43,7 +43,7 @@ defmodule Bridge.Link.MessagesTest do
           {{:M, :bridge, ["edge", 1]}, {:cast, :bridge, ["edge", 1]}},
           {{:M, self(), 1}, {:cast, self(), 1}},
           {{:P, "print"}, {:printed, "print"}},
-          {{:P, 'é€'}, {:printed, "é€"}},
+          {{:P, ~c"é€"}, {:printed, "é€"}},
           {{:P, [:a]}, {:printed, "[:a]"}}
         ] do
       assert decode(term) == {:ok, message}

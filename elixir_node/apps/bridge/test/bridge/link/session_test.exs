@@ -187,7 +187,7 @@ defmodule Bridge.Link.SessionTest do
 
   test "messages without an answer are dropped" do
     assert {_, [{:defect, _}, {:defect, _}, {:defect, "printed: text"}]} =
-             feed(greeted(), [{:M, :bridge, "other"}, {:e, "failed"}, {:P, 'text'}])
+             feed(greeted(), [{:M, :bridge, "other"}, {:e, "failed"}, {:P, ~c"text"}])
   end
 
   test "a frame beyond the limit costs its own call alone" do
