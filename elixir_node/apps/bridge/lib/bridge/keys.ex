@@ -8,15 +8,16 @@ defmodule Bridge.Keys do
   use Supervisor
 
   alias Bridge.Implementations.Served
-  alias Bridge.Keys.Server
+  alias Bridge.Keys.{Server, Watch}
 
-  @enforce_keys [:registry, :supervisor, :served, :implementations, :limits]
-  defstruct [:registry, :supervisor, :served, :implementations, :limits]
+  @enforce_keys [:registry, :supervisor, :served, :watch, :implementations, :limits]
+  defstruct [:registry, :supervisor, :served, :watch, :implementations, :limits]
 
   @type t :: %__MODULE__{
           registry: atom,
           supervisor: atom,
           served: Served.name(),
+          watch: atom,
           implementations: Bridge.Implementations.all(),
           limits: Server.limits()
         }
@@ -29,6 +30,7 @@ defmodule Bridge.Keys do
       registry: Module.concat(name, Registry),
       supervisor: Module.concat(name, Supervisor),
       served: Module.concat(name, Served),
+      watch: Module.concat(name, Watch),
       implementations: implementations,
       limits: Map.merge(Server.default_limits(), Map.new(limits))
     }
@@ -44,8 +46,10 @@ defmodule Bridge.Keys do
   @impl true
   def init(keys) do
     children = [
+      {Watch, {keys.watch, keys.limits}},
       {Registry, keys: :unique, name: keys.registry, partitions: System.schedulers_online()},
-      {DynamicSupervisor, strategy: :one_for_one, name: keys.supervisor}
+      {DynamicSupervisor,
+       strategy: :one_for_one, name: keys.supervisor, max_children: keys.limits.max_keys}
     ]
 
     Supervisor.init(children, strategy: :one_for_all)
@@ -62,10 +66,16 @@ defmodule Bridge.Keys do
   def dispatch(%__MODULE__{} = keys, %{"subsystem" => subsystem, "digest" => digest} = call) do
     case Served.fetch(keys.served, subsystem) do
       {:ok, {%{digest: ^digest}, _}} ->
-        server = find_or_start(keys, {subsystem, call["key"]})
-        ref = :erlang.monitor(:process, server, alias: :reply_demonitor)
-        send(server, {:handle, ref, call})
-        {:ok, ref}
+        case find_or_start(keys, {subsystem, call["key"]}) do
+          :max_children ->
+            text = "#{keys.limits.max_keys} keys have a process, which is the limit"
+            {:error, fault("overloaded", text)}
+
+          server ->
+            ref = :erlang.monitor(:process, server, alias: :reply_demonitor)
+            send(server, {:handle, ref, call})
+            {:ok, ref}
+        end
 
       {:ok, {%{digest: ours}, _}} ->
         text = "#{subsystem}: the node's contract is #{ours}, the worker's #{digest}"
@@ -97,12 +107,14 @@ defmodule Bridge.Keys do
       subsystem: subsystem,
       key: key,
       served: keys.served,
+      watch: keys.watch,
       limits: keys.limits
     ]
 
     case DynamicSupervisor.start_child(keys.supervisor, {Server, options}) do
       {:ok, server} -> server
       {:error, {:already_started, server}} -> server
+      {:error, :max_children} -> :max_children
     end
   end
 end

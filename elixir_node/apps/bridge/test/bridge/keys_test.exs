@@ -148,6 +148,82 @@ defmodule Bridge.KeysTest do
              fault("crashed", "killed: over 64000000 bytes of binaries")
   end
 
+  # What a handler started, while it is held.
+  defp started(keys, changes) do
+    name = :"starter #{System.unique_integer([:positive])}"
+    Process.register(self(), name)
+    request = Map.merge(%{"name" => Atom.to_string(name)}, changes["request"])
+    changes = Map.merge(changes, %{"operation" => "start", "request" => request})
+    ref = dispatch(keys, changes)
+    assert_receive {:started, parent, child, port}, @deadline_ms
+    Process.unregister(name)
+    [{server, _}] = Registry.lookup(keys.registry, {"echo", "k"})
+    %{run: %{pid: run}} = :sys.get_state(server)
+    {ref, run, [parent, child], port}
+  end
+
+  defp gone(pids, port) do
+    for pid <- pids do
+      monitor = Process.monitor(pid)
+      assert_receive {:DOWN, ^monitor, :process, _, _}, @deadline_ms
+    end
+
+    Bridge.Test.Node.await(fn -> Port.info(port) == nil end)
+  end
+
+  test "what a handler has started ends with it", %{keys: keys} do
+    {ref, run, pids, port} = started(keys, %{"request" => %{"then" => "answer"}})
+    send(run, :go)
+    assert %{"ok" => _} = await(ref)
+    gone(pids, port)
+
+    request = %{"request" => %{"then" => "hang"}, "timeout_ms" => 500}
+    {ref, _, pids, port} = started(keys, request)
+    assert await(ref) == fault("timeout", "start took longer than 500 ms")
+    gone(pids, port)
+
+    {ref, _, pids, port} = started(keys, %{"request" => %{"then" => "hang"}})
+    [{server, _}] = Registry.lookup(keys.registry, {"echo", "k"})
+    Process.exit(server, :kill)
+    assert_receive {:DOWN, ^ref, :process, _, :killed}, @deadline_ms
+    gone(pids, port)
+  end
+
+  @tag limits: [max_memory_bytes: 16_000_000]
+  test "memory counts with what a handler has started", %{keys: keys} do
+    assert run(keys, "start_hoarder") ==
+             fault("crashed", "killed: over 16000000 bytes of memory, with what it started")
+  end
+
+  test "a handler that starts processes without end is killed", %{keys: keys} do
+    assert run(keys, "start_many") == fault("crashed", "killed: over 1000 processes")
+    assert %{"ok" => _} = run(keys, "echo")
+  end
+
+  test "a handler that floods its key delays its deadline by nothing", %{keys: keys} do
+    ref = dispatch(keys, %{"operation" => "flood", "timeout_ms" => 300})
+
+    receive do
+      {^ref, outcome} ->
+        assert %{"fault" => %{"kind" => "timeout"}} = :erlang.binary_to_term(outcome)
+
+      {:DOWN, ^ref, :process, _, :killed} ->
+        :ok
+    after
+      @deadline_ms -> flunk("nobody answered")
+    end
+
+    assert %{"ok" => _} = run(keys, "echo")
+  end
+
+  @tag limits: [max_keys: 2]
+  test "keys that have a process are bounded", %{keys: keys} do
+    for key <- ["a", "b"], do: run(keys, "echo", %{"key" => key})
+    text = "2 keys have a process, which is the limit"
+    assert Keys.dispatch(keys, call_map(%{"key" => "c"})) == {:error, fault("overloaded", text)}
+    assert %{"ok" => _} = run(keys, "echo", %{"key" => "a"})
+  end
+
   test "a key's calls run one after the other, in order", %{keys: keys} do
     {first, pid} = hold(keys, %{})
     later = for n <- 1..20, do: {n, dispatch(keys, %{"request" => %{"n" => n}})}

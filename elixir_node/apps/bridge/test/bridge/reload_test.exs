@@ -99,7 +99,9 @@ defmodule Bridge.ReloadTest do
 
   test "who still runs the code before the last is ended, and named", context do
     %{keys: keys, path: path, kept: kept} = context
-    ask(keys, "leave")
+    # Not from a run, which would take it along.
+    request = %{"pid" => List.to_string(:erlang.pid_to_list(self()))}
+    apply(Bridge.ReloadTest.Mine, :handle, [nil, "leave", request, nil])
     assert_receive {:left, left}, @deadline_ms
     monitor = Process.monitor(left)
 

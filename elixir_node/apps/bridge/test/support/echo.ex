@@ -45,6 +45,44 @@ defmodule Bridge.Test.Echo do
     end
   end
 
+  # Starts processes and a port, and tells of them; ends then, or never.
+  def handle(state, "start", %{"name" => name, "then" => then}, context) do
+    told = String.to_existing_atom(name)
+
+    starter = fn ->
+      port = Port.open({:spawn_executable, "/bin/cat"}, [])
+      child = spawn(fn -> Process.sleep(:infinity) end)
+      send(told, {:started, self(), child, port})
+      Process.sleep(:infinity)
+    end
+
+    spawn(starter)
+    receive(do: (:go -> :ok))
+    if then == "hang", do: handle(state, "loop", nil, context), else: {:ok, nil, [], state}
+  end
+
+  def handle(_state, "start_hoarder", _request, _context) do
+    spawn(fn -> heap([]) end)
+    Process.sleep(:infinity)
+  end
+
+  def handle(_state, "start_many", _request, _context), do: many()
+
+  def handle(_state, "flood", _request, _context) do
+    {:links, [key]} = Process.info(self(), :links)
+    flood(key)
+  end
+
+  defp many do
+    spawn(fn -> Process.sleep(:infinity) end)
+    many()
+  end
+
+  defp flood(key) do
+    send(key, :flood)
+    flood(key)
+  end
+
   defp heap(list), do: heap([make_ref() | list])
   defp binaries(list), do: binaries([:binary.copy("x", 1_000_000) | list])
 end

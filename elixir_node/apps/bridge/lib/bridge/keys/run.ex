@@ -9,6 +9,7 @@ defmodule Bridge.Keys.Run do
 
   alias Bridge.Implementations.Served
   alias Bridge.{JsonTerm, Keys}
+  alias Bridge.Keys.Kin
   alias Bridge.Link.Messages
 
   @word_bytes :erlang.system_info(:wordsize)
@@ -19,13 +20,20 @@ defmodule Bridge.Keys.Run do
   @spec spawn_link(Served.name(), map, pos_integer) :: pid
   def spawn_link(served, call, max_memory_bytes) do
     owner = self()
-    heap = %{size: div(max_memory_bytes, @word_bytes), kill: true, error_logger: false}
 
     :erlang.spawn_opt(
-      fn -> send(owner, {:ran, self(), encode(of_one_build(served, call))}) end,
-      [:link, max_heap_size: heap]
+      fn ->
+        :ok = Kin.trace(owner)
+        send(owner, {:ran, self(), encode(of_one_build(served, call))})
+      end,
+      [:link, max_heap_size: heap(max_memory_bytes)]
     )
   end
+
+  @doc "Return the flag that ends a process whose heap becomes larger than that."
+  @spec heap(pos_integer) :: map
+  def heap(max_bytes),
+    do: %{size: div(max_bytes, @word_bytes), kill: true, error_logger: false}
 
   # A handler is a function: asked again, nothing has happened.
   defp of_one_build(served, %{"subsystem" => subsystem} = call) do
