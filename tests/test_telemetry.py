@@ -63,7 +63,10 @@ def test_every_event_of_a_worker_is_on_the_page() -> None:
         for row in re.findall(r"^\| (.+?) \|", node, re.MULTILINE)
         for name in re.findall(r"`([a-z_]+)`", row)
     }
+    sources = (ROOT / "elixir_node/apps").rglob("lib/**/*.ex")
+    told = "\n".join(path.read_text(encoding="utf-8") for path in sources)
     assert set(re.findall(r"^      :(\w+) ->", facts, re.MULTILINE)) == of_node
+    assert set(re.findall(r"Telemetry\.emit\(:(\w+)", told)) == of_node
 
 
 def test_quiet_events_are_marked_on_the_page() -> None:

@@ -72,6 +72,9 @@ defmodule Bridge.Telemetry do
       :reloaded ->
         {:info, fn -> "reloaded #{d.subsystem}: #{d.text}" end}
 
+      :activity_log ->
+        {:info, fn -> "#{d.call}: #{text(d.text)}" end}
+
       :peer_defect ->
         {:warning, fn -> "#{d.peer}: #{d.defect}" end}
 

@@ -13,7 +13,7 @@ defmodule Bridge.ActivitiesTest do
       send(:erlang.binary_to_term(Base.decode64!(request["to"])), {:runs, self(), call})
 
       case activity do
-        "echo" -> {:ok, %{"attempt" => call.attempt}}
+        "echo" -> with :ok <- call.log.("echoed"), do: {:ok, %{"attempt" => call.attempt}}
         "raise" -> raise "no"
         "fail" -> {:error, "no"}
         "never" -> {:error, :not_retryable, "no use", %{"why" => 1}}
