@@ -39,8 +39,9 @@ def add(commands: Commands) -> None:
         "figures",
         metavar="FIGURE",
         nargs="*",
-        help="query, commit, journal, connections, link, intake, observe, moves, fanout, outage "
-        "or all, the default; or hostile: others' p99 while a worker is attacked",
+        help="query, commit, journal, connections, link, intake, observe, moves, agents, fanout, "
+        "rejoin, rest, outage, edges or all, the default; or hostile: others' p99 while a "
+        "worker is attacked",
     )
     bench.add_argument(
         "--seconds",

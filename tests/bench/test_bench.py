@@ -12,6 +12,7 @@ from bridge.bench.figures import Figure, compare
 from bridge.bench.frames import masked
 from bridge.bench.processes import SUBSYSTEMS, CannotMeasure, echo, load
 from bridge.bench.run import BENCHES
+from bridge.contracts.files import ROOT
 from bridge.contracts.registry import Registry
 from bridge.message import Outcome, context_for
 from tests.edge.rig import rig, run
@@ -40,6 +41,8 @@ def test_help_names_every_figure(capsys: pytest.CaptureFixture[str]) -> None:
     assert asyncio.run(main(["--help"])) == 0
     names = " | ".join([*BENCHES, "all", "hostile"])
     assert f"[{names}]" in capsys.readouterr().out
+    reference = (ROOT / "docs/cli.md").read_text(encoding="utf-8")
+    assert f"`FIGURE`: {', '.join(BENCHES)} or all" in reference
 
 
 def test_the_frames_of_the_load_are_masked_text_frames() -> None:
