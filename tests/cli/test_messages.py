@@ -7,6 +7,7 @@ import json
 import signal
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -131,6 +132,8 @@ def test_listen_prints_events_from_a_position_on(cli: Cli, up: Up, tmp_path: Pat
             ],
             env=environment(up.directory),
             stdout=file,
+            # A shell that runs the tests in the background has it ignored, and it is inherited.
+            preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
         )
     try:
         asyncio.run(until(lambda: output.read_text().count("\n") == 1, "the old one is there"))
