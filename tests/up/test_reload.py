@@ -193,6 +193,11 @@ def test_reloads_at_the_same_time_go_one_after_the_other(tmp_path: Path) -> None
         assert asyncio.run(totals(up)) == {2}
 
 
+def status_has_it(directory: Path) -> bool:
+    found = bridge(directory, "status").stdout
+    return re.search("^python +serves .*tally", found, re.MULTILINE) is not None
+
+
 def test_what_was_left_out_of_the_start_is_taken_in_once_it_is_mended(tmp_path: Path) -> None:
     folder = written(tmp_path / "mine", "python")
     directory = tmp_path / "dir"
@@ -204,7 +209,7 @@ def test_what_was_left_out_of_the_start_is_taken_in_once_it_is_mended(tmp_path: 
         assert done.returncode == 0, done.stderr
         done = bridge(directory, "route", "tally", "python")  # before anybody asked for it
         assert done.returncode == 0, done.stderr
-        assert re.search("^python +serves .*tally", bridge(directory, "status").stdout, re.M)
+        asyncio.run(until(lambda: status_has_it(directory), "status says so, by 1 s later"))
         assert "ZeroDivisionError" not in bridge(directory, "doctor").stdout
         assert asyncio.run(totals(up)) == {1}
 
