@@ -1,6 +1,6 @@
 defmodule Agents do
   @moduledoc """
-  Loops of coding agents over the stories of a project; the key is the project.
+  Loops of programming agents over the stories of a project; the key is the project.
 
   A loop plans its stories and takes each through the steps of `@steps`. Every step is an activity;
   what comes of it is the command `stepped`, which looks up there what is next.

@@ -1,4 +1,4 @@
-"""Loops of coding agents over the stories of a project; the key is the project. No I/O here.
+"""Loops of programming agents over the stories of a project; the key is the project. No I/O here.
 
 A loop plans its stories and takes each through the steps of `STEPS`. Every step is an activity;
 what comes of it is the command `stepped`, which looks up there what is next.
