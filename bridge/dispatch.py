@@ -120,7 +120,10 @@ class Dispatcher:
             attempt = await self._compute(
                 contract, operation, message, snapshot, deadline, runtime
             )
-            self._answered(contract, operation, snapshot.route, attempt, begun, read, 0.0)
+            if runtime is None:
+                self._answered(contract, operation, snapshot.route, attempt, begun, read, 0.0)
+            elif attempt.refusal is not None:  # nobody is judged by what the route did not decide
+                raise attempt.refusal
             return attempt.outcome.reply
         if runtime is not None:
             raise BridgeError(
@@ -302,7 +305,7 @@ class Dispatcher:
             if reason != "canary":
                 break
             fault = None
-        if self._watch is not None and route.candidate is not None:
+        if self._watch is not None and route.candidate is not None and only is None:
             self._watch.failed(route, bucket, tuple(failed))
         raise fault or (failed[0].error if failed else RuntimeUnavailable(route.owner, "none"))
 

@@ -202,13 +202,17 @@ class Mover:
     async def run(self) -> None:
         """Judge the moves that run, as more evidence comes and by and by, until cancelled."""
         said: dict[str, str] = {}
+        loop = asyncio.get_running_loop()
+        turn_at = loop.time() + EVERY_S * random.uniform(0, 1)
         while True:
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(EVERY_S * random.uniform(0.8, 1)):
+                async with asyncio.timeout_at(turn_at):
                     await self._noted.wait()
             self._noted.clear()
             due, self._due = self._due, set()
-            due = due or self._moving | set(self._turn.next())
+            if loop.time() >= turn_at:  # also of those a busy one would keep from it
+                due |= self._moving | set(self._turn.next())
+                turn_at = loop.time() + EVERY_S * random.uniform(0.8, 1)
             for subsystem in due & set(self._registry.names()):
                 try:
                     await self.judge(subsystem)

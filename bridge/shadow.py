@@ -305,20 +305,30 @@ class Shadow:
             await asyncio.sleep(SOON_S)
 
     async def flush(self) -> None:
-        """Write what was counted since the last time, in the order of epochs."""
+        """Write what was counted since the last time, in the order of epochs.
+
+        Raises the first BridgeError; what it befell is kept, and the others' is written all the
+        same.
+        """
         tallies, self._tallies = self._tallies, {}
+        failed: dict[str, BridgeError] = {}
         for (subsystem, epoch, builds), tally in sorted(tallies.items()):
+            if subsystem in failed:
+                continue
             noted = Noted(
                 *(dict(tally.counts), tally.samples, tally.traces, builds),
                 lost=tally.lost,
             )
             try:
                 await self._journal.moves.note(subsystem, epoch, noted)
-            except BridgeError:
-                self._put_back(tallies)
-                raise
+            except BridgeError as error:
+                failed[subsystem] = error
+                continue
             del tallies[subsystem, epoch, builds]
             self.noted(subsystem)
+        if failed:
+            self._put_back(tallies)
+            raise next(iter(failed.values()))
 
     def _put_back(self, tallies: dict[tuple[str, int, str], _Tally]) -> None:
         for name, tally in tallies.items():

@@ -15,6 +15,7 @@ from bridge.journal.values import Noted, Route, Standing
 from bridge.message import JSON
 
 MOST_SIGNATURES, MOST_TRACES = 200, 1000
+STAYS = ("violations", "losses", "last_loss_ms", "signatures", "samples")
 
 
 @dataclass(slots=True)
@@ -74,11 +75,18 @@ class MemoryMoves:
         counts, texts = moves.counts, moves.texts
         build = texts.get("build", "")
         if texts.get("move") != move_id or (build and noted.build not in ("", build)):
-            restarts = counts["restarts"] + 1 if texts.get("move") == move_id else 0
+            again = texts.get("move") == move_id
+            restarts = counts["restarts"] + 1 if again else 0
+            stays, before, told = Counter[str](), 0, dict[str, str]()
+            if again and self._routes(subsystem)[-1].phase == "canary":
+                stays.update({n: c for n, c in counts.items() if n in STAYS or n[:4] == "sig:"})
+                before = counts["same"] + counts["before"]
+                told = {n: t for n, t in texts.items() if n[:7] == "sample:" or n in STAYS}
             counts.clear()
             texts.clear()
-            texts.update(move=move_id, since_ms=str(now))
-            counts["restarts"] = restarts
+            counts.update(stays)
+            texts.update(told, move=move_id, since_ms=str(now))
+            counts["restarts"], counts["before"] = restarts, before
         if noted.build:
             texts["build"] = noted.build
         if noted.lost and now - int(texts.get("last_loss_ms", 0)) > 1000:

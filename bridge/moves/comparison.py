@@ -5,6 +5,7 @@ docs/moves.md has the rule table, contracts/vectors/comparison its cases.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
@@ -14,6 +15,9 @@ from bridge.canonical import canonical, escape, json_type
 
 MOST = 20  # differences told of one message
 SHOWN = 80  # characters of a value that a sample shows
+# A comparison runs in the worker's loop: pairs of items that one tries, of all arrays together.
+EFFORT = 10_000
+NEAR = 50  # what trying one pair within a tolerance counts as
 _GONE = object()
 
 Path = tuple[str, ...]  # tokens of a pointer; `*` is any item of a list, or member of a map
@@ -73,16 +77,17 @@ def compare(
         kind = "refused" if "refused" in candidate else "answered"
         return [Difference("", kind, _what(owner), _what(candidate))]
     found: list[Difference] = []
-    for difference in _Walk(rules).members((), owner, candidate):
+    for difference in _Walk(rules, EFFORT).members((), owner, candidate):
         found.append(difference)
         if len(found) == MOST:
             break
     return found
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Walk:
     rules: Rules
+    effort: int  # that is left
 
     def value(self, path: Path, owner: Any, candidate: Any) -> Iterator[Difference]:
         rules = self.rules
@@ -120,34 +125,70 @@ class _Walk:
         self, path: Path, owner: Sequence[Any], candidate: Sequence[Any]
     ) -> Iterator[Difference]:
         """Align what is alike in order, then what is alike elsewhere, then what is left over."""
-        below = (*path, "*")
+        below, unordered = (*path, "*"), _matches(self.rules.unordered, path)
         mine = [self.key(below, item) for item in owner]
         theirs = [self.key(below, item) for item in candidate]
-        blocks = SequenceMatcher(None, mine, theirs, autojunk=False).get_matching_blocks()
-        left = set(range(len(mine))) - {n for a, _, size in blocks for n in range(a, a + size)}
-        spare = set(range(len(theirs))) - {n for _, b, size in blocks for n in range(b, b + size)}
-        moved = False
-        for n in sorted(left):
-            there = next((m for m in sorted(spare) if theirs[m] == mine[n]), None)
-            if there is not None:
-                moved = True
-            elif self.rules.tolerance:
-                near = (
-                    m for m in sorted(spare) if not any(self.value(below, owner[n], candidate[m]))
-                )
-                there = next(near, None)
-            if there is not None:
-                left.remove(n)
-                spare.remove(there)
-        if moved and not _matches(self.rules.unordered, path):
+        paired = self.aligned(mine, theirs)
+        left = set(range(len(mine))) - {n for n, _ in paired}
+        spare = set(range(len(theirs))) - {there for _, there in paired}
+        elsewhere = _elsewhere(mine, theirs, left, spare)
+        if elsewhere and not unordered:
             yield self.difference(path, "order", owner, candidate)
+        left -= {n for n, _ in elsewhere}
+        spare -= {there for _, there in elsewhere}
         odd, other = sorted(left), sorted(spare)
+        if unordered:
+            odd.sort(key=lambda n: _rank(owner[n], mine[n]))
+            other.sort(key=lambda there: _rank(candidate[there], theirs[there]))
+        if self.rules.tolerance:
+            self.drop_near(below, owner, candidate, odd, other)
         for n, there in zip(odd, other, strict=False):
             yield from self.value(below, owner[n], candidate[there])
         for n in odd[len(other) :]:
             yield self.difference(below, "missing", owner[n], _GONE)
         for there in other[len(odd) :]:
             yield self.difference(below, "extra", _GONE, candidate[there])
+
+    def aligned(self, mine: Sequence[bytes], theirs: Sequence[bytes]) -> list[tuple[int, int]]:
+        """Pair equal items in the order both have them, at a cost that is bounded."""
+        short = min(len(mine), len(theirs))
+        head = next((n for n in range(short) if mine[n] != theirs[n]), short)
+        ends = range(1, short - head + 1)
+        tail = next((n - 1 for n in ends if mine[-n] != theirs[-n]), short - head)
+        paired = [(n, n) for n in range(head)]
+        paired += [(len(mine) - n, len(theirs) - n) for n in range(1, tail + 1)]
+        one, other = mine[head : len(mine) - tail], theirs[head : len(theirs) - tail]
+        cells = len(one) * len(other)
+        if cells > self.effort:
+            return paired + [(head + n, head + there) for n, there in _in_order(one, other)]
+        self.effort -= cells
+        blocks = SequenceMatcher(None, one, other, autojunk=False).get_matching_blocks()
+        return paired + [
+            (head + n + k, head + there + k) for n, there, size in blocks for k in range(size)
+        ]
+
+    def drop_near(
+        self,
+        below: Path,
+        owner: Sequence[Any],
+        candidate: Sequence[Any],
+        odd: list[int],
+        other: list[int],
+    ) -> None:
+        """Drop the pairs that are as good as equal: first in their order, then anywhere."""
+        for n, there in list(zip(odd, other, strict=False)):
+            if not any(self.value(below, owner[n], candidate[there])):
+                odd.remove(n)
+                other.remove(there)
+        for n in list(odd):
+            for there in other:
+                if self.effort < NEAR:
+                    return
+                self.effort -= NEAR
+                if not any(self.value(below, owner[n], candidate[there])):
+                    odd.remove(n)
+                    other.remove(there)
+                    break
 
     def key(self, path: Path, value: Any) -> bytes:
         return canonical(self.stripped(path, value))
@@ -175,6 +216,45 @@ class _Walk:
         show = _hidden if hidden else _shown
         pointer = "".join(f"/{escape(token)}" for token in shown)
         return Difference(pointer, kind, show(owner), show(candidate))
+
+
+def _in_order(mine: Sequence[bytes], theirs: Sequence[bytes]) -> list[tuple[int, int]]:
+    """Pair each item of the shorter list with the next equal one of the longer.
+
+    Exact where items are only missing or extra; else it may pair fewer than it could.
+    """
+    if len(mine) > len(theirs):
+        return [(n, there) for there, n in _in_order(theirs, mine)]
+    places = _places(theirs, range(len(theirs)))
+    paired, last = list[tuple[int, int]](), -1
+    for n, item in enumerate(mine):
+        there = places.get(item, deque())
+        while there and there[0] <= last:
+            there.popleft()
+        if there:
+            last = there.popleft()
+            paired.append((n, last))
+    return paired
+
+
+def _elsewhere(
+    mine: Sequence[bytes], theirs: Sequence[bytes], left: set[int], spare: set[int]
+) -> list[tuple[int, int]]:
+    """Pair what is equal, wherever it is."""
+    places = _places(theirs, sorted(spare))
+    return [(n, places[mine[n]].popleft()) for n in sorted(left) if places.get(mine[n])]
+
+
+def _places(items: Sequence[bytes], of: Iterable[int]) -> dict[bytes, deque[int]]:
+    places: dict[bytes, deque[int]] = {}
+    for n in of:
+        places.setdefault(items[n], deque()).append(n)
+    return places
+
+
+def _rank(value: Any, key: bytes) -> tuple[int, float, bytes]:
+    """Order numbers by value, so that near ones meet, and all else by its bytes."""
+    return (0, value, key) if _type(value) == "number" else (1, 0, key)
 
 
 def _matches(patterns: Iterable[Path], path: Path) -> bool:

@@ -3,6 +3,7 @@
 Names of counters, as they stand in Redis:
 
     same                       the candidate's outcome was the owner's
+    before                     the same, of earlier builds in a canary
     sig:[[op, pointer, kind]]  it differed in just these groups
     missed                     the candidate could not be asked, or was gone before it answered
     dropped                    not asked: the queue was full, or enough were asked this second

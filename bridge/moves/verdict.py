@@ -104,7 +104,8 @@ def _failures(
     if counts["losses"] >= CRASH_LOOP:
         found.append(f"{move.target} went away {counts['losses']} times")
     urgent = bool(found)
-    compared, different = evidence.compared, evidence.different(accepted, now_ms)
+    compared = evidence.compared + counts["before"]
+    different = evidence.different(accepted, now_ms)
     if lower(compared, different) > policy.tolerated:
         found.append(f"{different} of {compared} compared messages differ")
     if lower(compared, evidence.timed_out) > TIMED_OUT:

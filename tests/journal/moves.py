@@ -108,6 +108,27 @@ class MoveSuite(JournalCase):
         assert (found["same"], found["build"], found["restarts"]) == ("7", "b2", "1")
         assert "sig:x" not in found
 
+    async def test_in_a_canary_what_speaks_against_any_build_stays(self) -> None:
+        moves = self.journal.moves
+        await self.begin(30)
+        first = {"same": 2, "sig:x": 1, "violations": 1, "asked:30": 3}
+        await moves.note(SUBSYSTEM, 2, Noted(first, {"sample:x": "a"}, [], "b1", lost=True))
+        await moves.note(SUBSYSTEM, 2, Noted({"same": 1}, {}, [], "b2"))
+        await moves.note(SUBSYSTEM, 2, Noted({"same": 1, "sig:x": 1}, {}, [], "b3"))
+        found = await moves.evidence(SUBSYSTEM)
+        names = (
+            "build",
+            "same",
+            "before",
+            "sig:x",
+            "sample:x",
+            "violations",
+            "losses",
+            "restarts",
+        )
+        assert [found[name] for name in names] == ["b3", "1", "3", "2", "a", "1", "1", "2"]
+        assert "asked:30" not in found
+
     async def test_evidence_of_an_earlier_move_goes_with_the_next(self) -> None:
         moves = self.journal.moves
         await self.begin()

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bridge.contracts.files import CONTRACTS
+from bridge.moves import comparison
 from bridge.moves.comparison import MOST, Difference, Rules, compare
 
 FILE = CONTRACTS / "vectors" / "comparison" / "rules.json"
@@ -40,6 +41,16 @@ def test_what_is_equal_has_no_difference(value: Any) -> None:
 def test_what_is_not_equal_has_one(one: Any, other: Any) -> None:
     same = json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)
     assert (compare(Rules(), {"state": one}, {"state": other}) == []) == same
+
+
+@given(VALUES, VALUES)
+def test_arrays_that_are_too_long_to_align_well_differ_where_they_do(
+    one: Any, other: Any
+) -> None:
+    same = json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(comparison, "EFFORT", 0)
+        assert (compare(Rules(), {"state": one}, {"state": other}) == []) == same
 
 
 def test_at_most_twenty_differences_are_told() -> None:

@@ -1,4 +1,5 @@
--- Add to the evidence of a move. With another build of one side it begins anew.
+-- Add to the evidence of a move. With another build of one side it begins anew; in a canary what speaks
+-- against the candidate stays, and what was the same is counted apart, as `before`.
 -- ARGV: tag, the epoch under which that was seen, both sides' builds or '', '1' if it went away, how many counters,
 -- each as name and number, how many samples, each as name and text, then what is kept to explain
 -- answer: 1, or 0 if that was before the last move, whose id is the epoch it began with
@@ -14,9 +15,26 @@ if seen[2] ~= id or (build ~= '' and seen[1] and seen[1] ~= '' and seen[1] ~= bu
   if seen[2] == id then
     restarts = (seen[3] or 0) + 1
   end
+  local stays, before = {}, 0
+  if seen[2] == id and redis.call('HGET', P .. 'route', 'phase') == 'canary' then
+    local KEPT = {violations = 1, losses = 1, last_loss_ms = 1, signatures = 1, samples = 1}
+    local there = redis.call('HGETALL', at)
+    for n = 1, #there, 2 do
+      local name = there[n]
+      if KEPT[name] or string.sub(name, 1, 4) == 'sig:' or string.sub(name, 1, 7) == 'sample:' then
+        stays[#stays + 1] = name
+        stays[#stays + 1] = there[n + 1]
+      elseif name == 'same' or name == 'before' then
+        before = before + there[n + 1]
+      end
+    end
+  end
   redis.call('DEL', at)
   redis.call('HSET', at, 'move', id, 'since_ms', string.format('%.0f', now),
-    'restarts', restarts)
+    'restarts', restarts, 'before', string.format('%.0f', before))
+  for n = 1, #stays, 2 do
+    redis.call('HSET', at, stays[n], stays[n + 1])
+  end
 end
 if build ~= '' then
   redis.call('HSET', at, 'build', build)
