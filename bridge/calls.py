@@ -111,6 +111,7 @@ class Calls:
                 while True:
                     try:
                         socket = await self._connected()
+                        last = None  # what an earlier attempt said is nothing about this one
                         answer = await socket.push(
                             f"{self._subsystem}:{key}", operation, payload, timeout_s
                         )

@@ -246,7 +246,7 @@ class Topic {
         },
       };
       this.#pushes.add(push);
-      call.onEnd = push.fail;
+      call.begin(push.fail);
       this.channel
         .push(operation, payload, call.leftMs())
         .receive("ok", (ok) => push.settle({ ok }))
@@ -272,16 +272,24 @@ class Waiting {
   readonly #timer: NodeJS.Timeout;
   readonly #signal: AbortSignal | undefined;
   readonly #abort = () => this.onEnd(this.#signal?.reason);
+  readonly #noAnswer: ErrorResponse;
   #error: ErrorResponse;
 
   constructor(timeoutMs: number, messageId: string, signal: AbortSignal | undefined) {
     const message = `no answer within ${timeoutMs} ms`;
     const detail = { message_id: messageId };
-    this.#error = { code: "no_answer", message, retryable: true, detail };
+    this.#noAnswer = { code: "no_answer", message, retryable: true, detail };
+    this.#error = this.#noAnswer;
     this.#until = performance.now() + timeoutMs;
     this.#timer = setTimeout(() => this.onEnd(new CallError(this.#error)), timeoutMs);
     this.#signal = signal;
     signal?.addEventListener("abort", this.#abort);
+  }
+
+  /** Push again: what an earlier attempt said is nothing about this one. */
+  begin(onEnd: (error: unknown) => void): void {
+    this.#error = this.#noAnswer;
+    this.onEnd = onEnd;
   }
 
   /** A margin, so that it is this and not phoenix.js that says when it is over. */
